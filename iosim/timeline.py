@@ -1,0 +1,540 @@
+"""What happened: the one product of every kernel, and the questions that can be put to it.
+
+All times are integer nanoseconds from the start of the run.  A run is told on *lanes*:
+
+- one for each process (`user`, `kernel`, `ready`, `sleeping`): these intervals tile its life;
+- one for each message (`wait`, `queued`, `copy`): the kernel's work on that piece of data, from the
+  start of the run until its last byte is in the program's hands;
+- the `network` (`transit`): a message on its way, from the sender's call to its arrival.
+
+Nothing in a timeline says "blocked".  That is derived, by joining the two kinds of lanes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from errno import EAGAIN, errorcode
+from itertools import pairwise
+from typing import Any
+
+__all__ = [
+    "COPY", "FIGURE_6_6", "KERNEL", "NETWORK", "PROCESS_STATES", "QUEUED", "READY", "SLEEPING",
+    "TRANSIT", "USER", "VIEWS", "WAIT", "Broken", "Call", "Delivery", "Evidence", "Interval",
+    "Row", "Timeline", "errno_name",
+]  # fmt: skip
+
+# States of a process.  `user` and `kernel` hold a core; `ready` wants one; `sleeping` does not.
+USER, KERNEL, READY, SLEEPING = PROCESS_STATES = ("user", "kernel", "ready", "sleeping")
+# Phases of the data (UNP 6.2 has two of them; `queued` lies between: ready, and nobody copies it).
+WAIT, QUEUED, COPY = PHASES = ("wait", "queued", "copy")
+NETWORK, TRANSIT = "network", "transit"
+
+#: How a timeline is shown ("svg", "text", "plot").  The package's front door fills this in, so that
+#: this floor need not know the ones above it.
+VIEWS: dict[str, Callable[..., Any]] = {}
+
+
+class Broken(AssertionError):
+    """A timeline contradicts itself: one of the invariants does not hold."""
+
+
+def errno_name(errno: int | None) -> str:
+    """`EAGAIN` for 11, and so on; an empty string for None (the call succeeded)."""
+    return "" if errno is None else errorcode.get(errno, f"errno {errno}")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One system call of one process, from its entry to its return.
+
+    `errno` is None when it succeeded.  `line` is the line of the program's file that made it.
+    `waits` says whether such a call, made in this way, returns only when there is something for it
+    (a blocking recvfrom, select, io_uring_enter); `arms` that it asks to be told later (O_ASYNC, a
+    submission).  `nbytes` is the number of bytes that it brought to the program.  `trap` False: it
+    did not enter the kernel, but looked into the program's own memory (a completion ring).
+    """
+
+    id: int
+    process: str
+    name: str
+    start: int
+    end: int
+    errno: int | None = None
+    fd: int | None = None
+    line: int | None = None
+    waits: bool = False
+    arms: bool = False
+    nbytes: int = 0
+    trap: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A stretch of one lane in one state: `start` <= t < `end`, in ns.
+
+    For a process's lane `call` is the call that it is in (None: in its own code, or in the kernel
+    for another reason, which `note` names).  For a message's `copy` it is the call for which the
+    kernel copies (None: for no call, as with io_uring's task work).
+    """
+
+    lane: str
+    start: int
+    end: int
+    state: str
+    call: Call | None = None
+    message: int | None = None
+    note: str = ""
+
+    @property
+    def duration(self) -> int:
+        """Its length in ns."""
+        return self.end - self.start
+
+    @property
+    def errno(self) -> int | None:
+        """The errno of its call, or None."""
+        return self.call.errno if self.call else None
+
+    @property
+    def fd(self) -> int | None:
+        """The descriptor of its call, or None."""
+        return self.call.fd if self.call else None
+
+    @property
+    def line(self) -> int | None:
+        """The source line of its call, or None."""
+        return self.call.line if self.call else None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The fate of one message (number 1, 2, ...): `size` bytes on connection `connection`.
+
+    `sent`, `arrived` (in the kernel's receive queue), `received` (the last byte in the program's
+    hands) are in ns; `received` is None if the program did not take it all, `dropped` is True if
+    the receive buffer had no room (UDP).  `told` is how the program learnt that it was there:
+    "return" (of a call that waits), "check" (it asked and found it), "signal" (in its handler, or
+    after it waited for one) or "completion".
+    """
+
+    message: int
+    connection: int
+    size: int
+    sent: int
+    arrived: int | None
+    received: int | None
+    process: str | None = None
+    told: str = ""
+    dropped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What proc(5) said of the program's thread at one instant: `stat`, `wchan`, `syscall`."""
+
+    at: int
+    state: str
+    wchan: str
+    syscall: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of UNP Figure 6.6, told by a run.  None: the run had no such phase to show.
+
+    `wait`: "blocked", "checks" or "free"; `copy`: "blocked" or "free"; `starts`: who sets the copy
+    off ("program": by a call; "kernel": by itself); `told`: how the program learns of the data
+    ("return", "check", "signal", "completion").
+    """
+
+    wait: str | None
+    copy: str | None
+    starts: str | None
+    told: str | None
+
+    def agrees(self, expected: Row) -> bool:
+        """Does every phase that this run shows look as `expected`?"""
+        return all(
+            getattr(self, phase) in (None, getattr(expected, phase))
+            for phase in ("wait", "copy", "starts")
+        )
+
+
+#: UNP Figure 6.6: the expected answer.  Tests, text and picture take it from here.
+FIGURE_6_6 = {
+    "blocking": Row("blocked", "blocked", "program", "return"),
+    "nonblocking": Row("checks", "blocked", "program", "check"),
+    "multiplexing": Row("blocked", "blocked", "program", "return"),
+    "signal_driven": Row("free", "blocked", "program", "signal"),
+    "asynchronous": Row("free", "free", "kernel", "completion"),
+}
+
+Span = tuple[int, int]
+
+
+def _union(spans: Iterable[Span]) -> int:
+    """The length in ns of the union of `spans`."""
+    total, reach = 0, 0
+    for start, end in sorted(spans):
+        total += max(0, end - max(start, reach))
+        reach = max(reach, end)
+    return total
+
+
+def _meet(a: Interval, b: Interval) -> Span | None:
+    start, end = max(a.start, b.start), min(a.end, b.end)
+    return (start, end) if start < end else None
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A run: what each process did and what became of each message.  Immutable.
+
+    `kernel` is "simulated", "measured" or "recorded"; `title` names the program; `processes` lists
+    the lanes of the program's own processes (a library's helper thread is in `helpers`); `source`
+    is the program's text and `first_line` the number of its first line in its file.
+    """
+
+    title: str
+    kernel: str
+    cores: int
+    intervals: tuple[Interval, ...]
+    call_log: tuple[Call, ...]
+    deliveries: tuple[Delivery, ...]
+    processes: tuple[str, ...]
+    helpers: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    machine: str = ""
+    source: str = field(default="", repr=False)
+    first_line: int = 1
+
+    def __repr__(self) -> str:
+        return (
+            f"<Timeline of {self.title}, {self.kernel}: {len(self.call_log)} calls, "
+            f"{len(self.deliveries)} messages, {self.end / 1e6:.3f} ms>"
+        )
+
+    def __str__(self) -> str:
+        return str(VIEWS["text"](self)) if "text" in VIEWS else repr(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": str(self), "image/svg+xml": str(VIEWS["svg"](self))}
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the lanes on matplotlib's `ax` (a new one if None) and return it."""
+        return VIEWS["plot"](self, ax)
+
+    # -- what is in it -------------------------------------------------------------------------
+
+    @property
+    def end(self) -> int:
+        """The last instant of the run, in ns."""
+        return max((i.end for i in self.intervals), default=0)
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """The names of the lanes, processes first, then helpers, messages and the network."""
+        messages = dict.fromkeys(i.lane for i in self.intervals if i.state in PHASES)
+        network = [NETWORK] if any(i.lane == NETWORK for i in self.intervals) else []
+        return (*self.processes, *self.helpers, *messages, *network)
+
+    def lane(self, name: str) -> tuple[Interval, ...]:
+        """The intervals of one lane, in time.  ValueError if there is no such lane."""
+        if name not in self.lanes:
+            raise ValueError(f"no lane {name!r}: the lanes are {', '.join(self.lanes)}")
+        return tuple(i for i in self.intervals if i.lane == name)
+
+    def calls(self, process: str | None = None) -> list[tuple[str, int | None]]:
+        """`(call, errno or None)` in order; of the program, or of one `process`."""
+        wanted = self.processes if process is None else (process,)
+        return [(c.name, c.errno) for c in self.call_log if c.process in wanted and c.trap]
+
+    def time_in(self, state: str, process: str | None = None) -> int:
+        """ns that the program's processes (or one `process`) spent in one of the four states."""
+        if state not in PROCESS_STATES:
+            raise ValueError(f"no state {state!r}: the states are {', '.join(PROCESS_STATES)}")
+        wanted = self.processes if process is None else (process,)
+        return sum(i.duration for i in self.intervals if i.lane in wanted and i.state == state)
+
+    def cpu_ns(self) -> int:
+        """CPU time of the program, its own code and the kernel's for it, in ns."""
+        return self.time_in(USER) + self.time_in(KERNEL)
+
+    def switches(self) -> tuple[int, int]:
+        """(voluntary, involuntary) context switches: off the core to sleep, and to wait in line."""
+        counts = {SLEEPING: 0, READY: 0}
+        for process in self.processes:
+            for before, after in pairwise(self.lane(process)):
+                if before.state in (USER, KERNEL) and after.state in counts:
+                    counts[after.state] += 1
+        return counts[SLEEPING], counts[READY]
+
+    # -- the join: who is blocked by what ------------------------------------------------------
+
+    def _phases(self, phase: str) -> Iterator[tuple[Interval, Delivery]]:
+        fates = {d.message: d for d in self.deliveries}
+        for interval in self.intervals:
+            if interval.state == phase and interval.message is not None:
+                yield interval, fates[interval.message]
+
+    def blocked_spans(self, phase: str) -> list[Span]:
+        """The stretches `(start, end)` in which the program was blocked in `phase`, in ns.
+
+        *wait*: asleep, in a call that returns only when that phase is over and that was under way
+        when it ended.  *copy*: inside the call for which the kernel copies.
+        ValueError for any other phase.
+        """
+        if phase not in (WAIT, COPY):
+            raise ValueError(f"no phase {phase!r}: the phases are {WAIT}, {COPY}")
+        return self._blocked_in_wait() if phase == WAIT else self._blocked_in_copy()
+
+    def _blocked_in_wait(self) -> list[Span]:
+        asleep = [
+            i for i in self.intervals
+            if i.state == SLEEPING and i.lane in self.processes and i.call and i.call.waits
+        ]  # fmt: skip
+        return [
+            span
+            for phase, fate in self._phases(WAIT)
+            for sleep in asleep
+            if sleep.lane == fate.process and sleep.call
+            and sleep.call.start < phase.end <= sleep.call.end
+            and (span := _meet(sleep, phase))
+        ]  # fmt: skip
+
+    def _blocked_in_copy(self) -> list[Span]:
+        return [(c.start, c.end) for c, _ in self._phases(COPY) if self._for_the_program(c)]
+
+    def _for_the_program(self, copy: Interval) -> bool:
+        """Is this copy made within a call of the program?"""
+        return copy.call is not None and copy.call.process in self.processes
+
+    def blocked(self, phase: str) -> int:
+        """ns in which the program could not go on because of `phase` ("wait" or "copy")."""
+        return _union(self.blocked_spans(phase))
+
+    def checks(self) -> int:
+        """How many calls looked for data and came back with EAGAIN."""
+        return sum(errno == EAGAIN for _, errno in self.calls())
+
+    def latency_ns(self, message: int = 1) -> int:
+        """ns from the arrival of message number `message` to its data in the program's hands.
+
+        ValueError if there is no such message or the program did not receive it.
+        """
+        for fate in self.deliveries:
+            if fate.message == message:
+                if fate.arrived is None or fate.received is None:
+                    raise ValueError(f"message {message} was not received")
+                return fate.received - fate.arrived
+        raise ValueError(f"no message {message!r}: this run has 1 to {len(self.deliveries)}")
+
+    def figure_6_6(self) -> Row:
+        """This run's row of UNP Figure 6.6, derived from the lanes alone."""
+        copies = [
+            copy for copy, _ in self._phases(COPY)
+            if not (copy.call and copy.call.arms)  # done in the submission: it never had to wait
+        ]  # fmt: skip
+        told = {d.told for d in self.deliveries if d.told}
+        return Row(
+            wait=self._row_wait(),
+            copy=("blocked" if any(self._for_the_program(c) for c in copies) else "free")
+            if copies
+            else None,
+            starts=("program" if any(self._for_the_program(c) for c in copies) else "kernel")
+            if copies
+            else None,
+            told=next(
+                (way for way in ("completion", "signal", "return", "check") if way in told), None
+            ),
+        )
+
+    def _row_wait(self) -> str | None:
+        if self.blocked(WAIT):
+            return "blocked"
+        waits = list(self._phases(WAIT))
+        if any(self._ran_on(phase, fate) for phase, fate in waits):
+            return "free"
+        return "checks" if any(self._looked(phase, fate) for phase, fate in waits) else None
+
+    def _looked(self, phase: Interval, fate: Delivery) -> bool:
+        """Did the program ask in vain in this phase, and find the data by asking?"""
+        return fate.told == "check" and any(
+            c.errno == EAGAIN and c.process == fate.process and c.end <= phase.end
+            for c in self.call_log
+        )
+
+    def _ran_on(self, phase: Interval, fate: Delivery) -> bool:
+        """Did the program run its own code in this phase, having asked to be told of its end?"""
+        if fate.told not in ("signal", "completion"):
+            return False
+        armed = [c.end for c in self.call_log if c.arms and c.process == fate.process]
+        return any(
+            i.state == USER and i.lane == fate.process and armed[0] < min(i.end, phase.end)
+            and i.start < phase.end
+            for i in (self.intervals if armed else ())
+        )  # fmt: skip
+
+    # -- invariants ----------------------------------------------------------------------------
+
+    def check(self) -> Timeline:
+        """Raise `Broken` if any invariant does not hold; return the timeline itself otherwise.
+
+        Lanes are tiled; no more processes run than there are cores; no message is copied before it
+        arrived, received twice, or lost without being reported; bytes out are bytes in; time
+        never runs back.
+        """
+        self._check_lanes()
+        self._check_cores()
+        self._check_calls()
+        for delivery in self.deliveries:
+            self._check_delivery(delivery)
+        self._check_bytes()
+        return self
+
+    def _check_lanes(self) -> None:
+        for interval in self.intervals:
+            if not (type(interval.start) is type(interval.end) is int):
+                raise Broken(f"{interval.lane}: times are whole ns, got {interval.start!r}")
+            if not 0 <= interval.start <= interval.end:
+                raise Broken(
+                    f"{interval.lane}: time runs back from {interval.start} to {interval.end} ns"
+                )
+        for name in self.lanes:
+            if name == NETWORK:  # several messages may be on their way at once
+                continue
+            for before, after in pairwise(self.lane(name)):
+                if before.end != after.start:
+                    kind = "gap" if before.end < after.start else "overlap"
+                    raise Broken(f"{name}: {kind} between {before.end} and {after.start} ns")
+
+    def _check_cores(self) -> None:
+        changes = sorted(
+            change
+            for i in self.intervals
+            if i.state in (USER, KERNEL) and i.start < i.end
+            for change in ((i.start, 1), (i.end, -1))
+        )
+        running = 0
+        for at, change in changes:
+            running += change
+            if running > self.cores:
+                raise Broken(f"{running} processes run on {self.cores} cores at {at} ns")
+
+    def _check_calls(self) -> None:
+        for call in self.call_log:
+            if call.start > call.end:
+                raise Broken(f"{call.name}: returns at {call.end} ns, before {call.start} ns")
+        for interval in self.intervals:
+            within = interval.call
+            if within and not within.start <= interval.start <= interval.end <= within.end:
+                raise Broken(f"{interval.lane}: an interval lies outside the call {within.name}")
+
+    def _check_delivery(self, fate: Delivery) -> None:
+        name = f"message {fate.message}"
+        if fate.dropped:
+            if fate.received is not None:
+                raise Broken(f"{name}: dropped and yet received at {fate.received} ns")
+            return
+        if fate.received is not None and (fate.arrived is None or fate.received < fate.arrived):
+            raise Broken(f"{name}: received at {fate.received} ns, arrived at {fate.arrived} ns")
+        for interval in self.intervals:
+            if interval.message == fate.message and interval.state == COPY:
+                if fate.arrived is None or interval.start < fate.arrived:
+                    raise Broken(f"{name}: copied at {interval.start} ns, before it was ready")
+                if fate.received is not None and interval.start >= max(fate.received, 1):
+                    raise Broken(f"{name}: copied again at {interval.start} ns, once received")
+
+    def _check_bytes(self) -> None:
+        numbers = [d.message for d in self.deliveries]
+        if len(set(numbers)) != len(numbers):
+            raise Broken("a message is delivered twice")
+        taken = sum(d.size for d in self.deliveries if d.received is not None)
+        queued = sum(d.size for d in self.deliveries if d.received is None and not d.dropped)
+        came = sum(c.nbytes for c in self.call_log if c.process in self.processes)
+        if not taken <= came <= taken + queued:
+            raise Broken(f"{came} bytes came out of the calls, {taken} bytes of messages went in")
+
+    # -- other forms ---------------------------------------------------------------------------
+
+    def between(self, start: int, end: int) -> Timeline:
+        """A closer look: the same run from `start` to `end` (ns), clipped; times are kept.
+
+        ValueError unless 0 <= start < end.
+        """
+        if not 0 <= start < end:
+            raise ValueError(f"a window needs 0 <= start < end, got {start!r} to {end!r} ns")
+        clipped = tuple(
+            replace(i, start=max(i.start, start), end=min(i.end, end))
+            for i in self.intervals
+            if i.start < end and start < i.end
+        )
+        return replace(self, intervals=clipped)
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """A list of flat dicts, one an interval, for `pandas.DataFrame`."""
+        return [
+            {
+                "lane": i.lane, "state": i.state, "start_ns": i.start, "end_ns": i.end,
+                "call": i.call.name if i.call else None, "errno": errno_name(i.errno) or None,
+                "fd": i.fd, "line": i.line, "message": i.message, "note": i.note,
+            }
+            for i in self.intervals
+        ]  # fmt: skip
+
+    def to_trace_events(self) -> dict[str, Any]:
+        """The run as Chrome's trace event format (JSON object form), for Perfetto; times in us."""
+        lanes = {name: number for number, name in enumerate(self.lanes, start=1)}
+        named: list[dict[str, Any]] = [
+            {"ph": "M", "pid": 1, "name": "process_name", "args": {"name": self._label()}}
+        ]
+        named += [
+            {"ph": "M", "pid": 1, "tid": tid, "name": "thread_name", "args": {"name": name}}
+            for name, tid in lanes.items()
+        ]
+        for interval in self.intervals:
+            call = interval.call
+            args = {"errno": errno_name(interval.errno), "fd": interval.fd, "line": interval.line}
+            named.append(
+                {
+                    "ph": "X", "pid": 1, "tid": lanes[interval.lane], "cat": interval.state,
+                    "name": f"{call.name}: {interval.state}" if call else interval.state,
+                    "ts": interval.start / 1_000, "dur": interval.duration / 1_000,
+                    "args": {key: value for key, value in args.items() if value not in (None, "")},
+                }
+            )  # fmt: skip
+        return {"displayTimeUnit": "ns", "traceEvents": named}
+
+    def _label(self) -> str:
+        return f"{self.title} ({self.kernel})"
+
+    def to_json(self) -> str:
+        """The whole run as JSON; `from_json` reads it back, equal."""
+        plain = {
+            name: getattr(self, name)
+            for name in ("title", "kernel", "cores", "processes", "helpers", "machine",
+                         "source", "first_line")
+        }  # fmt: skip
+        for name in ("call_log", "deliveries", "evidence"):
+            plain[name] = [asdict(item) for item in getattr(self, name)]
+        plain["intervals"] = [
+            [i.lane, i.start, i.end, i.state, i.call.id if i.call else None, i.message, i.note]
+            for i in self.intervals
+        ]
+        return json.dumps(plain)
+
+    @classmethod
+    def from_json(cls, text: str) -> Timeline:
+        """The timeline that `to_json` wrote."""
+        plain: dict[str, Any] = json.loads(text)
+        calls = {c["id"]: Call(**c) for c in plain.pop("call_log")}
+        intervals = tuple(
+            Interval(lane, start, end, state, calls.get(call), message, note)
+            for lane, start, end, state, call, message, note in plain.pop("intervals")
+        )
+        plain["deliveries"] = tuple(Delivery(**d) for d in plain["deliveries"])
+        plain["evidence"] = tuple(Evidence(**e) for e in plain["evidence"])
+        plain["processes"], plain["helpers"] = tuple(plain["processes"]), tuple(plain["helpers"])
+        return cls(intervals=intervals, call_log=tuple(calls.values()), **plain)
