@@ -1,0 +1,1 @@
+"""What runs: programs, which know the calls and no kernel."""
