@@ -1,0 +1,66 @@
+"""I/O models as programs: one text, run on a simulated kernel and on the real one.
+
+    from iosim import simulate, measure, models, traffic, Costs
+
+    story = traffic.one(after_ms=20, size=1_000)
+    simulate(models.blocking, story)      # -> Timeline, virtual time, textbook costs
+    measure(models.blocking, story)       # -> Timeline, the real kernel
+
+Everything is fetched when it is first asked for, so that `import iosim` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .timeline import VIEWS, Timeline
+
+if TYPE_CHECKING:
+    from . import draw, syscalls, traffic
+    from .costs import Costs
+    from .kernels.linux import Unsupported, features, measure
+    from .kernels.simulated import simulate
+    from .programs import models
+
+__all__ = [
+    "Costs", "Timeline", "Unsupported", "draw", "features", "measure", "models", "simulate",
+    "syscalls", "traffic",
+]  # fmt: skip
+
+_HOMES = {  # public name: its module, and its name there (None: the module itself)
+    "Costs": (".costs", "Costs"),
+    "Unsupported": (".kernels.linux", "Unsupported"),
+    "draw": (".draw", None),
+    "features": (".kernels.linux", "features"),
+    "measure": (".kernels.linux", "measure"),
+    "models": (".programs.models", None),
+    "simulate": (".kernels.simulated", "simulate"),
+    "syscalls": (".syscalls", None),
+    "traffic": (".traffic", None),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, inside = _HOMES[name]
+    found = import_module(module, __name__)
+    value = globals()[name] = found if inside is None else getattr(found, inside)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _view(name: str) -> Any:
+    """How timelines are shown, fetched when the first one is."""
+
+    def show(timeline: Timeline, *args: Any) -> Any:
+        return getattr(import_module(".draw", __name__), name)(timeline, *args)
+
+    return show
+
+
+VIEWS.update({name: _view(name) for name in ("svg", "text", "plot")})

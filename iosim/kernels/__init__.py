@@ -1,0 +1,1 @@
+"""What answers: the kernels, which know the calls and no program."""

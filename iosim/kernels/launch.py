@@ -1,0 +1,192 @@
+"""What both kernels do with a program: look at it, start it, resume it and ask for its line."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import GeneratorType
+from typing import Any
+
+from ..syscalls import (
+    MSG_DONTWAIT, Program, Request, epoll_wait, io_uring_enter, never_yielded, pause, poll,
+    recvfrom, select, sigtimedwait,
+)  # fmt: skip
+from ..traffic import Traffic
+from .tape import Text
+
+__all__ = ["Plan", "launch", "line_of", "resume", "waits"]
+
+SERVES = {"fd": False, "fds": True}  # a program's first parameter: does it serve all connections?
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A program that was looked at and may be started, with the story that it will meet."""
+
+    text: Text
+    serves_all: bool
+    program: Callable[..., Program]
+    story: Traffic
+    options: Mapping[str, Any]
+
+    def nbytes(self, connection: int | None = None) -> int:
+        """The bytes that the story sends on `connection` (None: on all).
+
+        sys.maxsize if it ends there with an "eof" or a "reset", so that a program reads until then.
+        """
+        ends = any(
+            m.kind != "data" and connection in (None, m.connection) for m in self.story.messages
+        )
+        return sys.maxsize if ends else self.story.nbytes(connection)
+
+    def start(self, descriptors: int | Sequence[int], nbytes: int) -> Program:
+        """The program, ready for its first step.  TypeError if the call makes no generator."""
+        never_yielded.clear()
+        started = self.program(descriptors, nbytes, **self.options)
+        if not isinstance(started, GeneratorType):
+            raise TypeError(f"{self.text.title} is not a program: it has no yield")
+        return started
+
+
+def launch(program: Callable[..., Program], story: Traffic, options: Mapping[str, Any]) -> Plan:
+    """Look at `program`: a generator function of `fd` or `fds`, `nbytes` and `options`.
+
+    TypeError for what is not a program, not a Traffic, or an option that the program does not
+    have; ValueError if its first parameter is neither `fd` nor `fds`.
+    """
+    inner = _inner(program)
+    title = getattr(inner, "__name__", repr(inner))
+    if not callable(program):
+        raise TypeError(f"{title} is not a program: it has no yield")
+    if not isinstance(story, Traffic):
+        raise TypeError(f"a story must be a Traffic, as one() or several() make it, got {story!r}")
+    if inspect.isfunction(inner) and not inspect.isgeneratorfunction(inner):
+        raise TypeError(f"{title} is not a program: it has no yield")
+    first = _check_parameters(title, program, options)
+    return Plan(_text(title, inner), SERVES[first], program, story, dict(options))
+
+
+def _inner(program: Any) -> Any:
+    """The function inside functools.partial and functools.wraps."""
+    while isinstance(program, functools.partial):
+        program = program.func
+    return inspect.unwrap(program) if callable(program) else program
+
+
+def _check_parameters(title: str, program: Callable[..., Program], options: Mapping[str, Any]) -> str:
+    parameters = list(inspect.signature(program).parameters.values())
+    names = [p.name for p in parameters]
+    if len(names) < 2 or names[0] not in SERVES:
+        raise ValueError(
+            f"{title}: a program's parameters begin with fd or fds, then nbytes, got "
+            f"({', '.join(names)})"
+        )
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    allowed = [p.name for p in parameters[2:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    for name in options:
+        if name not in allowed and not takes_any:
+            raise TypeError(
+                f"{title} has no option {name!r}: its options are {', '.join(allowed) or 'none'}"
+            )
+    return names[0]
+
+
+def _text(title: str, inner: Any) -> Text:
+    try:
+        lines, first = inspect.getsourcelines(inner)
+    except (OSError, TypeError):  # typed into a prompt, or not written in Python
+        return Text(title)
+    return Text(title, "".join(lines), first)
+
+
+# -- one step ----------------------------------------------------------------------------------
+
+
+def resume(program: Program, reply: Any = None, error: BaseException | None = None) -> Request:
+    """Send `reply` into `program`, or throw `error`; the request that it yields next.
+
+    StopIteration when it is over.  RuntimeError if it made a call and never yielded it; TypeError
+    if it yields something else than a request.  What the program itself raises comes through.
+    """
+    try:
+        request: Request = program.send(reply) if error is None else program.throw(error)
+    except StopIteration:
+        if never_yielded:
+            _complain(program)
+        raise
+    except (TypeError, AttributeError) as mistake:  # as len(recvfrom(...)) raises
+        _hint(mistake)
+        raise
+    if never_yielded:
+        _complain(program)
+    if not isinstance(request, Request):
+        raise TypeError(f"line {line_of(program)}: a program yields calls, not {request!r}")
+    request.yielded = True
+    return request
+
+
+def line_of(program: Program) -> int | None:
+    """The line at which `program`, or what it yields from, stands now; None if it is over."""
+    inner: Any = program
+    while isinstance(inner.gi_yieldfrom, GeneratorType):
+        inner = inner.gi_yieldfrom
+    frame = inner.gi_frame
+    return None if frame is None else frame.f_lineno
+
+
+def _complain(program: Program) -> None:
+    text = never_yielded[0]
+    never_yielded.clear()
+    line = line_of(program)
+    where = "at its end" if line is None else f"line {line}"
+    raise RuntimeError(f"{where}: {text} was made but never yielded")
+
+
+def _hint(mistake: Exception) -> None:
+    """Was a call used in place of its reply?  Say so in a note."""
+    trace = mistake.__traceback__
+    while trace is not None:
+        code, names = trace.tb_frame.f_code, trace.tb_frame.f_locals
+        given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        for name, value in names.items():
+            if isinstance(value, Request) and not value.yielded and name not in given:
+                mistake.add_note(f"{name} is {value!r}, which was made but never yielded")
+        trace = trace.tb_next
+
+
+# -- which calls wait --------------------------------------------------------------------------
+
+
+def _unless_nonblocking(request: Any, nonblocking: bool) -> bool:
+    return not (nonblocking or request.flags & MSG_DONTWAIT)
+
+
+def _unless_at_once(request: Any, nonblocking: bool) -> bool:
+    return bool(request.timeout != 0)
+
+
+def _always(request: Any, nonblocking: bool) -> bool:
+    return True
+
+
+_WAITS: dict[type[Request], Callable[[Any, bool], bool]] = {
+    recvfrom: _unless_nonblocking,
+    select: _unless_at_once,
+    poll: _unless_at_once,
+    epoll_wait: _unless_at_once,
+    sigtimedwait: _unless_at_once,
+    pause: _always,
+    io_uring_enter: _always,
+}
+
+
+def waits(request: Request, nonblocking: bool) -> bool:
+    """Does this call return only when there is something for it?
+
+    `nonblocking`: its descriptor is O_NONBLOCK.  A sleep waits for no data, so it does not count.
+    """
+    rule = _WAITS.get(type(request))
+    return rule is not None and rule(request, nonblocking)

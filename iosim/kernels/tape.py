@@ -1,0 +1,172 @@
+"""What both kernels write while a program runs, and how it becomes a `Timeline`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ..timeline import (
+    COPY,
+    NETWORK,
+    QUEUED,
+    TRANSIT,
+    WAIT,
+    Call,
+    Delivery,
+    Evidence,
+    Interval,
+    Timeline,
+)  # fmt: skip
+from ..traffic import Traffic
+
+__all__ = ["Fate", "Tape", "Text"]
+
+
+@dataclass(slots=True)
+class Fate:
+    """What has become of one message so far; `left`: how many of its bytes are still to be had."""
+
+    number: int
+    connection: int
+    size: int
+    sent: int
+    left: int
+    arrived: int | None = None
+    received: int | None = None
+    process: str | None = None
+    told: str = ""
+    dropped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A program's name, source text and the number of that text's first line in its file."""
+
+    title: str
+    source: str = ""
+    first_line: int = 1
+
+
+@dataclass(slots=True)
+class _Life:
+    """One process's lane so far: `(at, state, call, note)`, the last one still open."""
+
+    changes: list[tuple[int, str, int | None, str]] = field(default_factory=list)
+    end: int | None = None
+
+
+class Tape:
+    """Takes down states, calls, copies and fates; `timeline()` freezes them."""
+
+    def __init__(self) -> None:
+        self.lives: dict[str, _Life] = {}
+        self.helpers: list[str] = []
+        self.calls: list[Call] = []
+        self._open: set[int] = set()  # the numbers of the calls that have not returned
+        self.copies: list[tuple[int, int, int, int | None]] = []
+
+    # -- one process ---------------------------------------------------------------------------
+
+    def change(
+        self, process: str, at: int, state: str, call: int | None = None, note: str = ""
+    ) -> None:
+        """From `at` on, `process` is in `state`, in call number `call` (None: in none)."""
+        changes = self.lives.setdefault(process, _Life()).changes
+        if changes and changes[-1][1:] == (state, call, note):
+            return
+        changes.append((at, state, call, note))
+
+    def exit(self, process: str, at: int) -> None:
+        """`process` is over."""
+        self.lives[process].end = at
+
+    def enter(
+        self, process: str, at: int, name: str, fd: int | None, line: int | None,
+        waits: bool, arms: bool, trap: bool = True,
+    ) -> int:  # fmt: skip
+        """A call begins; returns its number."""
+        number = len(self.calls)
+        self.calls.append(Call(number, process, name, at, at, None, fd, line, waits, arms, 0, trap))
+        self._open.add(number)
+        return number
+
+    def leave(self, call: int, at: int, errno: int | None = None, nbytes: int = 0) -> None:
+        """Call number `call` returns."""
+        self.calls[call] = replace(self.calls[call], end=at, errno=errno, nbytes=nbytes)
+        self._open.discard(call)
+
+    def copied(self, message: int, start: int, end: int, call: int | None) -> None:
+        """The kernel copied bytes of `message` from `start` to `end`, for `call` or for none."""
+        self.copies.append((message, start, end, call))
+
+    # -- the whole -----------------------------------------------------------------------------
+
+    def timeline(
+        self, text: Text, kernel: str, cores: int, fates: Sequence[Fate], end: int,
+        evidence: Sequence[Evidence] = (), machine: str = "",
+    ) -> Timeline:  # fmt: skip
+        """All of it, frozen.  `end` (ns) closes what is still open: calls, lives, messages."""
+        for number in sorted(self._open):
+            self.leave(number, end)
+        calls = self.calls
+        intervals = [
+            interval
+            for name, life in self.lives.items()
+            for interval in self._lane(name, life, calls, end)
+        ]
+        for fate in fates:
+            intervals += self._message(fate, calls, end)
+        return Timeline(
+            title=text.title, kernel=kernel, cores=cores, intervals=tuple(intervals),
+            call_log=tuple(calls), deliveries=tuple(_delivery(fate) for fate in fates),
+            processes=tuple(name for name in self.lives if name not in self.helpers),
+            helpers=tuple(self.helpers), evidence=tuple(evidence), machine=machine,
+            source=text.source, first_line=text.first_line,
+        )  # fmt: skip
+
+    @staticmethod
+    def _lane(name: str, life: _Life, calls: list[Call], end: int) -> list[Interval]:
+        last = end if life.end is None else life.end
+        ends = [change[0] for change in life.changes[1:]] + [last]
+        return [
+            Interval(name, at, until, state, None if call is None else calls[call], None, note)
+            for (at, state, call, note), until in zip(life.changes, ends, strict=True)
+            if at < until
+        ]
+
+    def _message(self, fate: Fate, calls: list[Call], end: int) -> list[Interval]:
+        lane, number = f"message {fate.number}", fate.number
+        if fate.arrived is None or fate.dropped:
+            return []
+        parts = [Interval(NETWORK, fate.sent, fate.arrived, TRANSIT, message=number)]
+        parts += [Interval(lane, 0, fate.arrived, WAIT, message=number)] if fate.arrived else []
+        at = fate.arrived
+        for message, start, stop, call in self.copies:
+            if message != number or start == stop:
+                continue
+            if at < start:
+                parts.append(Interval(lane, at, start, QUEUED, message=number))
+            parts.append(
+                Interval(lane, start, stop, COPY, None if call is None else calls[call], number)
+            )
+            at = stop
+        until = end if fate.received is None else fate.received
+        if at < until:
+            parts.append(Interval(lane, at, until, QUEUED, message=number))
+        return parts
+
+
+def _delivery(fate: Fate) -> Delivery:
+    return Delivery(
+        fate.number, fate.connection, fate.size, fate.sent, fate.arrived, fate.received,
+        fate.process, fate.told, fate.dropped,
+    )  # fmt: skip
+
+
+def messages(story: Traffic) -> list[Fate]:
+    """A fresh fate for each message of `story` that carries data, numbered from 1."""
+    return [
+        Fate(number, m.connection, m.size, m.at_ns, m.size)
+        for number, m in enumerate(story.messages, start=1)
+        if m.kind == "data"
+    ]

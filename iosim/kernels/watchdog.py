@@ -1,0 +1,106 @@
+"""A time limit on what may never return: a blocking call, or a program that never yields."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import threading
+from collections.abc import Callable
+from time import perf_counter
+from types import FrameType
+from typing import Any
+
+__all__ = ["Expired", "watchdog"]
+
+AGAIN_S = 0.5  # ring again, should somebody swallow the first exception
+SOON_S = 1e-6  # for setitimer(2) 0 would mean never
+
+
+class Expired(BaseException):
+    """Time is up.  Not an Exception, so that no program catches it, nor takes it for an errno."""
+
+
+def _ring(signo: int, frame: FrameType | None) -> None:
+    raise Expired
+
+
+class watchdog:
+    """`with watchdog(seconds, what):` raises TimeoutError if the body takes longer.
+
+    Inside the body it is `Expired`, which whoever knows more may turn into a better TimeoutError.
+    In the main thread by setitimer(2) and SIGALRM, which also interrupts a blocking call; the
+    handler and the timer that were there before are restored.  Elsewhere, and without setitimer,
+    a second thread raises it between two bytecodes and calls `wake`, which should end a blocking
+    call.  ValueError for a limit that is not above 0 and at most a day.
+    """
+
+    __slots__ = (
+        "_before", "_handler", "_lock", "_seconds", "_since", "_timer", "_wake", "_what",
+    )  # fmt: skip
+
+    def __init__(
+        self, seconds: float, what: str = "the program", wake: Callable[[], object] | None = None
+    ) -> None:
+        if not 0 < seconds <= 86_400:
+            raise ValueError(f"limit_s must be above 0 and at most 86,400 s, got {seconds!r}")
+        self._seconds, self._what, self._wake = seconds, what, wake
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> watchdog:
+        if threading.get_ident() == threading.main_thread().ident and hasattr(signal, "setitimer"):
+            self._handler = signal.signal(signal.SIGALRM, _ring)
+            self._since = perf_counter()
+            self._before = signal.setitimer(signal.ITIMER_REAL, self._seconds, AGAIN_S)
+        else:
+            self._start_thread(threading.get_ident())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        leave = self._disarm if self._timer is None else self._stop_thread
+        try:
+            leave()
+        except Expired:  # at the last moment
+            leave()
+            kind = Expired
+        if kind is Expired:
+            raise TimeoutError(f"{self._what} was not over after {self._seconds:g} s") from None
+
+    def _disarm(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if self._handler is not None:  # None: not installed by Python, so Python cannot restore it
+            signal.signal(signal.SIGALRM, self._handler)
+        delay, interval = self._before
+        if delay:
+            rest = delay - (perf_counter() - self._since)
+            signal.setitimer(signal.ITIMER_REAL, max(rest, SOON_S), interval)
+
+    # -- where there is no alarm ---------------------------------------------------------------
+
+    def _start_thread(self, thread: int) -> None:
+        self._lock = threading.Lock()  # whoever holds it decides: ring, or leave in peace
+        self._timer = threading.Timer(self._seconds, self._interrupt, (thread,))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _interrupt(self, thread: int) -> None:
+        with self._lock:
+            if self._timer is not None:
+                _throw(thread, Expired)
+                if self._wake is not None:
+                    self._wake()
+
+    def _stop_thread(self) -> None:
+        timer = self._timer
+        if timer is None:
+            return
+        timer.cancel()
+        with self._lock:
+            self._timer = None
+        _throw(threading.get_ident(), None)  # take back one that was not raised yet
+        timer.join()
+
+
+def _throw(thread: int, exception: Any) -> None:
+    """Raise `exception` in `thread` at its next bytecode (None: take back the one to come)."""
+    target = None if exception is None else ctypes.py_object(exception)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), target)

@@ -1,0 +1,595 @@
+"""The simulated kernel: invariants under any costs and stories, and each rule by itself."""
+
+from __future__ import annotations
+
+import os
+from errno import EAGAIN, EBADF, EEXIST, EINVAL, ENOENT
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import cores, costs, programs, stories
+
+from iosim import Costs, Timeline, models, simulate, traffic
+from iosim.kernels.simulated import SimKernel
+from iosim.syscalls import (
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_DEL,
+    F_SETFL,
+    F_SETOWN,
+    F_SETSIG,
+    MSG_DONTWAIT,
+    MSG_PEEK,
+    O_ASYNC,
+    O_NONBLOCK,
+    SELF,
+    SIG_BLOCK,
+    SIG_UNBLOCK,
+    SIGIO,
+    SIGRTMIN,
+    SO_RCVTIMEO,
+    Program,
+    aio_error,
+    aio_read,
+    aio_return,
+    compute,
+    epoll_create,
+    epoll_ctl,
+    epoll_wait,
+    fcntl,
+    getpid,
+    io_uring_enter,
+    io_uring_peek_cqe,
+    io_uring_setup,
+    io_uring_submit,
+    ms,
+    pause,
+    poll,
+    recvfrom,
+    select,
+    setsockopt,
+    sigaction,
+    sigprocmask,
+    sigtimedwait,
+    sleep,
+    us,
+)  # fmt: skip
+from iosim.timeline import COPY, FIGURE_6_6, KERNEL, READY, SLEEPING, USER, WAIT
+
+ONE = traffic.one(after_ms=20, size=1_000)
+ROOMY = 1 << 30  # a receive buffer that no story of the tests fills
+
+
+# -- properties --------------------------------------------------------------------------------
+
+
+@given(program=programs, story=stories(), prices=costs, on=cores)
+def test_invariants_hold_and_no_message_is_lost(
+    program: Any, story: traffic.Traffic, prices: Costs, on: int
+) -> None:
+    run = simulate(program, story, costs=prices, cores=on, rcvbuf=ROOMY)
+    run.check()
+    assert all(d.received is not None and not d.dropped for d in run.deliveries)
+    assert sum(c.nbytes for c in run.call_log if c.process in run.processes) == story.nbytes()
+
+
+@given(program=programs, story=stories(), prices=costs, on=cores)
+def test_figure_6_6_falls_out_of_the_join(
+    program: Any, story: traffic.Traffic, prices: Costs, on: int
+) -> None:
+    run = simulate(program, story, costs=prices, cores=on, rcvbuf=ROOMY)
+    expected = FIGURE_6_6[models.MODEL_OF[program.__name__]]
+    assert run.figure_6_6().agrees(expected), run.figure_6_6()
+
+
+@given(program=programs, story=stories(), prices=costs, on=cores)
+def test_equal_inputs_give_equal_timelines(
+    program: Any, story: traffic.Traffic, prices: Costs, on: int
+) -> None:
+    def once() -> Timeline:
+        return simulate(program, story, costs=prices, cores=on, rcvbuf=ROOMY)
+
+    first = once()
+    assert first == once()
+    assert Timeline.from_json(first.to_json()) == first
+
+
+@given(story=stories(connections=1), prices=costs)
+def test_a_small_buffer_drops_datagrams_and_throttles_streams(
+    story: traffic.Traffic, prices: Costs
+) -> None:
+    room = max(message.size for message in story.messages)
+    kernel = SimKernel(story, prices, 1, room)
+    kernel.spawn("process", _receive_for(kernel.connections[0].fd, story))
+    kernel.run()
+    dropped = [fate for fate in kernel.fates if fate.dropped]
+    lost = sum(fate.size for fate in dropped)
+    taken = sum(fate.size for fate in kernel.fates if fate.received is not None)
+    assert taken + lost == story.nbytes()
+    assert not (dropped and story.transport == "tcp")
+
+
+def _receive_for(fd: int, story: traffic.Traffic) -> Program:
+    """Receive until nothing has come for ten seconds."""
+    yield setsockopt(fd, SO_RCVTIMEO, ms(10_000))
+    try:
+        while True:
+            yield recvfrom(fd, 65_536)
+    except BlockingIOError:
+        return
+
+
+# -- one rule each -----------------------------------------------------------------------------
+
+
+def run(program: Any, story: traffic.Traffic = ONE) -> Timeline:
+    """The checked timeline of `program` at textbook costs."""
+    return simulate(program, story).check()
+
+
+def test_what_is_queued_before_the_call_is_had_at_once() -> None:
+    def late(fd: int, nbytes: int) -> Program:
+        yield compute(ms(30))
+        assert (yield recvfrom(fd, 2_000)) == bytes([1]) * 1_000
+
+    timeline = run(late)
+    assert timeline.blocked(WAIT) == 0
+    assert timeline.blocked(COPY) == 3_000_000
+    assert timeline.switches() == (0, 0)
+
+
+def test_a_datagram_that_is_too_long_is_cut_off() -> None:
+    def short(fd: int, nbytes: int) -> Program:
+        assert len((yield recvfrom(fd, 10))) == 10
+        assert len((yield recvfrom(fd, 2_000))) == 1_000
+
+    run(short, traffic.burst(2, size=1_000))
+
+
+def test_a_stream_is_read_in_parts_and_across_messages() -> None:
+    sizes = []
+
+    def parts(fd: int, nbytes: int) -> Program:
+        yield sleep(ms(30))
+        for size in (600, 1_000, 1_000):
+            sizes.append(len((yield recvfrom(fd, size))))
+
+    timeline = run(parts, traffic.burst(2, size=1_000, transport="tcp"))
+    assert sizes == [600, 1_000, 400]
+    first, second = timeline.deliveries
+    assert first.received is not None
+    assert second.received is not None
+    assert first.received < second.received
+
+
+def test_peek_leaves_the_data() -> None:
+    def twice(fd: int, nbytes: int) -> Program:
+        peeked = yield recvfrom(fd, 10, MSG_PEEK)
+        taken = yield recvfrom(fd, 2_000)
+        assert taken.startswith(peeked)
+        assert len(peeked) == 10
+
+    run(twice)
+    run(twice, ONE.over("tcp"))
+
+
+def test_a_stream_ends() -> None:
+    seen: list[bytes] = []
+
+    def until_the_end(fd: int, nbytes: int) -> Program:
+        while data := (yield recvfrom(fd, 4_096)):
+            seen.append(data)
+        seen.append((yield recvfrom(fd, 1)))
+
+    run(until_the_end, ONE.over("tcp").then("eof"))
+    assert [len(data) for data in seen] == [1_000, 0]
+
+
+def test_a_reset_is_an_error_once_and_then_the_end() -> None:
+    seen: list[Any] = []
+
+    def reset(fd: int, nbytes: int) -> Program:
+        yield recvfrom(fd, 4_096)
+        try:
+            yield recvfrom(fd, 4_096)
+        except ConnectionResetError as error:
+            seen.append(error.errno)
+        seen.append((yield recvfrom(fd, 4_096)))
+
+    timeline = run(reset, ONE.over("tcp").then("reset"))
+    assert len(seen) == 2
+    assert seen[1] == b""
+    assert [bool(errno) for _, errno in timeline.calls()] == [False, True, False]
+
+
+def test_an_uncaught_errno_names_the_process_and_the_time() -> None:
+    with pytest.raises(ConnectionResetError) as caught:
+        simulate(models.blocking, ONE.over("tcp").then("reset", after_ms=10))
+    assert caught.value.__notes__ == ["in process, at 31.600 ms of virtual time"]
+
+
+def test_nonblocking_by_flag_and_by_call() -> None:
+    def both(fd: int, nbytes: int) -> Program:
+        with pytest.raises(BlockingIOError):
+            yield recvfrom(fd, 10, MSG_DONTWAIT)
+        yield fcntl(fd, F_SETFL, O_NONBLOCK)
+        with pytest.raises(BlockingIOError):
+            yield recvfrom(fd, 10)
+        yield fcntl(fd, F_SETFL, 0)
+        yield recvfrom(fd, 10)
+
+    timeline = run(both)
+    assert [errno for _, errno in timeline.calls()] == [EAGAIN, None, EAGAIN, None, None]
+
+
+def test_a_receive_time_out() -> None:
+    def impatient(fd: int, nbytes: int) -> Program:
+        yield setsockopt(fd, SO_RCVTIMEO, ms(5))
+        with pytest.raises(BlockingIOError):
+            yield recvfrom(fd, 10)
+        yield setsockopt(fd, SO_RCVTIMEO, 0)
+        yield recvfrom(fd, 10)
+
+    timeline = run(impatient)
+    call = timeline.call_log[1]
+    # entry 0.5 ms, 5 ms, the timer's slack, wake-up and context switch
+    assert call.end - call.start == ms(5) + us(500 + 50 + 300 + 300)
+    assert timeline.blocked(WAIT) > 0
+
+
+@pytest.mark.parametrize("wait", [select, poll])
+def test_readiness_calls_look_at_all_and_time_out(wait: Any) -> None:
+    replies: list[list[int]] = []
+
+    def watch(fds: list[int], nbytes: int) -> Program:
+        replies.append((yield wait(fds, 0)))
+        replies.append((yield wait(fds, ms(2))))
+        replies.append((yield wait(fds)))
+        replies.append((yield wait(fds)))  # level-triggered: still ready
+
+    timeline = run(watch, traffic.replay([(ms(20), 1, 1), (ms(20), 1, 2)]))
+    assert replies == [[], [], [4, 5], [4, 5]]
+    assert timeline.call_log[0].end - timeline.call_log[0].start == us(500 + 3 * 200)
+
+
+def test_epoll_keeps_its_list() -> None:
+    replies: list[Any] = []
+
+    def watch(fds: list[int], nbytes: int) -> Program:
+        epfd = yield epoll_create()
+        for fd in fds:
+            yield epoll_ctl(epfd, EPOLL_CTL_ADD, fd)
+        with pytest.raises(FileExistsError):
+            yield epoll_ctl(epfd, EPOLL_CTL_ADD, fds[0])
+        replies.append((yield epoll_wait(epfd, timeout=0)))
+        replies.append((yield epoll_wait(epfd, timeout=ms(1))))
+        replies.append((yield epoll_wait(epfd)))
+        replies.append((yield epoll_wait(epfd, maxevents=1)))
+        yield recvfrom(fds[1], 10)
+        replies.append((yield epoll_wait(epfd)))
+        yield epoll_ctl(epfd, EPOLL_CTL_DEL, fds[2])
+        with pytest.raises(FileNotFoundError):
+            yield epoll_ctl(epfd, EPOLL_CTL_DEL, fds[2])
+        replies.append((yield epoll_wait(epfd, timeout=ms(1))))
+
+    timeline = run(watch, traffic.replay([(ms(20), 1, 1), (ms(20), 1, 2)]))
+    assert replies == [[], [], [4, 5], [4], [5], []]
+    errnos = [errno for call, errno in timeline.calls() if call == "epoll_ctl"]
+    assert errnos == [None, None, None, EEXIST, None, ENOENT]
+
+
+def test_epoll_finds_what_was_there_before() -> None:
+    def late(fds: list[int], nbytes: int) -> Program:
+        yield sleep(ms(30))
+        epfd = yield epoll_create()
+        yield epoll_ctl(epfd, EPOLL_CTL_ADD, fds[0])
+        assert (yield epoll_wait(epfd)) == fds
+
+    run(late)
+
+
+def test_sigio_merges_and_real_time_signals_queue() -> None:
+    story = traffic.burst(10, size=1)
+
+    def count(signo: int, deaf: int) -> int:
+        runs: list[int] = []
+
+        def handler(number: int) -> Program:
+            runs.append(number)
+            yield getpid()
+
+        def listen(fd: int, nbytes: int) -> Program:
+            yield sigaction(signo, handler)
+            yield fcntl(fd, F_SETSIG, signo)
+            yield fcntl(fd, F_SETOWN, SELF)
+            yield fcntl(fd, F_SETFL, O_ASYNC)
+            yield sigprocmask(SIG_BLOCK, [signo])
+            yield sleep(ms(deaf))
+            yield sigprocmask(SIG_UNBLOCK, [signo])
+            yield compute(ms(20))
+
+        run(listen, story)
+        return len(runs)
+
+    assert count(SIGIO, deaf=30) == 1
+    assert count(SIGRTMIN, deaf=30) == 10
+
+
+def test_a_handler_interrupts_the_programs_own_code_at_once() -> None:
+    timeline = run(models.signal_driven)
+    handler = next(i for i in timeline.lane("process") if i.note == f"signal {SIGIO}")
+    assert handler.start == timeline.deliveries[0].arrived == ms(21)
+    assert handler.state == KERNEL
+    assert handler.duration == us(500)
+
+
+def test_a_handler_interrupts_a_sleep_which_then_goes_on() -> None:
+    inbox: list[bytes] = []
+
+    def nap(fd: int, nbytes: int) -> Program:
+        yield sigaction(SIGIO, lambda signo: models.drain(fd, inbox))
+        yield fcntl(fd, F_SETOWN, SELF)
+        yield fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK)
+        yield sleep(ms(40))
+
+    timeline = run(nap)
+    slept = next(c for c in timeline.call_log if c.name == "sleep")
+    assert len(inbox) == 1
+    assert slept.end - slept.start >= ms(40)
+    assert [c for c, _ in timeline.calls()][-3:] == ["sleep", "recvfrom", "recvfrom"]
+
+
+def test_pause_returns_after_the_handler() -> None:
+    def wait(fd: int, nbytes: int) -> Program:
+        yield sigaction(SIGIO, lambda signo: models.drain(fd, []))
+        yield fcntl(fd, F_SETOWN, SELF)
+        yield fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK)
+        yield pause()
+
+    timeline = run(wait)
+    assert timeline.deliveries[0].told == "signal"
+
+
+def test_sigtimedwait_times_out() -> None:
+    def wait(fd: int, nbytes: int) -> Program:
+        yield sigprocmask(SIG_BLOCK, [SIGRTMIN])
+        with pytest.raises(BlockingIOError):
+            yield sigtimedwait([SIGRTMIN], ms(1))
+
+    timeline = run(wait)
+    assert timeline.calls()[-1] == ("sigtimedwait", EAGAIN)
+
+
+def test_a_signal_without_a_handler_ends_the_process() -> None:
+    def careless(fd: int, nbytes: int) -> Program:
+        yield fcntl(fd, F_SETOWN, SELF)
+        yield fcntl(fd, F_SETFL, O_ASYNC)
+        yield compute(ms(50))
+
+    with pytest.raises(RuntimeError, match=f"signal {SIGIO} ends process: it has no handler"):
+        run(careless)
+
+
+def test_io_uring_copies_in_no_call_on_the_submitters_core() -> None:
+    timeline = run(models.asynchronous)
+    copy = next(i for i in timeline.intervals if i.state == COPY)
+    work = next(i for i in timeline.lane("process") if i.note == "task work")
+    assert copy.call is None
+    assert work.call is None
+    assert (work.start, work.end, work.state) == (copy.start, copy.end, KERNEL)
+    assert timeline.cpu_ns() == timeline.end  # it never slept
+
+
+def test_io_uring_waited_for_copies_within_the_wait() -> None:
+    def wait(fd: int, nbytes: int) -> Program:
+        ring = yield io_uring_setup()
+        yield io_uring_submit(ring, fd, 4_096)
+        assert len((yield io_uring_enter(ring))) == 1_000
+
+    timeline = run(wait)
+    row = timeline.figure_6_6()
+    assert (row.wait, row.copy, row.told) == ("blocked", "blocked", "completion")
+
+
+def test_io_uring_does_at_once_what_is_there() -> None:
+    def late(fd: int, nbytes: int) -> Program:
+        yield compute(ms(30))
+        ring = yield io_uring_setup()
+        yield io_uring_submit(ring, fd, 4_096)
+        assert len((yield io_uring_peek_cqe(ring))) == 1_000
+        assert (yield io_uring_peek_cqe(ring)) is None
+
+    timeline = run(late)
+    copy = next(i for i in timeline.intervals if i.state == COPY)
+    assert copy.call is not None
+    assert copy.call.name == "io_uring_submit"
+    assert timeline.figure_6_6().copy is None
+
+
+def test_io_uring_completes_with_an_errno() -> None:
+    def look(fd: int, nbytes: int) -> Program:
+        ring = yield io_uring_setup()
+        yield io_uring_submit(ring, fd, 4_096)
+        yield compute(ms(40))
+        with pytest.raises(ConnectionResetError):
+            yield io_uring_peek_cqe(ring)
+
+    def wait(fd: int, nbytes: int) -> Program:
+        ring = yield io_uring_setup()
+        yield io_uring_submit(ring, fd, 4_096)
+        with pytest.raises(ConnectionResetError):
+            yield io_uring_enter(ring)
+
+    reset = traffic.Traffic((traffic.Message(ms(20), 0, 0, "reset"),), "tcp")
+    run(look, reset)
+    run(wait, reset)
+
+
+def test_aio_reads_in_a_helper_thread() -> None:
+    timeline = run(models.asynchronous_aio)
+    assert timeline.helpers == ("aio helper",)
+    assert ("read", None) in timeline.calls("aio helper")
+    assert "read" not in [name for name, _ in timeline.calls()]
+    copy = next(i for i in timeline.intervals if i.state == COPY)
+    assert copy.call is not None
+    assert copy.call.process == "aio helper"
+
+
+def test_aio_reuses_its_idle_helper_and_adds_one_for_two_at_once() -> None:
+    three = traffic.several(3, connections=1)
+    assert simulate(models.asynchronous_aio, three).helpers == ("aio helper",)
+
+    def both(fds: list[int], nbytes: int) -> Program:
+        blocks = []
+        for fd in fds:
+            blocks.append((yield aio_read(fd, 10)))
+            yield compute(ms(1))
+        yield compute(ms(60))
+        for block in blocks:
+            assert (yield aio_error(block)) == 0
+            assert len((yield aio_return(block))) == 10
+
+    timeline = simulate(both, traffic.burst(2, size=10, connections=2), cores=2).check()
+    assert timeline.helpers == ("aio helper", "aio helper 2")
+
+
+def test_aio_tells_by_signal_and_of_errors() -> None:
+    told: list[int] = []
+
+    def listen(fd: int, nbytes: int) -> Program:
+        def handler(signo: int) -> Program:
+            told.append(signo)
+            yield getpid()
+
+        yield sigaction(SIGRTMIN, handler)
+        block = yield aio_read(fd, 10, SIGRTMIN)
+        yield compute(ms(40))
+        assert (yield aio_error(block)) != 0
+        with pytest.raises(ConnectionResetError):
+            yield aio_return(block)
+
+    run(listen, traffic.Traffic((traffic.Message(ms(20), 0, 0, "reset"),), "tcp"))
+    assert told == [SIGRTMIN]
+
+
+def test_processes_share_the_cores_by_time_slices() -> None:
+    def busy(fd: int, nbytes: int) -> Program:
+        yield compute(ms(10))
+
+    story = traffic.several(3, every_ms=1, connections=3)
+    one, two = (simulate(busy, story, cores=n).check() for n in (1, 2))
+    assert one.time_in(USER) == two.time_in(USER) == ms(30)
+    assert one.end > two.end
+    assert one.time_in(READY) > two.time_in(READY) > 0
+    assert one.switches()[1] > 0
+    assert one.switches()[0] == 0
+    slices = [i.duration for i in one.intervals if i.state == USER]
+    assert max(slices) == Costs.textbook().time_slice
+
+
+def test_a_lone_process_is_never_preempted() -> None:
+    def busy(fd: int, nbytes: int) -> Program:
+        yield compute(ms(100))
+
+    assert simulate(busy, ONE).switches() == (0, 0)
+
+
+def test_the_timer_is_late_by_its_slack() -> None:
+    def nap(fd: int, nbytes: int) -> Program:
+        yield sleep(ms(5))
+
+    timeline = simulate(nap, ONE)
+    asleep = next(i for i in timeline.intervals if i.state == SLEEPING)
+    assert asleep.duration == ms(5) + us(50) + us(300)  # slack, then the wake-up
+
+
+# -- bad input ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("request_of", "errno"),
+    [
+        (lambda fd: recvfrom(99, 10), EBADF),
+        (lambda fd: select([99]), EBADF),
+        (lambda fd: poll([99]), EBADF),
+        (lambda fd: fcntl(99, F_SETFL, 0), EBADF),
+        (lambda fd: setsockopt(99, SO_RCVTIMEO, 1), EBADF),
+        (lambda fd: epoll_ctl(99, EPOLL_CTL_ADD, fd), EBADF),
+        (lambda fd: epoll_wait(fd), EINVAL),
+        (lambda fd: io_uring_submit(99, fd, 10), EBADF),
+        (lambda fd: io_uring_enter(99), EBADF),
+    ],
+)
+def test_a_wrong_descriptor_is_an_errno(request_of: Any, errno: int) -> None:
+    def wrong(fd: int, nbytes: int) -> Program:
+        with pytest.raises(OSError) as caught:  # noqa: PT011
+            yield request_of(fd)
+        assert caught.value.errno == errno
+
+    run(wrong)
+
+
+def test_a_wrong_ring_or_block_is_an_error() -> None:
+    def ring(fd: int, nbytes: int) -> Program:
+        yield io_uring_peek_cqe(99)
+
+    def block(fd: int, nbytes: int) -> Program:
+        yield aio_error(7)
+
+    def early(fd: int, nbytes: int) -> Program:
+        number = yield aio_read(fd, 10)
+        yield aio_return(number)
+
+    with pytest.raises(OSError, match=os.strerror(EBADF)):
+        run(ring)
+    with pytest.raises(ValueError, match="no aio control block 7: there are 0"):
+        run(block)
+    with pytest.raises(ValueError, match="aio_return: block 1 is still in progress"):
+        run(early)
+
+
+def test_to_wait_for_ever_is_a_time_out() -> None:
+    def greedy(fd: int, nbytes: int) -> Program:
+        yield recvfrom(fd, 10)
+        yield recvfrom(fd, 10)
+
+    with pytest.raises(TimeoutError, match="process would wait in recvfrom for ever: nothing more"):
+        run(greedy)
+
+
+def test_no_time_passing_is_a_time_out() -> None:
+    free = Costs(**{name: 0 for name in Costs.__dataclass_fields__ if name != "time_slice"})
+
+    def spin(fd: int, nbytes: int) -> Program:
+        while True:
+            yield getpid()
+
+    with pytest.raises(TimeoutError, match="no time passes"):
+        simulate(spin, ONE, costs=free)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "line"),
+    [
+        ({"cores": 0}, ValueError, "cores must be from 1 to 1,024 cores, got 0"),
+        ({"cores": 1.5}, TypeError, "cores must be a whole number of cores, got 1.5"),
+        ({"rcvbuf": 0}, ValueError, "rcvbuf must be from 1 to 1,073,741,824 bytes, got 0"),
+        ({"costs": 3}, TypeError, "costs must be Costs, got 3"),
+    ],
+)
+def test_bad_arguments_get_one_line(arguments: Any, error: type, line: str) -> None:
+    with pytest.raises(error) as caught:
+        simulate(models.blocking, ONE, **arguments)
+    assert str(caught.value) == line
+
+
+@given(st.integers(1, 40))
+def test_events_are_counted_with_and_without_a_record(count: int) -> None:
+    story = traffic.several(count, every_ms=1, size=10)
+    kernels = [SimKernel(story, None, 1, None, record) for record in (True, False)]
+    for kernel in kernels:
+        kernel.spawn("process", models.blocking(kernel.connections[0].fd, story.nbytes()))
+        kernel.run()
+    assert kernels[0].events == kernels[1].events
+    assert kernels[0].now == kernels[1].now

@@ -1,0 +1,151 @@
+"""The timeline: its questions, its invariants (each one broken once), its other forms."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from iosim import Timeline, models, simulate, traffic
+from iosim.timeline import COPY, KERNEL, SLEEPING, USER, WAIT, Broken, Call, Interval
+
+STORY = traffic.one(after_ms=20, size=1_000)
+
+
+@pytest.fixture(scope="module")
+def run() -> Timeline:
+    return simulate(models.blocking, STORY)
+
+
+def test_the_textbook_run_to_the_nanosecond(run: Timeline) -> None:
+    assert [(i.state, i.start, i.end) for i in run.lane("process")] == [
+        ("user", 0, 200_000),
+        ("kernel", 200_000, 700_000),
+        ("sleeping", 700_000, 21_300_000),
+        ("ready", 21_300_000, 21_600_000),
+        ("kernel", 21_600_000, 24_600_000),
+    ]
+    assert [(i.state, i.start, i.end) for i in run.lane("message 1")] == [
+        ("wait", 0, 21_000_000),
+        ("queued", 21_000_000, 21_600_000),
+        ("copy", 21_600_000, 24_600_000),
+    ]
+
+
+def test_questions(run: Timeline) -> None:
+    assert run.calls() == [("recvfrom", None)]
+    assert run.blocked(WAIT) == 20_300_000
+    assert run.blocked(COPY) == 3_000_000
+    assert run.latency_ns() == 3_600_000
+    assert run.cpu_ns() == 200_000 + 500_000 + 3_000_000
+    assert run.time_in(SLEEPING) == 20_600_000
+    assert run.switches() == (1, 0)
+    assert run.checks() == 0
+    assert run.lanes == ("process", "message 1", "network")
+    assert run.end == 24_600_000
+
+
+def test_an_interval_names_its_call(run: Timeline) -> None:
+    asleep = next(i for i in run.intervals if i.state == SLEEPING)
+    assert (asleep.call.name, asleep.errno, asleep.fd) == ("recvfrom", None, 3)  # type: ignore[union-attr]
+    lines = run.source.splitlines()
+    assert asleep.line is not None
+    assert "recvfrom" in lines[asleep.line - run.first_line]
+    assert next(i for i in run.intervals if i.state == USER).line is None
+
+
+def test_it_cannot_be_changed(run: Timeline) -> None:
+    with pytest.raises(FrozenInstanceError):
+        run.title = "x"  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        run.intervals[0].start = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("ask", "line"),
+    [
+        (lambda t: t.blocked("nap"), "no phase 'nap': the phases are wait, copy"),
+        (lambda t: t.time_in("nap"), "no state 'nap': the states are user, kernel, ready, sleepi"),
+        (lambda t: t.lane("nap"), "no lane 'nap': the lanes are process, message 1, network"),
+        (lambda t: t.latency_ns(2), "no message 2: this run has 1 to 1"),
+        (lambda t: t.between(5, 5), "a window needs 0 <= start < end, got 5 to 5 ns"),
+    ],
+)
+def test_bad_questions_get_one_line(run: Timeline, ask: object, line: str) -> None:
+    with pytest.raises(ValueError, match=line):
+        ask(run)  # type: ignore[operator]
+
+
+def test_a_message_that_was_not_received_has_no_latency(run: Timeline) -> None:
+    lost = replace(run, deliveries=(replace(run.deliveries[0], received=None),))
+    with pytest.raises(ValueError, match="message 1 was not received"):
+        lost.latency_ns()
+
+
+def _shift(run: Timeline, lane: str, number: int, **change: object) -> Timeline:
+    """The same run with one interval of one lane changed."""
+    victim = run.lane(lane)[number]
+    return replace(
+        run, intervals=tuple(replace(i, **change) if i is victim else i for i in run.intervals)
+    )
+
+
+FAULTS = {
+    "gap": lambda t: _shift(t, "process", 1, end=600_000),
+    "overlap": lambda t: _shift(t, "process", 1, start=100_000),
+    "runs back": lambda t: _shift(t, "process", 0, start=300_000),
+    "whole ns": lambda t: _shift(t, "process", 0, start=0.0),
+    "outside the call": lambda t: replace(
+        t,
+        intervals=tuple(
+            replace(i, call=replace(i.call, start=i.start + 1))
+            if i.call and i.state == KERNEL
+            else i
+            for i in t.intervals
+        ),
+    ),
+    "before it was ready": lambda t: replace(
+        t, deliveries=(replace(t.deliveries[0], arrived=22_000_000),)
+    ),
+    "once received": lambda t: replace(
+        t, deliveries=(replace(t.deliveries[0], received=21_500_000),)
+    ),
+    "received at": lambda t: replace(t, deliveries=(replace(t.deliveries[0], received=1),)),
+    "dropped and yet": lambda t: replace(t, deliveries=(replace(t.deliveries[0], dropped=True),)),
+    "bytes came out": lambda t: replace(t, deliveries=(replace(t.deliveries[0], size=999),)),
+    "delivered twice": lambda t: replace(t, deliveries=t.deliveries * 2),
+    "processes run on": lambda t: replace(
+        t, intervals=(*t.intervals, Interval("aio helper", 0, 10, USER)), helpers=("aio helper",)
+    ),
+    "returns at": lambda t: replace(t, call_log=(Call(0, "process", "recvfrom", 5, 4),)),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_check_sees_a_planted_fault(run: Timeline, name: str) -> None:
+    run.check()
+    with pytest.raises(Broken, match=name):
+        FAULTS[name](run).check()
+
+
+def test_other_forms(run: Timeline) -> None:
+    assert Timeline.from_json(run.to_json()) == run
+    assert run.to_records()[1] == {
+        "lane": "process", "state": "kernel", "start_ns": 200_000, "end_ns": 700_000,
+        "call": "recvfrom", "errno": None, "fd": 3, "line": run.call_log[0].line,
+        "message": None, "note": "",
+    }  # fmt: skip
+    window = run.between(0, 1_000_000)
+    assert [i.end for i in window.lane("process")] == [200_000, 700_000, 1_000_000]
+
+
+def test_trace_events_are_chromes(run: Timeline) -> None:
+    trace = json.loads(json.dumps(run.to_trace_events()))
+    spans = [e for e in trace["traceEvents"] if e["ph"] == "X"]
+    names = {e["args"]["name"] for e in trace["traceEvents"] if e["ph"] == "M"}
+    assert len(spans) == len(run.intervals)
+    assert {"blocking (simulated)", "process", "message 1", "network"} <= names
+    assert spans[1]["ts"] == 200.0
+    assert spans[1]["dur"] == 500.0
+    assert spans[1]["name"] == "recvfrom: kernel"

@@ -1,0 +1,248 @@
+"""Traffic, costs and calls: what they are, and one line for everything that they are not."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iosim import Costs, models, simulate, syscalls, traffic
+from iosim.syscalls import compute, recvfrom, select, sleep
+from iosim.timeline import errno_name
+
+HUGE = 10**30
+ONE = traffic.one()
+
+
+# -- traffic -----------------------------------------------------------------------------------
+
+
+def test_the_stories_by_name() -> None:
+    assert traffic.one(after_ms=20, size=7).messages == (traffic.Message(20_000_000, 7),)
+    assert [m.at_ns for m in traffic.several(3, every_ms=5).messages] == [
+        5_000_000, 10_000_000, 15_000_000,
+    ]  # fmt: skip
+    assert {m.at_ns for m in traffic.burst(4, after_ms=2).messages} == {2_000_000}
+    assert traffic.several(4, connections=2).connections == 2
+    assert [m.connection for m in traffic.burst(4, connections=2).messages] == [0, 1, 0, 1]
+    assert [m.at_ns for m in traffic.replay([(9, 1), (3, 2)]).messages] == [3, 9]
+    assert traffic.one().over("tcp").transport == "tcp"
+    assert [m.kind for m in traffic.one().then("eof").messages] == ["data", "eof"]
+    assert traffic.burst(3, size=5, connections=2).nbytes(0) == 10
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(1, 50), st.integers(1, 4))
+def test_the_same_seed_gives_the_same_story(seed: int, count: int, connections: int) -> None:
+    first, second = (traffic.poisson(count, seed=seed, connections=connections) for _ in range(2))
+    assert first == second
+    assert len(first.messages) == count
+
+
+def test_the_gaps_of_poisson_have_the_mean_that_was_asked_for() -> None:
+    story = traffic.poisson(10_000, rate_per_s=50, seed=1)
+    assert 0.97 < story.messages[-1].at_ns / (10_000 * 20e6) < 1.03
+
+
+def test_every_byte_tells_its_message() -> None:
+    assert traffic.Message(0, 3).payload(252) == b"\x01\x01\x01"
+
+
+BAD_TRAFFIC = [
+    (lambda: traffic.one(after_ms=-1), ValueError, "time must be from 0 to 3,600,000.0 ms, got -1"),
+    (lambda: traffic.one(after_ms=math.nan), ValueError, "time must be from 0 to 3,600,000.0 ms"),
+    (lambda: traffic.one(after_ms=math.inf), ValueError, "time must be from 0 to"),
+    (lambda: traffic.one(after_ms="20"), TypeError, "time must be a number of ms, got '20'"),
+    (lambda: traffic.one(after_ms=True), TypeError, "time must be a number of ms, got True"),
+    (lambda: traffic.one(size=0), ValueError, "size must be from 1 to 67,108,864 bytes, got 0"),
+    (lambda: traffic.one(size=-5), ValueError, "size must be from 1 to 67,108,864 bytes, got -5"),
+    (lambda: traffic.one(size=1.5), TypeError, "size must be a whole number of bytes, got 1.5"),
+    (lambda: traffic.one(size=HUGE), ValueError, "size must be from 1 to 67,108,864 bytes, got"),
+    (lambda: traffic.one(size=65_508), ValueError, "size of a datagram must be from 1 to 65,507"),
+    (lambda: traffic.several(0), ValueError, "count must be from 1 to 10,000,000 messages, got 0"),
+    (lambda: traffic.several(2.0), TypeError, "count must be a whole number of messages"),
+    (lambda: traffic.burst(2, connections=0), ValueError, "connections must be from 1 to"),
+    (lambda: traffic.poisson(2, 0, seed=1), ValueError, "rate_per_s must be from 0.001 to"),
+    (lambda: traffic.poisson(2, seed=-1), ValueError, "seed must be from 0 to"),
+    (lambda: traffic.one(transport="ip"), ValueError, "transport must be udp or tcp, got 'ip'"),
+    (lambda: traffic.Traffic(()), ValueError, "messages must be from 1 to 10,000,000 messages"),
+    (lambda: traffic.replay([(-1, 1)]), ValueError, "at_ns must be from 0 to"),
+    (lambda: traffic.one().then("fin"), ValueError, "kind must be one of data, eof, reset"),
+    (
+        lambda: traffic.Traffic(traffic.one().then("eof").messages, "udp"),
+        ValueError,
+        "a datagram socket knows no eof: use transport='tcp'",
+    ),
+    (
+        lambda: traffic.Traffic((traffic.Message(2, 1), traffic.Message(1, 1))),
+        ValueError,
+        "messages must stand in the order of their time",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "error", "line"), BAD_TRAFFIC)
+def test_bad_traffic_gets_one_line(make: Any, error: type, line: str) -> None:
+    with pytest.raises(error) as caught:
+        make()
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# -- costs -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(Costs.__dataclass_fields__))
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, HUGE])
+def test_bad_costs_get_one_line(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"Costs: {name} must be from [01] to "):
+        Costs(**{name: value})
+
+
+def test_costs_of_the_wrong_type() -> None:
+    with pytest.raises(TypeError, match="Costs: wakeup must be a number of ns, got '1'"):
+        Costs(wakeup="1")  # type: ignore[arg-type]
+
+
+def test_the_copy_is_a_line() -> None:
+    price = Costs(copy_base=100, copy_per_byte=0.5)
+    assert [price.copy(n) for n in (0, 1_000, 2_000)] == [100, 600, 1_100]
+    assert Costs.textbook() == Costs()
+    assert Costs.typical().copy(1_000) < Costs.textbook().copy(1_000)
+
+
+# -- calls and programs ------------------------------------------------------------------------
+
+BAD_CALLS = [
+    (lambda: recvfrom(-1, 10), ValueError, "recvfrom: fd must be from 0 to 1,048,576"),
+    (lambda: recvfrom("3", 10), TypeError, "recvfrom: fd must be a whole number of (a descriptor)"),
+    (lambda: recvfrom(3, 0), ValueError, "recvfrom: size must be from 1 to 1,073,741,824 bytes"),
+    (lambda: recvfrom(3, math.nan), TypeError, "recvfrom: size must be a whole number of bytes"),
+    (lambda: recvfrom(3, 1, 1 << 20), ValueError, "recvfrom: flags must be from 0 to"),
+    (lambda: sleep(-1), ValueError, "sleep: ns must be from 1 to 3,600,000,000,000 ns, got -1"),
+    (lambda: sleep(0.5), TypeError, "sleep: ns must be a whole number of ns, got 0.5"),
+    (lambda: compute(0), ValueError, "compute: ns must be from 1 to"),
+    (lambda: compute(HUGE), ValueError, "compute: ns must be from 1 to"),
+    (lambda: select([3], -1), ValueError, "select: timeout must be from 0 to"),
+    (lambda: select([-3]), ValueError, "select: fd must be from 0 to"),
+    (lambda: syscalls.poll([3], 1.5), TypeError, "poll: timeout must be a whole number of ns"),
+    (lambda: syscalls.fcntl(3, 99, 0), ValueError, "fcntl: cmd must be F_SETFL, F_SETOWN or"),
+    (lambda: syscalls.setsockopt(3, 1, 0), ValueError, "setsockopt: option must be SO_RCVTIMEO"),
+    (lambda: syscalls.epoll_ctl(3, 9, 4), ValueError, "epoll_ctl: op must be EPOLL_CTL_ADD or"),
+    (lambda: syscalls.epoll_wait(3, 0), ValueError, "epoll_wait: maxevents must be from 1 to"),
+    (lambda: syscalls.sigaction(0, print), ValueError, "sigaction: signal must be from 1 to 64"),
+    (lambda: syscalls.sigaction(9, 9), TypeError, "sigaction: handler must be a program, got 9"),
+    (lambda: syscalls.sigprocmask(7, [1]), ValueError, "sigprocmask: how must be SIG_BLOCK or"),
+    (lambda: syscalls.sigtimedwait([99]), ValueError, "sigtimedwait: signal must be from 1 to"),
+    (lambda: syscalls.io_uring_setup(0), ValueError, "io_uring_setup: entries must be from 1"),
+    (lambda: syscalls.io_uring_submit(3, 4, 0), ValueError, "io_uring_submit: size must be"),
+    (lambda: syscalls.aio_read(3, 0), ValueError, "aio_read: size must be from 1 to"),
+    (lambda: syscalls.aio_read(3, 1, 99), ValueError, "aio_read: signal must be from 1 to 64"),
+    (lambda: syscalls.aio_error(0), ValueError, "aio_error: block must be from 1 to"),
+    (lambda: syscalls.aio_return("1"), TypeError, "aio_return: block must be a whole number"),
+]
+
+
+@pytest.mark.parametrize(("make", "error", "line"), BAD_CALLS)
+def test_a_bad_call_gets_one_line(make: Any, error: type, line: str) -> None:
+    with pytest.raises(error) as caught:
+        make()
+    assert line in str(caught.value)
+
+
+def forgetful(fd: int, nbytes: int) -> syscalls.Program:
+    yield sleep(1)
+    recvfrom(fd, 10)
+    yield sleep(1)
+
+
+def forgetful_at_the_end(fd: int, nbytes: int) -> syscalls.Program:
+    yield sleep(1)
+    recvfrom(fd, 10)
+
+
+def yields_a_number(fd: int, nbytes: int) -> syscalls.Program:
+    yield 7  # type: ignore[misc]
+
+
+def yields_a_class(fd: int, nbytes: int) -> syscalls.Program:
+    yield recvfrom  # type: ignore[misc]
+
+
+def never_yields(fd: int, nbytes: int) -> None:
+    return None
+
+
+def spins(fd: int, nbytes: int) -> syscalls.Program:
+    while nbytes:
+        pass
+    yield sleep(1)
+
+
+def no_nbytes(fd: int) -> syscalls.Program:
+    yield sleep(fd)
+
+
+BAD_PROGRAMS = [
+    (forgetful, {}, RuntimeError, "recvfrom(fd=3, size=10, flags=0) was made but never yielded"),
+    (forgetful_at_the_end, {}, RuntimeError, "was made but never yielded"),
+    (yields_a_number, {}, TypeError, "a program yields calls, not 7"),
+    (yields_a_class, {}, TypeError, "a program yields calls, not <class"),
+    (never_yields, {}, TypeError, "never_yields is not a program: it has no yield"),
+    (no_nbytes, {}, ValueError, "no_nbytes: a program's parameters begin with fd or fds"),
+    (spins, {"limit_s": 0.2}, TimeoutError, "0.2 s"),
+    (42, {}, TypeError, "42 is not a program"),
+    (models.blocking, {"between": 1}, TypeError, "blocking has no option 'between'"),
+    (models.blocking, {"limit_s": -1}, ValueError, "limit"),
+]
+
+
+@pytest.mark.parametrize(("program", "options", "error", "line"), BAD_PROGRAMS)
+def test_a_bad_program_gets_one_line(program: Any, options: Any, error: type, line: str) -> None:
+    with pytest.raises(error) as caught:
+        simulate(program, ONE, **options)
+    assert line in str(caught.value)
+
+
+def test_a_bad_story() -> None:
+    with pytest.raises(TypeError, match="a story must be a Traffic"):
+        simulate(models.blocking, [1, 2])  # type: ignore[arg-type]
+
+
+def test_a_value_may_be_yielded_again_and_kept() -> None:
+    pause = sleep(1_000)
+
+    def twice(fd: int, nbytes: int) -> syscalls.Program:
+        yield pause
+        yield pause
+
+    assert [name for name, _ in simulate(twice, ONE).calls()] == ["sleep", "sleep"]
+
+
+@pytest.mark.parametrize("name", list(models.MODEL_OF))
+def test_a_model_is_at_most_ten_lines(name: str) -> None:
+    import ast
+    import inspect
+
+    tree = ast.parse(inspect.getsource(getattr(models, name)))
+    function = tree.body[0]
+    assert isinstance(function, ast.FunctionDef)
+    first = function.body[1]  # after the docstring
+    assert function.body[-1].end_lineno - first.lineno + 1 <= 10  # type: ignore[operator]
+
+
+def test_names_and_units() -> None:
+    assert (syscalls.ms(1.5), syscalls.us(2)) == (1_500_000, 2_000)
+    assert (errno_name(11), errno_name(None), errno_name(9_999)) == ("EAGAIN", "", "errno 9999")
+
+
+def test_the_front_door() -> None:
+    import iosim
+
+    assert set(iosim.__all__) <= set(dir(iosim))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = iosim.nothing
+    assert iosim.traffic is sys.modules["iosim.traffic"]
