@@ -25,7 +25,6 @@ class Oracle:
         self.stores = [simpy.Store(self.env) for _ in range(story.connections)]
         self.any = self.env.event()
         self.done: list[float] = [0] * len(story.messages)
-        self.steps = 0
 
     def network(self) -> Steps:
         for number, message in enumerate(self.story.messages):
@@ -34,9 +33,12 @@ class Oracle:
             self.any.succeed()
             self.any = self.env.event()
 
-    def run(self) -> list[float]:
+    def start(self) -> simpy.Environment:
         self.env.process(self.network())
-        self.env.run()
+        return self.env
+
+    def run(self) -> list[float]:
+        self.start().run()
         return self.done
 
     def receive(self, number: int, size: int) -> Steps:

@@ -163,6 +163,15 @@ def test_a_stream_is_read_in_parts_and_across_messages() -> None:
     assert first.received < second.received
 
 
+def test_a_later_arrival_wakes_nobody_who_waits_for_something_else() -> None:
+    def then_nap(fd: int, nbytes: int) -> Program:
+        yield recvfrom(fd, 2_000)
+        yield sleep(ms(40))
+
+    timeline = run(then_nap, traffic.several(2, every_ms=20))
+    assert timeline.switches() == (2, 0)
+
+
 def test_peek_leaves_the_data() -> None:
     def twice(fd: int, nbytes: int) -> Program:
         peeked = yield recvfrom(fd, 10, MSG_PEEK)
@@ -206,7 +215,9 @@ def test_a_reset_is_an_error_once_and_then_the_end() -> None:
 def test_an_uncaught_errno_names_the_process_and_the_time() -> None:
     with pytest.raises(ConnectionResetError) as caught:
         simulate(models.blocking, ONE.over("tcp").then("reset", after_ms=10))
-    assert caught.value.__notes__ == ["in process, at 31.600 ms of virtual time"]
+    assert caught.value.__notes__ == [
+        "in process: recvfrom(fd=3, size=65536, flags=0), at 31.600 ms of virtual time"
+    ]
 
 
 def test_nonblocking_by_flag_and_by_call() -> None:
@@ -523,7 +534,7 @@ def test_the_timer_is_late_by_its_slack() -> None:
 )
 def test_a_wrong_descriptor_is_an_errno(request_of: Any, errno: int) -> None:
     def wrong(fd: int, nbytes: int) -> Program:
-        with pytest.raises(OSError) as caught:  # noqa: PT011
+        with pytest.raises(OSError) as caught:
             yield request_of(fd)
         assert caught.value.errno == errno
 

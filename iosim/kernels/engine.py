@@ -48,6 +48,9 @@ class Engine:
         self._wakeup, self._switch = round(costs.wakeup), round(costs.context_switch)
         self._slice, self._slack = round(costs.time_slice), round(costs.timer_slack)
         self._network = round(costs.network)
+        # Bound once: a bound method costs time and memory for every task that holds one.
+        self._when_ready, self._when_on_core = self._ready, self._on_core
+        self._when_awake, self._when_preempted = self._again, self._preempt
 
     def _again(self, task: Task) -> None:
         raise NotImplementedError
@@ -130,12 +133,12 @@ class Engine:
 
     def _plan_preemption(self, task: Task) -> None:
         if task.slice_end < task.until:
-            self._plan(max(0, task.slice_end - self.now), self._preempt, task)
+            self._plan(max(0, task.slice_end - self.now), self._when_preempted, task)
 
     def _dispatch(self) -> None:
         while self._idle and self._queue:
             self._idle -= 1
-            self._plan(self._switch, self._on_core, self._queue.popleft())
+            self._plan(self._switch, self._when_on_core, self._queue.popleft())
 
     def _on_core(self, task: Task) -> None:
         self._running.append(task)
@@ -184,7 +187,7 @@ class Engine:
             self._mark(task, SLEEPING)
         task.sleeping = True
         task.token += 1
-        task.mode, task.then, task.left = KERNEL, self._again, 0
+        task.mode, task.then, task.left = KERNEL, self._when_awake, 0
         if deadline is not None:
             self._plan(max(0, deadline + self._slack - self.now), self._wake, task)
         self._off_core(task)
@@ -193,7 +196,7 @@ class Engine:
         if task.sleeping:
             task.sleeping = False
             task.token += 1
-            self._plan(self._wakeup, self._ready, task)
+            self._plan(self._wakeup, self._when_ready, task)
 
     def _mark(self, task: Task, state: str, note: str = "") -> None:
         if self.tape is not None:

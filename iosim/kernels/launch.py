@@ -76,7 +76,9 @@ def _inner(program: Any) -> Any:
     return inspect.unwrap(program) if callable(program) else program
 
 
-def _check_parameters(title: str, program: Callable[..., Program], options: Mapping[str, Any]) -> str:
+def _check_parameters(
+    title: str, program: Callable[..., Program], options: Mapping[str, Any]
+) -> str:
     parameters = list(inspect.signature(program).parameters.values())
     names = [p.name for p in parameters]
     if len(names) < 2 or names[0] not in SERVES:
@@ -85,7 +87,9 @@ def _check_parameters(title: str, program: Callable[..., Program], options: Mapp
             f"({', '.join(names)})"
         )
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    allowed = [p.name for p in parameters[2:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    allowed = [
+        p.name for p in parameters[2:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
     for name in options:
         if name not in allowed and not takes_any:
             raise TypeError(
@@ -94,6 +98,7 @@ def _check_parameters(title: str, program: Callable[..., Program], options: Mapp
     return names[0]
 
 
+@functools.lru_cache(maxsize=256)  # to find a function's source takes as long as to run it
 def _text(title: str, inner: Any) -> Text:
     try:
         lines, first = inspect.getsourcelines(inner)

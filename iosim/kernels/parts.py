@@ -8,9 +8,20 @@ from typing import Any
 
 from ..syscalls import SIGIO, Program, Request, aio_read, recvfrom
 from ..timeline import USER
+from ..traffic import Message
 from .tape import Fate
 
 __all__ = ["Block", "Completion", "Epoll", "Ring", "Socket", "Task", "futex", "read"]
+
+
+Pieces = Any  # a list of pieces, or ()
+
+
+def _with(pieces: Pieces, piece: list[Any]) -> Pieces:
+    if not pieces:
+        return [piece]
+    pieces.append(piece)
+    return pieces
 
 
 class Socket:
@@ -25,8 +36,10 @@ class Socket:
         self.fd = fd
         self.stream = stream
         self.rcvbuf = rcvbuf
-        self.queue: list[list[Any]] = []  # [fate, message, bytes of it that lie here]
-        self.held: list[list[Any]] = []  # sent, but the window is closed (TCP flow control)
+        # Pieces [fate, message, bytes of it that lie here].  Empty tuples until there is one: a
+        # thousand idle sockets should not hold two thousand lists.
+        self.queue: Pieces = ()
+        self.held: Pieces = ()  # sent, but the window is closed (TCP flow control)
         self.queued = 0
         self.ended = False
         self.error = 0
@@ -34,9 +47,18 @@ class Socket:
         self.owner: Task | None = None
         self.signo = SIGIO
         self.timeout = 0
-        self.waiters: list[Task] | None = None
-        self.lists: list[Epoll] | None = None
-        self.submissions: list[tuple[Ring, int]] | None = None
+        self.waiters: tuple[Task, ...] = ()
+        self.lists: tuple[Epoll, ...] = ()
+        self.submissions: tuple[tuple[Ring, int], ...] = ()
+
+    def put(self, fate: Fate, message: Message, nbytes: int) -> None:
+        """`nbytes` of `message` lie in the receive queue."""
+        self.queue = _with(self.queue, [fate, message, nbytes])
+        self.queued += nbytes
+
+    def hold(self, fate: Fate, message: Message) -> None:
+        """The sender wants to send `message`."""
+        self.held = _with(self.held, [fate, message, message.size])
 
     @property
     def readable(self) -> bool:
@@ -52,7 +74,7 @@ class Epoll:
     def __init__(self) -> None:
         self.interest: dict[int, Socket] = {}
         self.ready: dict[int, Socket] = {}
-        self.waiters: list[Task] = []
+        self.waiters: tuple[Task, ...] = ()
 
 
 class Ring:

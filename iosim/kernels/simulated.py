@@ -102,6 +102,7 @@ class SimKernel(Engine):
         self._helpers: list[Task] = []
         self._jobs: deque[Block] = deque()
         self._blocks: dict[int, Block] = {}
+        self._when_in_user, self._when_copied = self._trap, self._received
 
     def _open(self, kind: type, *args: Any) -> Any:
         fd = FIRST_FD + len(self.sockets)
@@ -129,13 +130,15 @@ class SimKernel(Engine):
             self._over(task)
             return
         except OSError as failure:
-            failure.add_note(f"in {task.name}, at {self.now / 1e6:,.3f} ms of virtual time")
+            failure.add_note(
+                f"in {task.name}: {task.request!r}, at {self.now / 1e6:,.3f} ms of virtual time"
+            )
             raise
         task.request = request
         if not request.trap:
             self._look_up(task, request)
         elif self._user:
-            self._work(task, USER, self._user, self._trap)
+            self._work(task, USER, self._user, self._when_in_user)
         else:
             self._trap(task)
 
@@ -147,7 +150,7 @@ class SimKernel(Engine):
         task.deadline = None
         if self.tape is not None:
             task.call = self._enter(task)
-        self._work(task, KERNEL, self._syscall, self._again)
+        self._work(task, KERNEL, self._syscall, self._when_awake)
 
     def _enter(self, task: Task) -> int:
         """Take down that a request begins."""
@@ -228,7 +231,7 @@ class SimKernel(Engine):
         return next((signo for signo in task.pending or () if signo not in held), None)
 
     def _interrupt(self, task: Task, left: int, then: Callable[[Task], None] | None = None) -> None:
-        """Signals and task work before `task` goes on: with `then`, or `left` ns of its own code."""
+        """Signals and task work before `task` goes on with `then`, or `left` ns of its own code."""
         resume = then or task.then
         after = resume if not left else lambda task: self._work(task, USER, left, resume)
         if task.work:
@@ -302,7 +305,7 @@ class SimKernel(Engine):
             socket.ended = True
             socket.error = ECONNRESET if message.kind == "reset" else 0
             if socket.error:
-                socket.queue.clear()
+                socket.queue = ()
                 socket.queued = 0
         self._announce(socket)
 
@@ -314,13 +317,12 @@ class SimKernel(Engine):
         else:
             fate = self._nobody
         if socket.stream:
-            socket.held.append([fate, message, message.size])
+            socket.hold(fate, message)
             self._open_window(socket)
         elif socket.queued + message.size > socket.rcvbuf:
             fate.dropped = True  # udp(7): no room, no datagram
         else:
-            socket.queue.append([fate, message, message.size])
-            socket.queued += message.size
+            socket.put(fate, message, message.size)
 
     @staticmethod
     def _open_window(socket: Socket) -> None:
@@ -328,8 +330,7 @@ class SimKernel(Engine):
         while socket.held and (room := socket.rcvbuf - socket.queued) > 0:
             piece = socket.held[0]
             size = min(room, piece[2])
-            socket.queue.append([piece[0], piece[1], size])
-            socket.queued += size
+            socket.put(piece[0], piece[1], size)
             piece[2] -= size
             if not piece[2]:
                 socket.held.pop(0)
@@ -337,19 +338,18 @@ class SimKernel(Engine):
     def _announce(self, socket: Socket) -> None:
         """Tell all who asked about this descriptor."""
         if socket.submissions and socket.readable:
-            ring, size = socket.submissions.pop(0)
+            (ring, size), *others = socket.submissions
+            socket.submissions = tuple(others)
             if ring.owner.work is None:
                 ring.owner.work = []
             ring.owner.work.append((ring, socket, size))
             self._nudge(ring.owner)
-        for interest in socket.lists or ():
+        for interest in socket.lists:
             if socket.readable:
                 interest.ready[socket.fd] = socket
-                for task in interest.waiters:
-                    self._wake(task)
+                self._wake_all(interest)
         if socket.waiters:
-            for task in socket.waiters:
-                self._wake(task)
+            self._wake_all(socket)
         if socket.flags & O_ASYNC and socket.owner is not None:
             self.signal(socket.owner, socket.signo)
 
@@ -418,6 +418,7 @@ class SimKernel(Engine):
         if socket.queue or socket.readable:
             self._receive(task, request, socket)
         elif self._impatient(task, request, socket):
+            self._forget(task, [socket])
             self._fail(task, EAGAIN)
         else:
             if socket.timeout and task.deadline is None:
@@ -437,7 +438,7 @@ class SimKernel(Engine):
             self._fail(task, got.error)
         elif got.parts:
             task.got, got.begun, got.told = got, self.now, self._how_told(task, request, socket)
-            self._work(task, KERNEL, self.costs.copy(len(got.data)), self._received)
+            self._work(task, KERNEL, self.costs.copy(len(got.data)), self._when_copied)
         else:
             self._reply(task, got if type(request) is read else b"")
 
@@ -464,13 +465,25 @@ class SimKernel(Engine):
         nonblocking = request.flags & MSG_DONTWAIT or socket.flags & O_NONBLOCK
         return "check" if nonblocking else "return"
 
-    def _wait_for(self, task: Task, sockets: Iterable[Socket]) -> None:
-        for socket in sockets:
-            if socket.waiters is None:
-                socket.waiters = []
-            if task not in socket.waiters:
-                socket.waiters.append(task)
+    def _wait_for(self, task: Task, places: Iterable[Socket | Epoll]) -> None:
+        """Sleep until one of `places` has something."""
+        for place in places:
+            if task not in place.waiters:
+                place.waiters = (*place.waiters, task)
         self._sleep(task, task.deadline)
+
+    def _wake_all(self, place: Socket | Epoll) -> None:
+        """Who waits here looks again; who finds nothing comes back."""
+        waiters, place.waiters = place.waiters, ()
+        for task in waiters:
+            self._wake(task)
+
+    @staticmethod
+    def _forget(task: Task, places: Iterable[Socket | Epoll]) -> None:
+        """`task` no longer waits here."""
+        for place in places:
+            if place.waiters:
+                place.waiters = tuple(other for other in place.waiters if other is not task)
 
     # -- readiness -----------------------------------------------------------------------------
 
@@ -487,9 +500,7 @@ class SimKernel(Engine):
         sockets = [self._socket(fd) for fd in request.fds]
         ready = [socket.fd for socket in sockets if socket.readable]
         if ready or self._expired(task, request.timeout):
-            for socket in sockets:
-                if socket.waiters and task in socket.waiters:
-                    socket.waiters.remove(task)
+            self._forget(task, sockets)
             task.notice = set(ready)
             self._reply(task, ready)
         else:
@@ -512,13 +523,13 @@ class SimKernel(Engine):
         known = request.fd in interest.interest
         if request.op == EPOLL_CTL_ADD and not known:
             interest.interest[request.fd] = socket
-            socket.lists = [*(socket.lists or ()), interest]
+            socket.lists = (*socket.lists, interest)
             if socket.readable:
                 interest.ready[request.fd] = socket
         elif request.op != EPOLL_CTL_ADD and known:
             del interest.interest[request.fd]
             interest.ready.pop(request.fd, None)
-            socket.lists.remove(interest)
+            socket.lists = tuple(other for other in socket.lists if other is not interest)
         else:
             self._fail(task, EEXIST if known else ENOENT)
             return
@@ -530,11 +541,10 @@ class SimKernel(Engine):
             looks = min(len(interest.ready), request.maxevents)
             self._work(task, KERNEL, round(self.costs.epoll_per_ready * looks), self._harvest)
         elif self._expired(task, request.timeout):
+            self._forget(task, [interest])
             self._reply(task, [])
         else:
-            if task not in interest.waiters:
-                interest.waiters.append(task)
-            self._sleep(task, task.deadline)
+            self._wait_for(task, [interest])
 
     def _harvest(self, task: Task) -> None:
         """Level-triggered: what can still be read goes to the end of the ready list (epoll(7))."""
@@ -550,8 +560,6 @@ class SimKernel(Engine):
         if not events:
             self._epoll_wait(task, request)
             return
-        if task in interest.waiters:
-            interest.waiters.remove(task)
         task.notice = set(events)
         self._reply(task, events)
 
@@ -617,7 +625,7 @@ class SimKernel(Engine):
         """What is there already is copied at once, in the submission (io_uring(7))."""
         ring, socket = self._socket(request.ring, Ring), self._socket(request.fd)
         if not socket.readable:
-            socket.submissions = [*(socket.submissions or ()), (ring, request.size)]
+            socket.submissions = (*socket.submissions, (ring, request.size))
             self._reply(task)
             return
         self._complete(task, ring, socket, request.size, self._reply)
