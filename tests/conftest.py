@@ -1,0 +1,12 @@
+"""Hypothesis: the same cases at every run, and never a failure because a machine was slow.
+
+HYPOTHESIS_PROFILE=more looks at ten times as many.
+"""
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("more", settings.get_profile("ci"), max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

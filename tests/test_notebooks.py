@@ -1,0 +1,381 @@
+"""What nbval does not see in a stored notebook, and that nbval and these rules see a fault.
+
+nbval runs every notebook and compares its outputs. It passes cells without a stored execution,
+and it compares neither pictures in PNG nor metadata, where their alt text stands.
+"""
+
+import ast
+import copy
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import render
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+LEDGER = FOLDER / "ledger.json"
+ROWS = [f"C{number}" for number in range(25, 58)]
+DEFINITIONS = {"C26", "C35", "C55"}  # rows that name or spell something: nothing to measure
+
+MAX_LINES = 15
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|work|Users)/|\b[A-Z]:\\")
+
+Json = dict[str, Any]
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def load(path: Path) -> Json:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def source(cell: Json) -> str:
+    return render.text_of(cell["source"])
+
+
+def tags(cell: Json) -> list[str]:
+    return cell["metadata"].get("tags", [])
+
+
+def cells(notebook: Json, kind: str) -> list[Json]:
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == kind]
+
+
+# --- the rules: each yields what is amiss, led by the id of the cell ------------------------------
+
+
+def too_long(notebook: Json) -> Iterator[str]:
+    for cell in cells(notebook, "code"):
+        lines = len(source(cell).splitlines())
+        if lines > MAX_LINES:
+            yield f"{cell['id']}: {lines} lines of code, more than {MAX_LINES}"
+
+
+def without_story(notebook: Json) -> Iterator[str]:
+    """A notebook opens with its title, so that its first code cell has a reason."""
+    first = notebook["cells"][0]
+    if first["cell_type"] != "markdown" or not source(first).startswith("# "):
+        yield f"{first['id']}: the first cell is not a title in markdown"
+
+
+def with_machine_paths(notebook: Json) -> Iterator[str]:
+    for cell in notebook["cells"]:
+        texts = [source(cell), json.dumps(cell.get("outputs", []), ensure_ascii=False)]
+        if any(MACHINE_PATH.search(text.replace("\\\\", "\\")) for text in texts):
+            yield f"{cell['id']}: holds an absolute path of one machine"
+
+
+def without_alt(notebook: Json) -> Iterator[str]:
+    """Pictures that a screen reader could not read."""
+    for cell in cells(notebook, "code"):
+        for output in cell["outputs"]:
+            for fault in _output_without_alt(output):
+                yield f"{cell['id']}: {fault}"
+    for cell in cells(notebook, "markdown"):
+        if re.search(r"!\[\s*\]|<img(?![^>]*\balt=\"[^\"]+\")", source(cell)):
+            yield f"{cell['id']}: a picture in markdown without alt text"
+    for text in _widget_texts(notebook):
+        for svg in re.findall(r"<svg\b.*?</svg>", text, flags=re.DOTALL):
+            yield from (f"widget: {fault}" for fault in _svg_faults(svg))
+
+
+def _output_without_alt(output: Json) -> Iterator[str]:
+    data, metadata = output.get("data", {}), output.get("metadata", {})
+    if "image/svg+xml" in data:
+        yield from _svg_faults(render.text_of(data["image/svg+xml"]))
+    for svg in re.findall(
+        r"<svg\b.*?</svg>", render.text_of(data.get("text/html", "")), flags=re.DOTALL
+    ):
+        yield from _svg_faults(svg)
+    for mime in ("image/png", "image/jpeg"):
+        alt = metadata.get("alt") or metadata.get(mime, {}).get("alt", "")
+        if mime in data and not alt.strip():
+            yield f"{mime} without alt text"
+
+
+def _svg_faults(text: str) -> Iterator[str]:
+    picture = ET.fromstring(text)
+    if picture.get("aria-hidden") == "true":
+        return
+    if picture.get("role") != "img":
+        yield 'an SVG without role="img"'
+    for name in ("title", "desc"):
+        words = picture.findtext(f"{{*}}{name}") or picture.findtext(name) or ""
+        if not words.strip():
+            yield f"an SVG without <{name}>"
+
+
+def _widget_texts(notebook: Json) -> Iterator[str]:
+    stored = notebook["metadata"].get("widgets", {}).get(render.WIDGETS, {}).get("state", {})
+    for model in stored.values():
+        value = model["state"].get("value")
+        if isinstance(value, str):
+            yield value
+
+
+RULES: list[Callable[[Json], Iterator[str] | list[str]]] = [
+    render.faults,
+    too_long,
+    without_story,
+    with_machine_paths,
+    without_alt,
+]
+
+
+@each_notebook
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_a_notebook_keeps_the_rule(path: Path, rule: Callable[[Json], Iterator[str]]) -> None:
+    assert list(rule(load(path))) == []
+
+
+def test_there_are_notebooks() -> None:
+    assert NOTEBOOKS
+
+
+# --- the ledger: every claim of the notes ends in a cell that checks it ---------------------------
+
+
+def ledger_faults(ledger: Json, notebooks: dict[str, Json]) -> Iterator[str]:
+    """`ledger` maps a row to {"notebook": name, "cell": id, "kind": "definition" (optional)}."""
+    for row in ROWS:
+        if row not in ledger:
+            yield f"{row}: is missing"
+    for row, place in ledger.items():
+        notebook = notebooks.get(place["notebook"], {"cells": []})
+        cell = next((c for c in notebook["cells"] if c.get("id") == place["cell"]), None)
+        if cell is None:
+            yield f"{row}: there is no cell {place['cell']!r} in {place['notebook']}"
+        elif place.get("kind") == "definition":
+            yield from _definition_faults(row, cell)
+        else:
+            yield from _experiment_faults(row, cell)
+
+
+def _definition_faults(row: str, cell: Json) -> Iterator[str]:
+    if row in ROWS and row not in DEFINITIONS:
+        yield f"{row}: is a claim to be tested, not a definition"
+    if not re.search(rf"\b{row}\b", source(cell)) and row not in tags(cell):
+        yield f"{row}: is not named in its cell"
+
+
+def _experiment_faults(row: str, cell: Json) -> Iterator[str]:
+    if not re.search(rf"#.*\b{row}\b", source(cell)) and row not in tags(cell):
+        yield f"{row}: its cell names it in no comment and no tag"
+    if cell["cell_type"] != "code" or not _asserts(source(cell)):
+        yield f"{row}: its cell asserts nothing"
+    if {"nbval-skip", "raises-exception"} & set(tags(cell)):
+        yield f"{row}: its cell is skipped, or may fail"
+
+
+def _asserts(code: str) -> bool:
+    """Whether the code asserts something that is not a constant."""
+    python = "\n".join(line for line in code.splitlines() if not line.startswith(("%", "!")))
+    asserted = [node.test for node in ast.walk(ast.parse(python)) if isinstance(node, ast.Assert)]
+    return any(not isinstance(test, ast.Constant) for test in asserted)
+
+
+def test_every_row_of_the_ledger_has_a_cell_that_asserts_it() -> None:
+    notebooks = {path.name: load(path) for path in NOTEBOOKS}
+    notebooks |= {path.stem: load(path) for path in NOTEBOOKS}
+    assert list(ledger_faults(load(LEDGER), notebooks)) == []
+
+
+# --- the checks are checked: a planted fault must turn them red -----------------------------------
+
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" role="img">'
+    "<title>A square</title><desc>One square of side 3.</desc><rect width='3'/></svg>"
+)
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+CODE = {
+    "svg": f'from IPython.display import SVG, display\n\ndisplay(SVG("""{SVG}"""))',
+    "png": "display({'image/png': '" + PNG + "'}, metadata={'alt': 'A dot.'}, raw=True)",
+    "number": "6 * 7  # C33\nassert 6 * 7 == 42\n6 * 7",
+    "slider": (
+        "from ipywidgets import HTML, interact\n\nshown = HTML()\n"
+        "def show(x):\n    shown.value = str(x)\ninteract(show, x=(0, 3))\nshown"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def good() -> Json:
+    """A small notebook that keeps every rule, executed once."""
+    title = {"cell_type": "markdown", "id": "title", "metadata": {}, "source": "# A notebook"}
+    code = [
+        {
+            "cell_type": "code",
+            "id": name,
+            "metadata": {},
+            "source": text,
+            "execution_count": None,
+            "outputs": [],
+        }
+        for name, text in CODE.items()
+    ]
+    return render.execute({"cells": [title, *code], "metadata": {}}, ROOT)
+
+
+def cell_of(notebook: Json, name: str) -> Json:
+    return next(cell for cell in notebook["cells"] if cell["id"] == name)
+
+
+def planted(notebook: Json, name: str, old: str, new: str) -> Json:
+    """A copy in which one text of one cell is another; the cell's source may change as well."""
+    copied = copy.deepcopy(notebook)
+    place = [cell["id"] for cell in copied["cells"]].index(name)
+    before = json.dumps(copied["cells"][place])
+    assert old in before
+    copied["cells"][place] = json.loads(before.replace(old, new))
+    return copied
+
+
+def all_faults(notebook: Json) -> list[str]:
+    return [fault for rule in RULES for fault in rule(notebook)]
+
+
+def test_nbval_sees_a_changed_picture_a_wrong_number_and_a_broken_callback(
+    good: Json, tmp_path: Path
+) -> None:
+    faulty = {"good": good}
+    # IPython stores the attribute in double quotes: only the output changes, not the source.
+    faulty["picture"] = planted(good, "svg", 'width=\\"3\\"', 'width=\\"4\\"')
+    faulty["number"] = planted(good, "number", '"42"', '"43"')
+    faulty["callback"] = planted(good, "slider", "str(x)", "str(y)")
+    for name, notebook in faulty.items():
+        (tmp_path / f"{name}.ipynb").write_text(render.dumps(notebook), encoding="utf-8")
+    assert failures(tmp_path) == {"picture", "number", "callback"}
+
+
+def failures(folder: Path) -> set[str]:
+    """The notebooks in `folder` that `pytest --nbval` with this project's settings rejects."""
+    command = [sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider"]
+    command += ["-c", str(ROOT / "pyproject.toml"), f"--rootdir={folder}", "--tb=no", str(folder)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode in (0, 1), run.stdout + run.stderr
+    assert " passed" in run.stdout, run.stdout + run.stderr
+    return set(re.findall(r"^FAILED (?:\S*/)?(\w+)\.ipynb::", run.stdout, flags=re.MULTILINE))
+
+
+def test_the_rules_pass_a_good_notebook(good: Json) -> None:
+    assert all_faults(good) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "fault"),
+    [
+        ("svg", "<title>A square</title>", "", "svg: an SVG without <title>"),
+        ("svg", "One square of side 3.", " ", "svg: an SVG without <desc>"),
+        ("svg", 'role=\\"img\\"', "", 'svg: an SVG without role="img"'),
+        ("png", '"alt": "A dot."', '"lat": "A dot."', "png: image/png without alt text"),
+        ("number", '"execution_count": 3', '"execution_count": null', "has no stored execution"),
+        ("number", '"execution_count": 3', '"execution_count": 7', "executed as number 7"),
+        ("number", "6 * 7", "6 *\\\\\\n" * 15 + "7", "lines of code, more than 15"),
+        ("number", '"42"', '"/' + 'home/me/42"', "an absolute path of one machine"),
+        ("title", "# A notebook", "No title", "not a title"),
+        ("title", "# A notebook", "# A ![](dot.png)", "markdown without alt text"),
+        ("title", "# A notebook", "# A <img src='dot.png'>", "markdown without alt text"),
+    ],
+)
+def test_the_rules_see_a_planted_fault(
+    good: Json, name: str, old: str, new: str, fault: str
+) -> None:
+    assert fault in "\n".join(all_faults(planted(good, name, old, new)))
+
+
+def test_the_rules_see_an_error_that_nobody_expected(good: Json) -> None:
+    faulty = copy.deepcopy(good)
+    error = {"output_type": "error", "ename": "OSError", "evalue": "", "traceback": []}
+    cell_of(faulty, "number")["outputs"] = [error]
+    assert "stores the error OSError" in "\n".join(all_faults(faulty))
+
+
+def test_rendering_twice_gives_the_same_bytes(good: Json) -> None:
+    assert render.dumps(render.execute(good, ROOT)) == render.dumps(good)
+
+
+def test_normal_form_is_stable_and_gives_readable_ids() -> None:
+    notebook = {
+        "cells": [{"cell_type": "markdown", "metadata": {"trusted": True}, "source": "# A\n"}],
+        "metadata": {"language_info": {"name": "python", "version": "3.11.0"}},
+    }
+    normal = render.normalise(notebook)
+    assert normal["cells"][0]["id"] == "cell-01"
+    assert render.dumps(render.normalise(normal)) == render.dumps(normal)
+    assert not any(key in render.dumps(normal) for key in ("trusted", "version"))
+
+
+def test_traces_of_timing_and_of_the_machine_are_normalised_away() -> None:
+    def stream(text: str) -> Json:
+        return {"output_type": "stream", "name": "stdout", "text": text}
+
+    frames = ["Cell In[1], line 1", "\x1b[36mFile \x1b[0m/a/b.py:3, in f", "OSError: no"]
+    error = {"output_type": "error", "ename": "OSError", "evalue": "no", "traceback": frames}
+    cell = {
+        "cell_type": "code",
+        "metadata": {"tags": ["raises-exception"]},
+        "source": "f()",
+        "execution_count": 4,
+        "outputs": [stream("a"), stream("b\n"), error],
+    }
+    [normal] = render.normalise({"cells": [cell], "metadata": {}})["cells"]
+    assert normal["execution_count"] == 1
+    assert normal["outputs"][0]["text"] == ["ab\n"]
+    assert normal["outputs"][1]["traceback"] == ["Cell In[1], line 1", "OSError: no"]
+
+
+def test_check_names_the_notebook_and_the_cell(
+    good: Json, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "small.ipynb"
+    path.write_text(render.dumps(good), encoding="utf-8")
+    assert render.main(["--check", str(path)]) == 0
+    path.write_text(render.dumps(good).replace('"execution_count": 3', '"execution_count": null'))
+    assert render.main(["--check", str(path)]) == 1
+    assert "small.ipynb: number: has no stored execution" in capsys.readouterr().err
+    path.write_text(json.dumps(good))
+    assert render.main(["--check", str(path)]) == 1
+
+
+def test_a_cell_that_fails_leaves_the_file_as_it_was(
+    good: Json, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "small.ipynb"
+    text = render.dumps(planted(good, "number", "6 * 7", "6 / 0"))
+    path.write_text(text, encoding="utf-8")
+    assert render.main([str(path)]) == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_the_ledger_check_sees_each_kind_of_fault(good: Json) -> None:
+    place = {"notebook": "good", "cell": "number"}
+    ledger = {row: {"notebook": "good", "cell": "title", "kind": "definition"} for row in ROWS}
+    found = set(ledger_faults(ledger, {"good": good}))
+    assert {f"{row}: is a claim to be tested, not a definition" for row in ["C25", "C57"]} <= found
+    assert "C26: is not named in its cell" in found
+
+    def only(row: str, **other: str) -> set[str]:
+        missing = {f"{row}: is missing" for row in ROWS}
+        return set(ledger_faults({row: place | other}, {"good": good})) - missing
+
+    assert only("C33") == set()
+    assert only("C34") == {"C34: its cell names it in no comment and no tag"}
+    assert only("C33", cell="nowhere") == {"C33: there is no cell 'nowhere' in good"}
+    assert "C33: its cell asserts nothing" in only("C33", cell="svg")
+    assert "C57: is missing" in set(ledger_faults({"C33": place}, {"good": good}))
+
+
+@pytest.mark.parametrize(
+    ("code", "asserts"),
+    [("assert x == 1", True), ("assert True", False), ("# assert x", False), ("%time f()", False)],
+)
+def test_a_constant_is_no_assertion(code: str, asserts: bool) -> None:
+    assert _asserts(code) is asserts
