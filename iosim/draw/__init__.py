@@ -1,0 +1,16 @@
+"""What is seen: a timeline as SVG, as text, as Stevens draws it, and on matplotlib's axes."""
+
+from __future__ import annotations
+
+from .charts import Shown, plot, show
+from .compare import compare
+from .marks import LOOKS, TAGS, Picture
+from .stevens import stevens
+from .svg import svg
+from .text import text
+from .words import describe, duration
+
+__all__ = [
+    "LOOKS", "TAGS", "Picture", "Shown", "compare", "describe", "duration", "plot", "show",
+    "stevens", "svg", "text",
+]  # fmt: skip

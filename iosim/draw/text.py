@@ -1,0 +1,195 @@
+"""A timeline as plain text: for terminals, diffs and screen readers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from textwrap import wrap
+
+from ..bounds import whole
+from ..timeline import COPY, SLEEPING, WAIT, Call, Interval, Timeline, errno_name
+from .marks import LOOKS, TAGS
+from .words import called, count, duration, grouped, moment, row_words, steps, tick_text, unit_of
+
+__all__ = ["text"]
+
+FULL = 20  # so many calls are listed one by one; more are grouped
+LINES = 24  # and so many lines of groups are shown
+LANES = 24
+
+
+def text(timeline: Timeline, width: int = 88) -> str:
+    """`timeline` in at most `width` columns: lanes of characters, the calls, the derived row.
+
+    ValueError unless 60 <= width <= 400.
+    """
+    whole("width", width, 60, 400, "columns")
+    parts = (
+        _heading(timeline),
+        _picture(timeline, width),
+        _calls(timeline),
+        _derived(timeline),
+    )
+    return "\n".join(line for part in parts for row in part for line in _fit(row, width))
+
+
+def _fit(line: str, width: int) -> list[str]:
+    """`line`, continued on further ones where it is longer than `width`."""
+    line = line.rstrip()
+    return [line] if len(line) <= width else wrap(line, width, subsequent_indent=" " * 4)
+
+
+def _heading(timeline: Timeline) -> Iterator[str]:
+    tag = TAGS.get(timeline.kernel, TAGS["recorded"])
+    facts = [tag.clock, duration(timeline.end), count(timeline.cores, "core")]
+    if timeline.machine:
+        facts.append(timeline.machine)
+    yield f"[{tag.name}] {timeline.title}: {', '.join(facts)}"
+    yield ""
+
+
+# -- the lanes ------------------------------------------------------------------------------------
+
+
+def _picture(timeline: Timeline, width: int) -> Iterator[str]:
+    lanes: dict[str, list[Interval]] = {name: [] for name in timeline.lanes}
+    for interval in timeline.intervals:
+        lanes[interval.lane].append(interval)
+    lanes = {name: row for name, row in lanes.items() if row}
+    names = min(16, max((len(name) for name in lanes), default=0))
+    columns = width - names - 3
+    for number, (name, row) in enumerate(lanes.items()):
+        if number == LANES:
+            yield f"{'...':<{names}}  and {count(len(lanes) - LANES, 'more lane')}"
+            break
+        yield f"{name[:names]:<{names}} |{_row(row, max(1, timeline.end), columns)}|"
+    yield from _axis(max(1, timeline.end), names, columns)
+    states = {i.state for i in timeline.intervals}
+    legend = [f"{look.char} {look.words}" for state, look in LOOKS.items() if state in states]
+    yield from _wrapped(legend, width)
+    yield ""
+
+
+def _wrapped(items: Sequence[str], width: int) -> Iterator[str]:
+    line = ""
+    for item in items:
+        if line and len(line) + 3 + len(item) > width:
+            yield line
+            line = ""
+        line += ("   " if line else "") + item
+    yield line
+
+
+def _row(lane: Sequence[Interval], end: int, columns: int) -> str:
+    """Each column shows the state with most time in it; a state is never left out altogether."""
+    most = [0] * columns
+    chars = [" "] * columns
+    for i in lane:
+        char = LOOKS[i.state].char
+        first, last = i.start * columns // end, -(-i.end * columns // end)
+        for column in range(first, min(last, columns)):
+            low, high = column * end // columns, (column + 1) * end // columns
+            part = min(i.end, high) - max(i.start, low)
+            if part > most[column]:
+                most[column], chars[column] = part, char
+    return "".join(_with_all_states(lane, end, columns, chars))
+
+
+def _with_all_states(
+    lane: Sequence[Interval], end: int, columns: int, chars: list[str]
+) -> list[str]:
+    missing = {i.state for i in lane if i.end > i.start} - {
+        state for state, look in LOOKS.items() if look.char in chars
+    }
+    used: set[int] = set()
+    for state in [state for state in reversed(LOOKS) if state in missing]:
+        longest = max((i for i in lane if i.state == state), key=lambda i: i.end - i.start)
+        column = min(columns - 1, longest.start * columns // end)
+        while column in used and column:
+            column -= 1
+        used.add(column)
+        chars[column] = LOOKS[state].char
+    return chars
+
+
+def _axis(end: int, names: int, columns: int) -> Iterator[str]:
+    """Ticks at round times, their labels, and the unit."""
+    unit, name = unit_of(max(1, end))
+    for step in steps(end):
+        room = step * columns // max(1, end)
+        if room >= max(9, len(tick_text(end, step, unit)) + 3):
+            break
+    marks, labels = ["-"] * columns, [" "] * (columns + 1)
+    for at in range(0, end, step):
+        column, label = at * columns // end, tick_text(at, step, unit)
+        marks[column] = "+"
+        if column + len(label) + len(name) + 2 <= columns:
+            labels[column : column + len(label)] = label
+    labels[-len(name) :] = name
+    yield f"{'':<{names}} +{''.join(marks)}+"
+    yield f"{'':<{names}}  {''.join(labels)}"
+
+
+# -- the calls ------------------------------------------------------------------------------------
+
+
+def _calls(timeline: Timeline) -> Iterator[str]:
+    log = [call for call in timeline.call_log if call.trap]
+    looks = Counter(call.name for call in timeline.call_log if not call.trap)
+    yield f"{count(len(log), 'call')}:" if log else "no calls"
+    asleep = Counter[int]()
+    for i in timeline.intervals:
+        if i.state == SLEEPING and i.call:
+            asleep[i.call.id] += i.duration
+    named = len({call.process for call in log}) > 1
+    groups = [[call] for call in log] if len(log) <= FULL else grouped(log)
+    lines = [(group, _call_line(group, asleep, named)) for group in groups]
+    shown = lines if len(lines) <= LINES else lines[: LINES - 6]
+    yield from (line for _, line in shown)
+    if len(shown) < len(lines):
+        yield _left_out([group for group, _ in lines[LINES - 6 : -5]])
+        yield from (line for _, line in lines[-5:])
+    if looks:
+        names = ", ".join(f"{name} ×{times}" for name, times in looks.items())
+        yield f"and {count(looks.total(), 'look')} into its own memory: {names}"
+    yield ""
+
+
+def _call_line(group: Sequence[Call], asleep: Counter[int], named: bool) -> str:
+    call = group[0]
+    who = f"{call.process}: " if named else ""
+    slept = sum(asleep[c.id] for c in group)
+    sleep = f", asleep {duration(slept)}" if slept else ""
+    if len(group) > 1:
+        errno = f" {errno_name(call.errno)}" if call.errno is not None else ""
+        got = sum(c.nbytes for c in group)
+        data = f", {got:,} bytes" if got else ""
+        return (
+            f"{moment(call.start):>14}  {who}{called(call)}{errno} ×{len(group)}{data}, "
+            f"the last at {moment(group[-1].start)}{sleep}"
+        )
+    result = errno_name(call.errno) if call.errno is not None else ""
+    result = result or (f"{call.nbytes:,} bytes" if call.nbytes else "")
+    took = duration(call.end - call.start)
+    returns = f"returns {result} after {took}" if result else f"returns after {took}"
+    return f"{moment(call.start):>14}  {who}{called(call)} {returns}{sleep}"
+
+
+def _left_out(groups: Sequence[Sequence[Call]]) -> str:
+    calls = list(chain.from_iterable(groups))
+    counts = Counter(
+        c.name + (f" {errno_name(c.errno)}" if c.errno is not None else "") for c in calls
+    )
+    names = ", ".join(f"{name} ×{times}" for name, times in counts.items())
+    return f"{'...':>14}  {len(calls):,} more: {names}"
+
+
+def _derived(timeline: Timeline) -> Iterator[str]:
+    yield f"Figure 6.6: {row_words(timeline.figure_6_6())}"
+    voluntary, involuntary = timeline.switches()
+    yield (
+        f"blocked in wait {duration(timeline.blocked(WAIT))}, in copy "
+        f"{duration(timeline.blocked(COPY))}; CPU {duration(timeline.cpu_ns())}; "
+        f"switches {voluntary} voluntary, {involuntary} involuntary"
+    )

@@ -1,0 +1,198 @@
+"""A run in words: durations in good units, calls, and the alt text of every picture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+from ..timeline import (
+    COPY,
+    KERNEL,
+    SLEEPING,
+    USER,
+    WAIT,
+    Call,
+    Interval,
+    Row,
+    Span,
+    Timeline,
+    errno_name,
+)  # fmt: skip
+
+__all__ = [
+    "blocked_of", "called", "count", "describe", "duration", "grouped", "headline", "moment",
+    "row_words", "signal_name", "steps", "tick_text", "tip", "unit_of",
+]  # fmt: skip
+
+UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns"))
+
+
+def unit_of(span: int) -> tuple[int, str]:
+    """The unit in which a stretch of `span` ns reads best: its length in ns, and its name."""
+    return next(((ns, name) for ns, name in UNITS if span >= 2 * ns), UNITS[-1])
+
+
+def steps(span: int) -> Iterator[int]:
+    """Round numbers of ns, ever larger, for the ticks of an axis over `span` ns."""
+    size = 1
+    while size <= max(1, span) * 10:
+        yield from (size, 2 * size, 5 * size)
+        size *= 10
+
+
+def tick_text(at: int, step: int, unit: int) -> str:
+    """The instant `at` in units of `unit` ns, with the decimals that ticks `step` ns apart need."""
+    digits = max(0, len(str(unit)) - len(str(step)))
+    return f"{at / unit:,.{digits}f}"
+
+
+@lru_cache(maxsize=4096)
+def duration(ns: int) -> str:
+    """`ns` with three digits and a unit: "19.5 ms", "850 ns"."""
+    if ns == 0:
+        return "0 ms"
+    size, name = next(((size, name) for size, name in UNITS if abs(ns) >= size), UNITS[-1])
+    value = ns / size
+    digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    text = f"{value:,.{digits}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {name}"
+
+
+def moment(ns: int) -> str:
+    """An instant, in ms to the µs: "0.700 ms"."""
+    return f"{ns / 1e6:,.3f} ms"
+
+
+def count(number: int, noun: str) -> str:
+    """ "1 call", "2 calls", "2 processes"."""
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def called(call: Call) -> str:
+    """`recvfrom(fd 3)`, `pause()`."""
+    return f"{call.name}({'' if call.fd is None else f'fd {call.fd}'})"
+
+
+def grouped(calls: Iterable[Call]) -> list[list[Call]]:
+    """Runs of equal calls: same process, name, descriptor and errno, one after the other."""
+    groups: list[list[Call]] = []
+    kinds: dict[str, tuple[object, ...]] = {}
+    for call in calls:
+        kind = (call.process, call.name, call.fd, call.errno)
+        if groups and kinds.get("last") == kind:
+            groups[-1].append(call)
+        else:
+            groups.append([call])
+        kinds["last"] = kind
+    return groups
+
+
+def _tally(calls: Iterable[Call]) -> str:
+    counts = Counter((c.name, c.errno) for c in calls)
+    return ", ".join(
+        name + (f" with {errno_name(errno)}" if errno is not None else "")
+        + (f" ×{times}" if times > 1 else "")
+        for (name, errno), times in counts.items()
+    )  # fmt: skip
+
+
+ROW_WORDS = {
+    "wait": "wait", "copy": "copy", "starts": "copy set off by", "told": "told by",
+}  # fmt: skip
+
+
+def row_words(row: Row) -> str:
+    """The run's row of Figure 6.6 in one line."""
+    seen = ((name, getattr(row, name)) for name in ROW_WORDS)
+    parts = [f"{ROW_WORDS[name]}: {value}" for name, value in seen if value is not None]
+    return ", ".join(parts) if parts else "no phase to show"
+
+
+def headline(timeline: Timeline) -> str:
+    """ "blocking, simulated"."""
+    return f"{timeline.title}, {timeline.kernel}"
+
+
+def blocked_of(timeline: Timeline, process: str, phase: str) -> list[Span]:
+    """Where one process is blocked in `phase`, in time, as stretches that do not overlap."""
+    if len(timeline.processes) > 1:
+        timeline = replace(timeline, processes=(process,))
+    spans: list[Span] = []
+    for start, end in sorted(timeline.blocked_spans(phase)):
+        if spans and start <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+        else:
+            spans.append((start, end))
+    return spans
+
+
+def _times(timeline: Timeline, lanes: Sequence[str]) -> str:
+    words = {USER: "running its own code", KERNEL: "in the kernel", "ready": "waiting for a core",
+             SLEEPING: "asleep"}  # fmt: skip
+    totals = dict.fromkeys(words, 0)
+    for i in timeline.intervals:
+        if i.lane in lanes and i.state in totals:
+            totals[i.state] += i.end - i.start
+    return ", ".join(f"{words[s]} {duration(ns)}" for s, ns in totals.items() if ns)
+
+
+def _messages(timeline: Timeline) -> str:
+    fates = timeline.deliveries
+    if not fates:
+        return "No message."
+    if len(fates) == 1:
+        fate = fates[0]
+        text = f"One message of {fate.size:,} bytes"
+        if fate.arrived is None or fate.dropped:
+            return f"{text}, {'dropped' if fate.dropped else 'which did not arrive'}."
+        text += f", arrived at {duration(fate.arrived)}"
+        if fate.received is None:
+            return f"{text}, never received."
+        return f"{text}, in the program's hands {duration(fate.received - fate.arrived)} later."
+    received = sum(f.received is not None for f in fates)
+    return f"{len(fates)} messages, {received} of them received."
+
+
+def describe(timeline: Timeline, row: Row | None = None) -> str:
+    """Alt text: what the figure of `timeline` shows, in three or four sentences."""
+    processes = count(len(timeline.processes), "process")
+    if timeline.helpers:
+        processes += f" and {count(len(timeline.helpers), 'helper thread')}"
+    own = [c for c in timeline.call_log if c.trap and c.process in timeline.processes]
+    row = timeline.figure_6_6() if row is None else row
+    where = f" Machine: {timeline.machine}." if timeline.machine else ""
+    return (
+        f"{headline(timeline)}: {processes} on {count(timeline.cores, 'core')}, "
+        f"{duration(timeline.end)}; {_times(timeline, timeline.processes) or 'nothing ran'}. "
+        f"{count(len(own), 'call')}{': ' + _tally(own) if own else ''}. {_messages(timeline)} "
+        f"Blocked in wait {duration(timeline.blocked(WAIT))}, "
+        f"blocked in copy {duration(timeline.blocked(COPY))}. Figure 6.6: {row_words(row)}.{where}"
+    )
+
+
+SIGNALS = {10: "SIGUSR1", 12: "SIGUSR2", 14: "SIGALRM", 29: "SIGIO", 34: "SIGRTMIN"}
+
+
+def signal_name(note: str) -> str:
+    """ "signal 29" as "SIGIO"; any other note as it is."""
+    word, _, number = note.partition(" ")
+    if word != "signal" or not number.isdecimal():
+        return note
+    return SIGNALS.get(int(number), note)
+
+
+def tip(interval: Interval) -> str:
+    """The tooltip of one interval."""
+    took, call = duration(interval.end - interval.start), interval.call
+    lines = [f"{interval.lane}: {interval.state} {took}, from {moment(interval.start)}"]
+    if call:
+        errno = f" → {errno_name(call.errno)}" if call.errno is not None else ""
+        lines.append(f"in {called(call)}{errno}")
+        if call.line is not None:
+            lines.append(f"line {call.line}")
+    if interval.note:
+        lines.append(signal_name(interval.note))
+    return "\n".join(lines)
