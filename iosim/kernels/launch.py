@@ -11,8 +11,17 @@ from types import GeneratorType
 from typing import Any
 
 from ..syscalls import (
-    MSG_DONTWAIT, Program, Request, epoll_wait, io_uring_enter, never_yielded, pause, poll,
-    recvfrom, select, sigtimedwait,
+    MSG_DONTWAIT,
+    Program,
+    Request,
+    epoll_wait,
+    io_uring_enter,
+    never_yielded,
+    pause,
+    poll,
+    recvfrom,
+    select,
+    sigtimedwait,
 )  # fmt: skip
 from ..traffic import Traffic
 from .tape import Text

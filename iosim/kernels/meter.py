@@ -1,0 +1,82 @@
+"""What a thread used up, and when its data arrived, on the clock of the run."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from time import perf_counter_ns as clock
+from typing import Any
+
+from .features import read_stamp
+from .measured import Usage
+
+__all__ = ["Meter", "WallClock", "wall_clock"]
+
+
+class Meter:
+    """What the scheduler says that this thread used.
+
+    Its own clock gives CPU time to the ns; schedstat's CPU time is only as new as the last tick or
+    switch, but its time in the run queue is exact, as it changes only when that ends.
+    """
+
+    def __init__(self, stack: ExitStack) -> None:
+        try:
+            path = f"/proc/self/task/{threading.get_native_id()}/schedstat"
+            self._file: int | None = os.open(path, os.O_RDONLY)
+            stack.callback(os.close, self._file)
+        except OSError:
+            self._file = None
+        self._switches = _switches()
+
+    def _queued(self) -> int:
+        return 0 if self._file is None else int(os.pread(self._file, 64, 0).split()[1])
+
+    def read(self) -> Usage:
+        """Before a call: the CPU time last, so that reading does not count."""
+        queued, switches = self._queued(), self._switches()
+        return Usage(time.thread_time_ns(), queued, switches)
+
+    def since(self, before: Usage) -> Usage:
+        """After it: the CPU time first."""
+        cpu = time.thread_time_ns() - before.cpu
+        queued = self._queued() - before.queued
+        return Usage(max(0, cpu), max(0, queued), self._switches() - before.switches)
+
+
+def _switches() -> Callable[[], int]:
+    """A function that counts how often this thread gave its core away: getrusage(2)."""
+    try:
+        import resource
+
+        who = resource.RUSAGE_THREAD
+    except (ImportError, AttributeError):  # then every call that may sleep is taken to sleep
+        numbers = iter(range(sys.maxsize))
+        return lambda: next(numbers)
+    return lambda: resource.getrusage(who).ru_nvcsw
+
+
+class WallClock:
+    """Turns the kernel's arrival stamps (CLOCK_REALTIME) into times of the run."""
+
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
+        self.zero = 0
+
+    def at(self, ancillary: list[Any]) -> int | None:
+        """When the stamped bytes arrived, or None."""
+        stamped = read_stamp(ancillary)
+        return None if stamped is None else stamped - self._offset - self.zero
+
+
+def wall_clock() -> WallClock:
+    """The tightest of 20 pairs of readings tells the offset between the two clocks."""
+    pairs = []
+    for _ in range(20):
+        before, wall, after = clock(), time.time_ns(), clock()
+        pairs.append((after - before, wall - (before + after) // 2))
+    return WallClock(min(pairs)[1])

@@ -1,0 +1,148 @@
+"""io_uring through ctypes: two rings in shared memory, three entries into the kernel.
+
+Sources: io_uring(7), io_uring_setup(2), io_uring_enter(2) and include/uapi/linux/io_uring.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import struct
+import sys
+from errno import EINTR, ENOSYS
+from functools import cache
+
+__all__ = ["Ring"]
+
+SETUP, ENTER = 425, 426  # the same numbers on every architecture
+OP_ASYNC_CANCEL, OP_RECV = 14, 27
+GETEVENTS = 1  # io_uring_enter: wait for completions
+FEAT_SINGLE_MMAP = 1  # both rings in one mapping; Linux 5.4
+OFF_RINGS, OFF_SQES = 0, 0x1000_0000
+SQE, CQE = struct.Struct("<BBHiQQIIQ24x"), struct.Struct("<QiI")
+PARAMS_SIZE, SQ_OFF, CQ_OFF = 120, 40, 80  # struct io_uring_params
+CLOSE_ROUNDS = 100  # of waiting for cancelled receives; one is enough unless signals interrupt
+
+
+class Ring:
+    """One pair of rings.  OSError where the system refuses it (ENOSYS, EPERM, ENOMEM)."""
+
+    def __init__(self, entries: int) -> None:
+        params = bytearray(PARAMS_SIZE)
+        self.fd = _enter_kernel(SETUP, entries, _address(params))
+        try:
+            self._map(params)
+        except BaseException:
+            os.close(self.fd)
+            raise
+        self._buffers: dict[int, bytearray] = {}
+        self._serial = 0
+
+    def _map(self, params: bytearray) -> None:
+        sq_entries, cq_entries = struct.unpack_from("II", params)
+        if not struct.unpack_from("I", params, 20)[0] & FEAT_SINGLE_MMAP:
+            raise OSError(ENOSYS, "this kernel's io_uring has two mappings (before Linux 5.4)")
+        self._sq_head, self._sq_tail, self._sq_mask, *_, array = struct.unpack_from(
+            "7I", params, SQ_OFF
+        )
+        self._array = array
+        self._cq_head, self._cq_tail, self._cq_mask, _, _, self._cqes = struct.unpack_from(
+            "6I", params, CQ_OFF
+        )
+        size = max(array + 4 * sq_entries, self._cqes + CQE.size * cq_entries)
+        self._rings = mmap.mmap(self.fd, size, offset=OFF_RINGS)
+        self._sqes = mmap.mmap(self.fd, SQE.size * sq_entries, offset=OFF_SQES)
+
+    def _get(self, offset: int) -> int:
+        value: int = struct.unpack_from("I", self._rings, offset)[0]
+        return value
+
+    def _put(self, offset: int, value: int) -> None:
+        struct.pack_into("I", self._rings, offset, value & 0xFFFF_FFFF)
+
+    # -- the three things to do with it --------------------------------------------------------
+
+    def submit(self, fd: int, size: int) -> int:
+        """Ask for a receive of at most `size` bytes from `fd`; its number."""
+        self._serial += 1
+        buffer = self._buffers[self._serial] = bytearray(size)
+        self._push(OP_RECV, fd, _address(buffer), size, self._serial)
+        return self._serial
+
+    def peek(self) -> tuple[int, bytes | OSError] | None:
+        """Take the oldest completion, `(number, data or error)`, off the ring; None if none."""
+        while (completion := self._next()) is not None:
+            number, result = completion
+            if number in self._buffers:
+                buffer = self._buffers.pop(number)
+                if result < 0:
+                    return number, OSError(-result, os.strerror(-result))
+                return number, bytes(memoryview(buffer)[:result])
+        return None
+
+    def wait(self) -> tuple[int, bytes | OSError]:
+        """As `peek`, but sleeps until there is one."""
+        while (completion := self.peek()) is None:
+            _enter_kernel(ENTER, self.fd, 0, 1, GETEVENTS, 0, 0)
+        return completion
+
+    def close(self) -> None:
+        """Cancel what is under way: the kernel must not write into memory that is free again."""
+        try:
+            for number in list(self._buffers):
+                self._push(OP_ASYNC_CANCEL, -1, number, 0, 0)
+            for _ in range(CLOSE_ROUNDS):
+                if not self._buffers:
+                    break
+                if self.peek() is None and self._buffers:
+                    _enter_kernel(ENTER, self.fd, 0, 1, GETEVENTS, 0, 0)
+        finally:
+            self._rings.close()
+            self._sqes.close()
+            os.close(self.fd)
+
+    # -- the rings -----------------------------------------------------------------------------
+
+    def _push(self, opcode: int, fd: int, address: int, size: int, number: int) -> None:
+        tail = self._get(self._sq_tail)
+        slot = tail & self._get(self._sq_mask)
+        SQE.pack_into(self._sqes, slot * 64, opcode, 0, 0, fd, 0, address, size, 0, number)
+        struct.pack_into("I", self._rings, self._array + 4 * slot, slot)
+        self._put(self._sq_tail, tail + 1)
+        _enter_kernel(ENTER, self.fd, 1, 0, 0, 0, 0)
+
+    def _next(self) -> tuple[int, int] | None:
+        head = self._get(self._cq_head)
+        if head == self._get(self._cq_tail):
+            return None
+        at = self._cqes + CQE.size * (head & self._get(self._cq_mask))
+        number, result, _ = CQE.unpack_from(self._rings, at)
+        self._put(self._cq_head, head + 1)
+        return number, result
+
+
+def _address(buffer: bytearray) -> int:
+    return ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    # Made once: opening the library takes longer than a call.
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = ctypes.c_long
+    return libc
+
+
+def _enter_kernel(number: int, *arguments: int) -> int:
+    """syscall(2), repeated when a signal interrupts it; OSError with the errno."""
+    if not sys.platform.startswith("linux"):
+        raise OSError(ENOSYS, "io_uring is Linux's own")
+    libc = _libc()
+    while True:
+        result: int = libc.syscall(ctypes.c_long(number), *map(ctypes.c_long, arguments))
+        if result >= 0:
+            return result
+        errno = ctypes.get_errno()
+        if errno != EINTR:
+            raise OSError(errno, os.strerror(errno))

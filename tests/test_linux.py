@@ -1,0 +1,750 @@
+"""The real kernel: order, counts, states and ratios; never a duration."""
+
+from __future__ import annotations
+
+import functools
+import os
+import select as real_select
+import signal
+import sys
+import threading
+import time
+from errno import EAGAIN, ECONNRESET, ENOSYS
+from pathlib import Path
+
+import pytest
+
+from iosim import evidence
+from iosim.kernels import aio, recordings, uring
+from iosim.kernels.features import Unsupported, features, machine
+from iosim.kernels.launch import launch, line_of, resume
+from iosim.kernels.linux import measure
+from iosim.kernels.watchdog import watchdog
+from iosim.programs import models
+from iosim.syscalls import (
+    F_SETFL,
+    F_SETOWN,
+    F_SETSIG,
+    MSG_DONTWAIT,
+    MSG_PEEK,
+    O_ASYNC,
+    SELF,
+    SIG_BLOCK,
+    SIGIO,
+    SIGRTMIN,
+    SIZE,
+    SO_RCVTIMEO,
+    aio_read,
+    compute,
+    epoll_create,
+    fcntl,
+    getpid,
+    io_uring_enter,
+    io_uring_setup,
+    io_uring_submit,
+    ms,
+    pause,
+    poll,
+    recvfrom,
+    select,
+    setsockopt,
+    sigaction,
+    sigprocmask,
+    sigtimedwait,
+    sleep,
+)  # fmt: skip
+from iosim.timeline import COPY, FIGURE_6_6, KERNEL, READY, SLEEPING, WAIT, Timeline
+from iosim.traffic import Message, Traffic, burst, one, several
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="measures the Linux kernel"
+)
+
+LATE = 60  # ms: a busy machine may start the program tens of ms late
+HERE = {name: there for name, there, _ in features()} if sys.platform.startswith("linux") else {}
+NEEDS = {
+    "multiplexing_poll": "poll", "multiplexing_epoll": "epoll", "signal_driven": "SIGIO",
+    "signal_waiting": "real-time signals", "asynchronous": "io_uring",
+    "asynchronous_aio": "POSIX aio",
+}  # fmt: skip
+SOON_S = 5.0
+
+
+def need(feature: str) -> None:
+    """Skip where this system has no `feature`."""
+    if not HERE[feature]:
+        pytest.skip(f"no {feature} here")
+
+
+def run(program, story=None, **options) -> Timeline:
+    """A measured run whose invariants hold."""
+    return measure(program, story or one(LATE), **options).check()
+
+
+def traces() -> tuple:
+    """What a run could leave behind in this process."""
+    signals = (signal.SIGIO, signal.SIGALRM, signal.SIGRTMIN, signal.SIGINT)
+    return (
+        len(os.listdir("/proc/self/fd")),
+        threading.active_count(),
+        [signal.getsignal(signo) for signo in signals],
+        signal.pthread_sigmask(signal.SIG_BLOCK, []),
+        signal.sigpending(),
+        signal.getitimer(signal.ITIMER_REAL),
+        Path(f"/proc/self/task/{os.getpid()}/children").read_text(),
+    )
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left():
+    """Descriptors, threads, handlers, mask, timers and processes are as they were."""
+    before = traces()
+    yield
+    assert traces() == before
+
+
+# -- the models --------------------------------------------------------------------------------
+
+RECEIVE = ("recvfrom", None)
+LOOK = ("recvfrom", EAGAIN)
+OPENING = {
+    "blocking": [],
+    "nonblocking": [("fcntl", None)],
+    "nonblocking_sleeping": [("fcntl", None)],
+    "multiplexing": [("select", None)],
+    "multiplexing_poll": [("poll", None)],
+    "multiplexing_epoll": [("epoll_create", None), ("epoll_ctl", None), ("epoll_wait", None)],
+    "signal_driven": [("sigaction", None), ("fcntl", None), ("fcntl", None), LOOK],
+    "signal_waiting": [
+        ("sigprocmask", None), *[("fcntl", None)] * 3, LOOK, ("sigtimedwait", None),
+    ],
+    "asynchronous": [("io_uring_setup", None), ("io_uring_submit", None)],
+    "asynchronous_aio": [("aio_read", None)],
+}  # fmt: skip
+ENDING = {
+    "signal_driven": [RECEIVE, LOOK],
+    "signal_waiting": [RECEIVE, LOOK],
+    "asynchronous": [],
+    "asynchronous_aio": [],
+}
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("name", models.MODEL_OF)
+def test_a_model(name: str, transport: str) -> None:
+    need(NEEDS.get(name, "select"))
+    timeline = run(getattr(models, name), one(LATE, transport=transport))
+    assert timeline.kernel == "measured"
+    assert timeline.machine == machine()
+    assert timeline.title == name
+    assert timeline.processes == ("process",)
+    assert timeline.figure_6_6().agrees(FIGURE_6_6[models.MODEL_OF[name]])
+    assert timeline.figure_6_6().wait is not None
+
+    calls, opening, ending = timeline.calls(), OPENING[name], ENDING.get(name, [RECEIVE])
+    assert calls[: len(opening)] == opening
+    assert calls[len(opening) + timeline_polls(calls, opening, ending) :] == ending
+
+    (fate,) = timeline.deliveries
+    assert fate.sent <= fate.arrived <= fate.received <= timeline.end
+    assert ms(LATE) <= fate.sent
+    assert timeline.blocked(WAIT) <= fate.arrived
+    lines = timeline.source.splitlines()
+    if name != "nonblocking_sleeping":  # its calls stand in nonblocking
+        for call in timeline.call_log:
+            if call.process == "process" and call.name in timeline.source and call.line:
+                at = call.line - timeline.first_line
+                if 0 <= at < len(lines):
+                    assert call.name in lines[at]
+
+
+def timeline_polls(calls: list, opening: list, ending: list) -> int:
+    """How many calls stand between the opening and the ending: looks in vain, and rests."""
+    between = calls[len(opening) : len(calls) - len(ending)]
+    assert set(between) <= {LOOK, ("sleep", None)}
+    return len(between)
+
+
+@pytest.mark.parametrize("name", ["blocking", "multiplexing"])
+def test_sleeps_until_the_arrival(name: str) -> None:
+    timeline = run(getattr(models, name))
+    (fate,) = timeline.deliveries
+    asleep = [i for i in timeline.lane("process") if i.state == SLEEPING]
+    assert len(asleep) == 1
+    assert asleep[0].end >= fate.arrived
+    assert timeline.time_in(SLEEPING) > timeline.cpu_ns()
+    assert timeline.checks() == 0
+    assert timeline.switches()[0] == 1
+    assert timeline.blocked(COPY) > 0
+    copy = next(i for i in timeline.lane("message 1") if i.state == COPY)
+    runs = next(i for i in timeline.lane("process") if i.start == copy.start)
+    assert runs.state == KERNEL
+
+
+def test_the_busy_one_never_sleeps() -> None:
+    timeline = run(models.nonblocking)
+    assert timeline.time_in(SLEEPING) == 0
+    assert timeline.checks() >= 1
+    assert timeline.blocked(WAIT) == 0
+
+
+def test_polling_rests_between_two_looks() -> None:
+    timeline = run(models.nonblocking_sleeping)
+    names = [name for name, _ in timeline.calls()[1:]]
+    assert names[0::2] == ["recvfrom"] * (timeline.checks() + 1)
+    assert names[1::2] == ["sleep"] * timeline.checks()
+    assert timeline.time_in(SLEEPING) > timeline.time_in(KERNEL)
+
+
+def test_evidence_is_that_of_the_model() -> None:
+    need("wchan")
+    asleep = run(models.multiplexing, one(LATE))
+    busy = run(models.nonblocking, one(LATE), between=compute(ms(1)))
+    assert len(asleep.evidence) <= 200
+    assert len(busy.evidence) <= 200
+    share = sum(e.state == "S" for e in asleep.evidence) / len(asleep.evidence)
+    assert share > 0.5
+    assert sum(e.state == "R" for e in busy.evidence) / len(busy.evidence) > 0.5
+    sleeping = [e for e in asleep.evidence if e.state == "S"]
+    assert {e.wchan for e in sleeping if e.wchan} <= {
+        "poll_schedule_timeout", "do_select", "schedule_hrtimeout_range_clock", "do_sys_poll",
+        "schedule_hrtimeout_range", "do_poll",
+    }  # fmt: skip
+    assert {e.syscall for e in sleeping if e.syscall} <= {"select", "pselect6"}
+    assert all(0 <= e.at <= asleep.end for e in asleep.evidence)
+
+
+# -- many messages -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", models.MODEL_OF)
+def test_a_burst_is_received_whole(name: str) -> None:
+    need(NEEDS.get(name, "select"))
+    timeline = run(getattr(models, name), burst(5, LATE, 100))
+    assert [d.message for d in timeline.deliveries] == [1, 2, 3, 4, 5]
+    received = [d.received for d in timeline.deliveries]
+    assert None not in received
+    assert received == sorted(received)
+    assert not any(d.dropped for d in timeline.deliveries)
+
+
+@pytest.mark.parametrize("name", ["multiplexing", "multiplexing_poll", "multiplexing_epoll"])
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_many_connections_in_one_process(name: str, transport: str) -> None:
+    need(NEEDS.get(name, "select"))
+    story = several(6, 10, 500, transport, connections=3)
+    timeline = run(getattr(models, name), story)
+    assert [d.connection for d in timeline.deliveries] == [0, 1, 2, 0, 1, 2]
+    assert all(d.received for d in timeline.deliveries)
+    fds = {c.fd for c in timeline.call_log if c.name == "recvfrom"}
+    assert len(fds) == 3
+
+
+def test_one_descriptor_for_several_connections_is_refused() -> None:
+    with pytest.raises(ValueError, match="use a program with fds"):
+        measure(models.blocking, several(4, connections=2))
+
+
+def test_a_stream_is_copied_in_pieces() -> None:
+    size = 1 << 20
+    timeline = run(models.blocking, one(LATE, size, "tcp"))
+    copies = [i for i in timeline.lane("message 1") if i.state == COPY]
+    assert len(copies) == len([c for c in timeline.call_log if c.nbytes])
+    assert len(copies) >= size // SIZE
+    assert sum(c.nbytes for c in timeline.call_log) == size
+    assert timeline.figure_6_6().agrees(FIGURE_6_6["blocking"])
+
+
+def test_a_stream_has_no_borders() -> None:
+    def late(fd, nbytes):
+        yield sleep(ms(LATE))
+        yield from models.blocking(fd, nbytes)
+
+    timeline = run(late, burst(3, LATE / 3, 1_000, "tcp"))
+    assert len([c for c in timeline.call_log if c.name == "recvfrom"]) <= 3
+    assert all(d.received for d in timeline.deliveries)
+
+
+def test_what_has_no_room_is_dropped() -> None:
+    def late(fd, nbytes):
+        yield sleep(ms(LATE * 2))
+        try:
+            while True:
+                yield recvfrom(fd, SIZE, MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+
+    timeline = run(late, burst(20, LATE, 2_000), rcvbuf=4_096)
+    dropped = [d.dropped for d in timeline.deliveries]
+    assert 0 < sum(dropped) < 20
+    assert all(d.dropped != (d.received is not None) for d in timeline.deliveries)
+
+
+def test_what_nobody_received_is_queued_or_not_there() -> None:
+    def early(fd, nbytes):
+        yield recvfrom(fd, SIZE)
+        yield sleep(ms(LATE))
+
+    story = Traffic((Message(ms(LATE), 10), Message(ms(LATE), 20), Message(ms(60_000), 30)))
+    first, second, third = run(early, story).deliveries
+    assert first.received is not None
+    assert second.arrived is not None
+    assert second.received is None
+    assert not second.dropped
+    assert third.arrived is None
+    assert not third.dropped
+
+
+# -- single calls ------------------------------------------------------------------------------
+
+
+def test_the_small_calls() -> None:
+    seen: dict[str, object] = {}
+
+    def program(fd, nbytes):
+        seen["pid"] = yield getpid()
+        seen["nothing"] = yield select([fd], 0)
+        seen["polled"] = yield poll([fd], ms(1))
+        yield setsockopt(fd, SO_RCVTIMEO, ms(2))
+        try:
+            yield recvfrom(fd, SIZE)
+        except BlockingIOError:
+            seen["timed out"] = True
+        yield setsockopt(fd, SO_RCVTIMEO, 0)
+        seen["peeked"] = yield recvfrom(fd, 1, MSG_PEEK)
+        seen["data"] = yield recvfrom(fd, 3)
+        try:
+            yield recvfrom(0, 1)  # not one of its own
+        except OSError as error:
+            seen["foreign"] = error.errno
+
+    timeline = run(program, one(LATE, 10))
+    assert seen == {
+        "pid": os.getpid(), "nothing": [], "polled": [], "timed out": True, "peeked": b"\x01",
+        "data": b"\x01" * 3, "foreign": 9,
+    }  # fmt: skip
+    waits = {(c.name, c.waits) for c in timeline.call_log}
+    assert ("getpid", False) in waits
+    assert ("select", False) in waits  # timeout 0
+    assert ("poll", True) in waits
+    (fate,) = timeline.deliveries
+    assert fate.told == "return"
+
+
+def test_the_ring_can_be_waited_for() -> None:
+    need("io_uring")
+
+    def program(fd, nbytes):
+        ring = yield io_uring_setup()
+        yield io_uring_submit(ring, fd, SIZE)
+        data = yield io_uring_enter(ring)
+        assert data == b"\x01" * nbytes
+
+    timeline = run(program)
+    row = timeline.figure_6_6()
+    assert (row.wait, row.copy, row.starts, row.told) == ("blocked", "free", "kernel", "completion")
+
+
+def test_a_ring_left_with_work_under_way() -> None:
+    need("io_uring")
+
+    def program(fd, nbytes):
+        ring = yield io_uring_setup()
+        yield io_uring_submit(ring, fd, SIZE)
+
+    assert run(program).deliveries[0].received is None
+
+
+def test_a_read_left_under_way() -> None:
+    need("POSIX aio")
+
+    def program(fd, nbytes):
+        yield aio_read(fd, SIZE)
+
+    assert run(program).deliveries[0].received is None
+
+
+def test_the_helper_thread_has_a_lane() -> None:
+    need("POSIX aio")
+    timeline = run(models.asynchronous_aio)
+    assert timeline.helpers == ("aio helper",)
+    assert timeline.calls("aio helper") == [("read", None)]
+    assert timeline.time_in(SLEEPING, "aio helper") > 0
+
+
+# -- signals -----------------------------------------------------------------------------------
+
+
+def collect(fd: int, inbox: list) -> object:
+    """A handler that receives all there is."""
+    return lambda signo: models.drain(fd, inbox)
+
+
+def armed(fd: int, inbox: list):
+    """The calls after which SIGIO tells of data."""
+    yield sigaction(SIGIO, collect(fd, inbox))
+    yield fcntl(fd, F_SETOWN, SELF)
+    yield fcntl(fd, F_SETFL, O_ASYNC | 0o4000)
+
+
+def test_pause_ends_with_the_handler() -> None:
+    need("SIGIO")
+    inbox: list[bytes] = []
+
+    def program(fd, nbytes):
+        yield from armed(fd, inbox)
+        yield pause()
+
+    timeline = run(program)
+    assert inbox == [b"\x01" * 1_000]
+    assert [name for name, _ in timeline.calls()][-3:] == ["pause", "recvfrom", "recvfrom"]
+    assert timeline.figure_6_6().wait == "blocked"
+    assert timeline.deliveries[0].told == "signal"
+
+
+@pytest.mark.parametrize("busy", [compute(ms(LATE * 2)), sleep(ms(LATE * 2))])
+def test_a_handler_interrupts(busy) -> None:
+    need("SIGIO")
+    inbox: list[bytes] = []
+
+    def program(fd, nbytes):
+        yield from armed(fd, inbox)
+        yield busy
+
+    timeline = run(program)
+    assert inbox == [b"\x01" * 1_000]
+    (fate,) = timeline.deliveries
+    assert fate.told == "signal"
+    assert any(i.note == f"signal {SIGIO}" for i in timeline.lane("process"))
+    # it was in the handler before the work or the sleep was over, and that went on afterwards
+    assert timeline.end - fate.received > ms(LATE) // 4
+    if busy.trap:
+        asleep = [i for i in timeline.lane("process") if i.state == SLEEPING]
+        assert asleep[0].end <= fate.received <= asleep[-1].start
+
+
+def test_a_signal_without_a_handler_ends_only_the_run() -> None:
+    need("SIGIO")
+
+    def program(fd, nbytes):
+        yield fcntl(fd, F_SETOWN, SELF)
+        yield fcntl(fd, F_SETFL, O_ASYNC)
+        yield compute(ms(LATE * 3))
+
+    with pytest.raises(RuntimeError, match="signal 29 ends process: it has no handler"):
+        measure(program, one(LATE))
+
+
+def test_pending_real_time_signals_are_taken_off() -> None:
+    need("real-time signals")
+
+    def program(fd, nbytes):
+        yield sigprocmask(SIG_BLOCK, [SIGRTMIN])
+        yield fcntl(fd, F_SETSIG, SIGRTMIN)
+        yield fcntl(fd, F_SETOWN, SELF)
+        yield fcntl(fd, F_SETFL, O_ASYNC)
+        yield sigtimedwait([SIGRTMIN])  # one of five
+
+    run(program, burst(5, LATE))
+
+
+def test_sigtimedwait_gives_up() -> None:
+    need("real-time signals")
+
+    def program(fd, nbytes):
+        yield sigprocmask(SIG_BLOCK, [SIGRTMIN])
+        with pytest.raises(BlockingIOError):
+            yield sigtimedwait([SIGRTMIN], ms(1))
+
+    assert run(program).calls()[-1] == ("sigtimedwait", EAGAIN)
+
+
+def test_an_error_in_a_handler_comes_out() -> None:
+    need("SIGIO")
+
+    def handler(signo):
+        yield getpid()
+        raise OSError(ENOSYS, "mine")
+
+    def program(fd, nbytes):
+        yield sigaction(SIGIO, handler)
+        yield fcntl(fd, F_SETOWN, SELF)
+        yield fcntl(fd, F_SETFL, O_ASYNC)
+        try:
+            yield sleep(ms(LATE * 3))
+        except OSError:
+            pytest.fail("the handler's error is not the call's errno")
+
+    with pytest.raises(OSError, match="mine"):
+        measure(program, one(LATE))
+
+
+# -- what goes wrong ---------------------------------------------------------------------------
+
+
+def test_the_limit_names_the_call() -> None:
+    with pytest.raises(TimeoutError, match=r"blocking was not over after 0\.2 s.*recvfrom.*line"):
+        measure(models.blocking, one(60_000), limit_s=0.2)
+
+
+def test_the_limit_stops_a_program_that_never_yields() -> None:
+    def stuck(fd, nbytes):
+        yield getpid()
+        while True:
+            try:
+                pass
+            except Exception:
+                continue
+
+    with pytest.raises(TimeoutError, match="its own code"):
+        measure(stuck, one(LATE), limit_s=0.2)
+
+
+@pytest.mark.parametrize("name", ["blocking", "multiplexing", "asynchronous_aio"])
+def test_the_limit_in_another_thread(name: str) -> None:
+    need(NEEDS.get(name, "select"))
+    caught: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            measure(getattr(models, name), one(60_000), limit_s=0.2)
+        except BaseException as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert isinstance(caught[0], TimeoutError)
+
+
+def test_a_run_in_another_thread() -> None:
+    made: list[Timeline] = []
+    thread = threading.Thread(target=lambda: made.append(run(models.multiplexing)))
+    thread.start()
+    thread.join(30)
+    assert made[0].figure_6_6().agrees(FIGURE_6_6["multiplexing"])
+
+
+def test_signals_need_the_main_thread() -> None:
+    caught: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            measure(models.signal_driven, one(LATE))
+        except RuntimeError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(30)
+    assert "main thread" in str(caught[0])
+
+
+def test_a_reset_says_where() -> None:
+    story = one(LATE, transport="tcp").then("reset", after_ms=LATE)
+    with pytest.raises(ConnectionResetError) as caught:
+        measure(models.blocking, story)
+    assert caught.value.errno == ECONNRESET
+    assert "in blocking: recvfrom" in caught.value.__notes__[0]
+    assert "line" in caught.value.__notes__[0]
+
+
+def test_a_reset_can_be_caught() -> None:
+    def program(fd, nbytes):
+        try:
+            yield from models.blocking(fd, nbytes)
+        except ConnectionResetError:
+            return
+
+    timeline = run(program, one(LATE, transport="tcp").then("reset", after_ms=LATE))
+    assert timeline.calls()[-1] == ("recvfrom", ECONNRESET)
+
+
+@pytest.mark.parametrize("name", models.MODEL_OF)
+def test_a_stream_ends(name: str) -> None:
+    need(NEEDS.get(name, "select"))
+    timeline = run(getattr(models, name), one(LATE, transport="tcp").then("eof", after_ms=LATE))
+    assert timeline.deliveries[0].received is not None
+    assert sum(c.nbytes for c in timeline.call_log if c.process == "process") == 1_000
+
+
+def test_a_call_that_was_never_yielded() -> None:
+    def forgetful(fd, nbytes):
+        yield getpid()
+        recvfrom(fd, SIZE)
+        yield getpid()
+
+    with pytest.raises(RuntimeError, match=r"line \d+: recvfrom.* was made but never yielded"):
+        measure(forgetful, one(LATE))
+
+
+def test_a_call_taken_for_its_reply() -> None:
+    def forgetful(fd, nbytes):
+        data = recvfrom(fd, SIZE)
+        yield sleep(len(data))
+
+    with pytest.raises(TypeError) as caught:
+        measure(forgetful, one(LATE))
+    assert "never yielded" in caught.value.__notes__[0]
+
+
+def test_something_else_was_yielded() -> None:
+    def program(fd, nbytes):
+        yield 42
+
+    with pytest.raises(TypeError, match=r"line \d+: a program yields calls, not 42"):
+        measure(program, one(LATE))
+
+
+def test_not_a_program() -> None:
+    with pytest.raises(TypeError, match="is not a program: it has no yield"):
+        measure(lambda fd, nbytes: None, one(LATE))
+    with pytest.raises(TypeError, match="is not a program"):
+        measure(3, one(LATE))
+    with pytest.raises(TypeError, match="a story must be a Traffic"):
+        measure(models.blocking, [1])
+    with pytest.raises(TypeError, match="its options are between"):
+        measure(models.nonblocking, one(LATE), betwen=compute(1))
+    with pytest.raises(ValueError, match="begin with fd or fds"):
+        measure(lambda socket, nbytes: (yield), one(LATE))
+    with pytest.raises(ValueError, match="limit_s must be above 0"):
+        measure(models.blocking, one(LATE), limit_s=0)
+
+
+def test_a_partial_keeps_its_name() -> None:
+    program = functools.partial(models.nonblocking, between=compute(ms(2)))
+    assert run(program).title == "nonblocking"
+
+
+def test_keyboard_interrupt_leaves_nothing() -> None:
+    def program(fd, nbytes):
+        yield getpid()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(program, one(LATE))
+
+
+def test_ctrl_c_interrupts_a_blocked_call() -> None:
+    main = threading.main_thread().ident
+    timer = threading.Timer(0.3, lambda: signal.pthread_kill(main, signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        measure(models.blocking, one(60_000))
+    timer.join()
+
+
+# -- what is missing ---------------------------------------------------------------------------
+
+
+def test_no_io_uring(monkeypatch, tmp_path) -> None:
+    def refused(entries):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(uring, "Ring", refused)
+    monkeypatch.setattr(recordings, "FOLDER", tmp_path)
+    assert ("io_uring", False) in [row[:2] for row in features()]
+    with pytest.raises(Unsupported, match="this system has no io_uring"):
+        measure(models.asynchronous, one(LATE))
+
+
+def test_no_epoll_and_a_recording(monkeypatch, tmp_path) -> None:
+    need("epoll")
+    monkeypatch.setattr(recordings, "FOLDER", tmp_path)
+    made = measure(models.multiplexing_epoll, one(LATE))
+    path = recordings.path_of(launch(models.multiplexing_epoll, one(LATE), {}))
+    path.write_text(made.to_json())
+    monkeypatch.delattr(real_select, "epoll")
+    with pytest.warns(UserWarning, match="no epoll.*recorded"):
+        shown = measure(models.multiplexing_epoll, one(LATE))
+    assert shown.kernel == "recorded"
+    assert shown.machine == machine()
+    assert shown.call_log == made.call_log
+    with pytest.raises(Unsupported):
+        measure(models.multiplexing_epoll, one(LATE + 1))
+
+
+def test_a_program_may_do_without(monkeypatch) -> None:
+    monkeypatch.delattr(real_select, "epoll", raising=False)
+
+    def program(fds, nbytes):
+        try:
+            yield epoll_create()
+        except OSError:
+            yield from models.multiplexing(fds, nbytes)
+
+    assert run(program).calls()[0] == ("epoll_create", ENOSYS)
+
+
+def test_no_schedstat_and_no_stamps(monkeypatch) -> None:
+    real_open = os.open
+
+    def no_schedstat(path, flags, *rest):
+        if "schedstat" in str(path):
+            raise FileNotFoundError(2, "none")
+        return real_open(path, flags, *rest)
+
+    def no_stamp(one):
+        raise OSError(ENOSYS, "none")
+
+    monkeypatch.setattr(os, "open", no_schedstat)
+    monkeypatch.setattr("iosim.kernels.wires.stamp", no_stamp)
+    timeline = run(models.blocking)
+    assert timeline.time_in(READY) == 0
+    assert timeline.figure_6_6().agrees(FIGURE_6_6["blocking"])
+
+
+def test_no_aio(monkeypatch, tmp_path) -> None:
+    def none(*_):
+        raise OSError(ENOSYS, "no aio_read in the C library")
+
+    monkeypatch.setattr(aio, "_library", none)
+    monkeypatch.setattr(recordings, "FOLDER", tmp_path)
+    with pytest.raises(Unsupported, match="no POSIX aio"):
+        measure(models.asynchronous_aio, one(LATE))
+
+
+def test_every_model_has_a_recording() -> None:
+    for name in models.MODEL_OF:
+        recorded = recordings.load(launch(getattr(models, name), one(20, 1_000), {}))
+        assert recorded is not None
+        assert recorded.check().kernel == "recorded"
+        assert recorded.figure_6_6().agrees(FIGURE_6_6[models.MODEL_OF[name]])
+
+
+# -- the parts ---------------------------------------------------------------------------------
+
+
+def test_the_watchdog_gives_back_what_it_found() -> None:
+    rung: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda signo, frame: rung.append(signo))
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(TimeoutError, match="the body was not"), watchdog(0.01, "the body"):
+            time.sleep(5)
+        until = time.monotonic() + SOON_S
+        while not rung and time.monotonic() < until:
+            time.sleep(0.001)
+        assert rung
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_evidence_of_this_thread() -> None:
+    pid, tid = os.getpid(), threading.get_native_id()
+    assert evidence.state(pid, tid) == "R"
+    assert evidence.wchan(pid, tid) == ""
+    assert evidence.sample(pid, 1 << 30) == ("", "", "")
+    assert evidence.schedstat(pid, 1 << 30) is None
+    if HERE["schedstat"]:
+        first, second = (evidence.schedstat("self", tid) for _ in range(2))
+        assert all(a <= b for a, b in zip(first, second, strict=True))
+
+
+def test_the_line_is_that_of_the_inner_program() -> None:
+    program = launch(models.nonblocking_sleeping, one(), {}).start(3, 1_000)
+    resume(program)
+    inner = launch(models.nonblocking, one(), {}).text
+    assert "fcntl" in inner.source.splitlines()[line_of(program) - inner.first_line]
