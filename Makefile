@@ -33,12 +33,14 @@ lab: .venv/ready  ## open the notebooks in JupyterLab (its address is printed)
 	$(PY) -m jupyterlab --ip=127.0.0.1 --ServerApp.root_dir='$(CURDIR)' \
 		--FileContentsManager.preferred_dir=notebooks $(LAB_FLAGS)
 
+# Two runs of pytest: tracing for coverage would slow down what the notebooks measure.
 test: .venv/ready  ## lint, types, tests with coverage, every notebook run and compared
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	$(PY) tools/render.py --check
-	$(PY) -m pytest --nbval --cov --cov-fail-under=95
+	$(PY) -m pytest tests --cov=iosim --cov-fail-under=95
+	$(PY) -m pytest --nbval notebooks
 
 render: .venv/ready  ## execute the notebooks and store them in their normal form
 	$(PY) tools/render.py

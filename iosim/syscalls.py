@@ -14,6 +14,7 @@ Each docstring names the manual page whose rule both kernels follow.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -47,7 +48,7 @@ MAX_FD = 1 << 20
 #: A program: yields requests, is sent replies, returns a result.
 Program = Generator["Request", Any, Any]
 
-#: Calls that were made and thrown away unyielded, oldest first.  The kernels watch and empty it.
+#: Calls that were made and thrown away unyielded, with their line, oldest first.  The kernels watch and empty it.
 never_yielded: list[str] = []
 
 
@@ -71,7 +72,8 @@ class Request:
 
     def __del__(self) -> None:
         if not self.yielded:
-            never_yielded.append(repr(self))
+            line = sys._getframe(1).f_lineno  # of the statement that let go of it
+            never_yielded.append(f"line {line}: {self!r}")
 
 
 @dataclass(slots=True, eq=False)

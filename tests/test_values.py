@@ -187,7 +187,13 @@ def no_nbytes(fd: int) -> syscalls.Program:
 
 
 BAD_PROGRAMS = [
-    (forgetful, {}, RuntimeError, "recvfrom(fd=3, size=10, flags=0) was made but never yielded"),
+    (
+        forgetful,
+        {},
+        RuntimeError,
+        f"line {forgetful.__code__.co_firstlineno + 2}: recvfrom(fd=3, size=10, flags=0) was made "
+        "but never yielded",
+    ),
     (forgetful_at_the_end, {}, RuntimeError, "was made but never yielded"),
     (yields_a_number, {}, TypeError, "a program yields calls, not 7"),
     (yields_a_class, {}, TypeError, "a program yields calls, not <class"),

@@ -193,10 +193,11 @@ def _told_steps(script: Script, calls: Sequence[Call], since: int, until: int) -
 
 
 RANK = {"return": 1, "": 2, "setup": 3, "call": 3, "gap": 3, "signal": 4, "completion": 5}
+COPY_RANK = {"copy complete": 0, "copy data": 4}
 
 
 def _ordered(steps: Iterable[Step]) -> list[Step]:
-    """Steps in time; at one instant a copy's end stands before the return of its call."""
+    """Steps in time; at one instant a copy begins after its call and ends before its return."""
     numbered = sorted(
         enumerate(steps),
         key=lambda pair: (pair[1].at, _rank(pair[1]), pair[0]),
@@ -205,7 +206,7 @@ def _ordered(steps: Iterable[Step]) -> list[Step]:
 
 
 def _rank(step: Step) -> int:
-    return 0 if step.kernel == "copy complete" else RANK[step.arrow]
+    return COPY_RANK.get(step.kernel, RANK[step.arrow])
 
 
 def _joins(last: Step, step: Step) -> bool:

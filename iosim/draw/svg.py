@@ -159,12 +159,17 @@ def _clusters(lane: Sequence[Interval], scale: Scale) -> Iterable[list[Interval]
         yield cluster
 
 
-def _cluster_words(cluster: Sequence[Interval]) -> str:
+def _shares(cluster: Sequence[Interval]) -> list[tuple[str, float]]:
+    """Each state of these intervals with its part of their time, the greatest first."""
     times = Counter[str]()
     for i in cluster:
         times[i.state] += i.end - i.start
-    whole_time = max(1, sum(times.values()))
-    parts = ", ".join(f"{s} {100 * ns / whole_time:.0f} %" for s, ns in times.most_common())
+    total = max(1, sum(times.values()))
+    return [(state, ns / total) for state, ns in times.most_common()]
+
+
+def _cluster_words(cluster: Sequence[Interval], shares: Sequence[tuple[str, float]]) -> str:
+    parts = ", ".join(f"{state} {100 * share:.0f} %" for state, share in shares)
     calls = len({i.call.id for i in cluster if i.call})
     start, end = cluster[0].start, cluster[-1].end
     return (
@@ -174,16 +179,24 @@ def _cluster_words(cluster: Sequence[Interval]) -> str:
 
 
 def _cluster_rect(cluster: Sequence[Interval], scale: Scale, y: float, h: float) -> str:
-    """Intervals too narrow to be told apart, as one: in the look of the state with most time."""
-    times = Counter[str]()
-    for i in cluster:
-        times[i.state] += i.end - i.start
-    most = times.most_common(1)[0][0]
+    """Intervals too narrow to be told apart, as one; the height is shared out as their time is."""
+    shares = _shares(cluster)
     start, end = cluster[0].start, cluster[-1].end
     x, right = scale.x(start), scale.x(end)
-    joined = Interval(cluster[0].lane, start, end, most, None, cluster[0].message)
-    more = f' data-count="{len(cluster)}"'
-    return _rect(joined, x, y, max(1.0, right - x), h, more, _cluster_words(cluster))
+    joined = Interval(cluster[0].lane, start, end, shares[0][0], None, cluster[0].message)
+    more = f' data-count="{len(cluster)}" shape-rendering="crispEdges"'
+    words = _cluster_words(cluster, shares)
+    wide = max(1.0, right - x)
+    parts = [_rect(joined, x, y, wide, h, more, words)]
+    bottom = y + h
+    for state, share in shares[1:]:
+        high = max(1.0, share * h)
+        bottom -= high
+        parts.append(
+            f'<rect x="{x:.2f}" y="{bottom:.1f}" width="{wide:.2f}" height="{high:.1f}" '
+            f'fill="{FILLS[state]}" pointer-events="none" shape-rendering="crispEdges"/>'
+        )
+    return "".join(parts)
 
 
 def _bars(scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: float) -> None:

@@ -129,13 +129,13 @@ def resume(program: Program, reply: Any = None, error: BaseException | None = No
         request: Request = program.send(reply) if error is None else program.throw(error)
     except StopIteration:
         if never_yielded:
-            _complain(program)
+            _complain()
         raise
     except (TypeError, AttributeError) as mistake:  # as len(recvfrom(...)) raises
         _hint(mistake)
         raise
     if never_yielded:
-        _complain(program)
+        _complain()
     if not isinstance(request, Request):
         raise TypeError(f"line {line_of(program)}: a program yields calls, not {request!r}")
     request.yielded = True
@@ -151,12 +151,10 @@ def line_of(program: Program) -> int | None:
     return None if frame is None else frame.f_lineno
 
 
-def _complain(program: Program) -> None:
+def _complain() -> None:
     text = never_yielded[0]
     never_yielded.clear()
-    line = line_of(program)
-    where = "at its end" if line is None else f"line {line}"
-    raise RuntimeError(f"{where}: {text} was made but never yielded")
+    raise RuntimeError(f"{text} was made but never yielded")
 
 
 def _hint(mistake: Exception) -> None:

@@ -158,9 +158,10 @@ class SimKernel(Engine):
         assert self.tape is not None
         assert request is not None
         nonblocking = getattr(self.sockets.get(getattr(request, "fd", -1)), "flags", 0) & O_NONBLOCK
+        line = None if isinstance(request, read | futex) else line_of(task.program)
         return self.tape.enter(
             task.name, self.now, type(request).__name__, getattr(request, "fd", None),
-            line_of(task.program), waits(request, bool(nonblocking)), request.arms, request.trap,
+            line, waits(request, bool(nonblocking)), request.arms, request.trap,
         )  # fmt: skip
 
     def _again(self, task: Task) -> None:
