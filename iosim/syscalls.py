@@ -72,8 +72,9 @@ class Request:
 
     def __del__(self) -> None:
         if not self.yielded:
-            line = sys._getframe(1).f_lineno  # of the statement that let go of it
-            never_yielded.append(f"line {line}: {self!r}")
+            caller = sys._getframe().f_back  # whose statement let go of it; None at the very end
+            if caller is not None:
+                never_yielded.append(f"line {caller.f_lineno}: {self!r}")
 
 
 @dataclass(slots=True, eq=False)

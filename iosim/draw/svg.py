@@ -39,6 +39,7 @@ from .marks import (
 )  # fmt: skip
 from .words import (
     blocked_of,
+    copying,
     count,
     describe,
     duration,
@@ -374,7 +375,8 @@ def _inside(scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: f
         if right - left < 30:
             continue
         whole_time = scale.start <= i.start and i.end <= scale.end
-        full = (f"{i.state} {duration(i.end - i.start)}",) if whole_time else ()
+        length = copying(scene.timeline, i.duration) if i.state == COPY else duration(i.duration)
+        full = (f"{i.state} {length}",) if whole_time else ()
         for text in (*full, i.state):
             wide = text_width(text, TINY)
             if wide + 12 <= right - left:

@@ -10,7 +10,18 @@ from textwrap import wrap
 from ..bounds import whole
 from ..timeline import COPY, SLEEPING, WAIT, Call, Interval, Timeline, errno_name
 from .marks import LOOKS, TAGS
-from .words import called, count, duration, grouped, moment, row_words, steps, tick_text, unit_of
+from .words import (
+    called,
+    copying,
+    count,
+    duration,
+    grouped,
+    moment,
+    row_words,
+    steps,
+    tick_text,
+    unit_of,
+)
 
 __all__ = ["text"]
 
@@ -190,6 +201,6 @@ def _derived(timeline: Timeline) -> Iterator[str]:
     voluntary, involuntary = timeline.switches()
     yield (
         f"blocked in wait {duration(timeline.blocked(WAIT))}, in copy "
-        f"{duration(timeline.blocked(COPY))}; CPU {duration(timeline.cpu_ns())}; "
+        f"{copying(timeline, timeline.blocked(COPY))}; CPU {duration(timeline.cpu_ns())}; "
         f"switches {voluntary} voluntary, {involuntary} involuntary"
     )

@@ -156,6 +156,11 @@ def _messages(timeline: Timeline) -> str:
     return f"{len(fates)} messages, {received} of them received."
 
 
+def copying(timeline: Timeline, ns: int) -> str:
+    """How long a copy took.  A real kernel shows no more than that it lies within its call."""
+    return duration(ns) if timeline.kernel == "simulated" or not ns else f"≤ {duration(ns)}"
+
+
 def describe(timeline: Timeline, row: Row | None = None) -> str:
     """Alt text: what the figure of `timeline` shows, in three or four sentences."""
     processes = count(len(timeline.processes), "process")
@@ -169,7 +174,8 @@ def describe(timeline: Timeline, row: Row | None = None) -> str:
         f"{duration(timeline.end)}; {_times(timeline, timeline.processes) or 'nothing ran'}. "
         f"{count(len(own), 'call')}{': ' + _tally(own) if own else ''}. {_messages(timeline)} "
         f"Blocked in wait {duration(timeline.blocked(WAIT))}, "
-        f"blocked in copy {duration(timeline.blocked(COPY))}. Figure 6.6: {row_words(row)}.{where}"
+        f"blocked in copy {copying(timeline, timeline.blocked(COPY))}. "
+        f"Figure 6.6: {row_words(row)}.{where}"
     )
 
 
