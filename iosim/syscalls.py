@@ -48,7 +48,8 @@ MAX_FD = 1 << 20
 #: A program: yields requests, is sent replies, returns a result.
 Program = Generator["Request", Any, Any]
 
-#: Calls that were made and thrown away unyielded, with their line, oldest first.  The kernels watch and empty it.
+#: Calls that were made and thrown away unyielded, with their line, oldest first.  The kernels watch
+#: it and empty it.
 never_yielded: list[str] = []
 
 
