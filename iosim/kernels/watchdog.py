@@ -6,9 +6,8 @@ import ctypes
 import signal
 import threading
 from collections.abc import Callable
-from time import perf_counter
+from time import perf_counter, sleep
 from types import FrameType
-from typing import Any
 
 __all__ = ["Expired", "watchdog"]
 
@@ -35,7 +34,8 @@ class watchdog:
     """
 
     __slots__ = (
-        "_before", "_handler", "_lock", "_seconds", "_since", "_timer", "_wake", "_what",
+        "_before", "_handler", "_lock", "_over", "_rung", "_seconds", "_since", "_timer", "_wake",
+        "_what",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +45,7 @@ class watchdog:
             raise ValueError(f"limit_s must be above 0 and at most 86,400 s, got {seconds!r}")
         self._seconds, self._what, self._wake = seconds, what, wake
         self._timer: threading.Timer | None = None
+        self._rung = False  # the second thread has raised Expired in ours
 
     def __enter__(self) -> watchdog:
         if threading.get_ident() == threading.main_thread().ident and hasattr(signal, "setitimer"):
@@ -59,6 +60,8 @@ class watchdog:
         leave = self._disarm if self._timer is None else self._stop_thread
         try:
             leave()
+            if self._rung and kind is not Expired:
+                _await_expired()
         except Expired:  # at the last moment
             leave()
             kind = Expired
@@ -77,30 +80,36 @@ class watchdog:
     # -- where there is no alarm ---------------------------------------------------------------
 
     def _start_thread(self, thread: int) -> None:
-        self._lock = threading.Lock()  # whoever holds it decides: ring, or leave in peace
+        self._lock = threading.Lock()  # whoever takes it first decides: ring, or leave in peace
+        self._over = False
         self._timer = threading.Timer(self._seconds, self._interrupt, (thread,))
         self._timer.daemon = True
         self._timer.start()
 
     def _interrupt(self, thread: int) -> None:
         with self._lock:
-            if self._timer is not None:
-                _throw(thread, Expired)
-                if self._wake is not None:
-                    self._wake()
+            if self._over:
+                return
+            self._rung = True
+            raised = ctypes.py_object(Expired)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
+            if self._wake is not None:
+                self._wake()
 
     def _stop_thread(self) -> None:
-        timer = self._timer
-        if timer is None:
-            return
-        timer.cancel()
+        assert self._timer is not None
+        self._timer.cancel()
         with self._lock:
-            self._timer = None
-        _throw(threading.get_ident(), None)  # take back one that was not raised yet
-        timer.join()
+            self._over = True
+        self._timer.join()
 
 
-def _throw(thread: int, exception: Any) -> None:
-    """Raise `exception` in `thread` at its next bytecode (None: take back the one to come)."""
-    target = None if exception is None else ctypes.py_object(exception)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), target)
+def _await_expired() -> None:
+    """One is on its way and must not hit whoever comes after us: let it come.
+
+    It cannot be taken back: PyThreadState_SetAsyncExc(thread, NULL) leaves CPython 3.11 with a
+    request that is never met, and its evaluation loop in RESUME for ever when a tracer is on.
+    """
+    for _ in range(1_000):
+        sleep(0.001)
+    raise Expired  # it was swallowed in the body; the limit has passed all the same
