@@ -204,7 +204,7 @@ class LinuxKernel:
         collects = gc.isenabled()
         gc.disable()  # its pauses would look like the program's
         try:
-            with watchdog(limit_s, plan.text.title, self.wires.shut):
+            with watchdog(limit_s, plan.text.title, self.wires.shut) as self.dog:
                 self._guarded(program, limit_s)
         finally:
             program.close()
@@ -268,6 +268,7 @@ class LinuxKernel:
                 reply = self._perform(program, request)
             except OSError as errno:
                 error = errno
+            self.dog.check()
 
     def run_handler(self, handler: Program) -> None:
         """A signal's handler is a program as well."""
@@ -352,6 +353,7 @@ class LinuxKernel:
         end = last + ns
         while True:
             now = clock()
+            self.dog.check()
             if now - last > PREEMPTED_NS:
                 self.run.stretches.append(Stretch(last - self.zero, now - self.zero, READY))
                 end += now - last

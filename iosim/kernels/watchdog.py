@@ -12,6 +12,7 @@ from types import FrameType
 __all__ = ["Expired", "watchdog"]
 
 AGAIN_S = 0.5  # ring again, should somebody swallow the first exception
+GRACE_S = 0.5  # for a body that asks whether its time is up
 SOON_S = 1e-6  # for setitimer(2) 0 would mean never
 
 
@@ -29,13 +30,14 @@ class watchdog:
     Inside the body it is `Expired`, which whoever knows more may turn into a better TimeoutError.
     In the main thread by setitimer(2) and SIGALRM, which also interrupts a blocking call; the
     handler and the timer that were there before are restored.  Elsewhere, and without setitimer,
-    a second thread raises it between two bytecodes and calls `wake`, which should end a blocking
-    call.  ValueError for a limit that is not above 0 and at most a day.
+    a second thread calls `wake`, which should end a blocking call, and the body asks `check`; if it
+    does not, `Expired` is thrown into it between two bytecodes.
+    ValueError for a limit that is not above 0 and at most a day.
     """
 
     __slots__ = (
-        "_before", "_handler", "_lock", "_over", "_rung", "_seconds", "_since", "_timer", "_wake",
-        "_what",
+        "_before", "_handler", "_left", "_lock", "_over", "_seconds", "_since", "_thrown", "_timer",
+        "_wake", "_what",
     )  # fmt: skip
 
     def __init__(
@@ -45,7 +47,7 @@ class watchdog:
             raise ValueError(f"limit_s must be above 0 and at most 86,400 s, got {seconds!r}")
         self._seconds, self._what, self._wake = seconds, what, wake
         self._timer: threading.Timer | None = None
-        self._rung = False  # the second thread has raised Expired in ours
+        self._over = self._thrown = False
 
     def __enter__(self) -> watchdog:
         if threading.get_ident() == threading.main_thread().ident and hasattr(signal, "setitimer"):
@@ -60,7 +62,7 @@ class watchdog:
         leave = self._disarm if self._timer is None else self._stop_thread
         try:
             leave()
-            if self._rung and kind is not Expired:
+            if self._thrown and kind is not Expired:
                 _await_expired()
         except Expired:  # at the last moment
             leave()
@@ -79,28 +81,35 @@ class watchdog:
 
     # -- where there is no alarm ---------------------------------------------------------------
 
+    def check(self) -> None:
+        """Raise `Expired` if time is up.  A body that asks in time needs no harder means."""
+        if self._over:
+            raise Expired
+
     def _start_thread(self, thread: int) -> None:
-        self._lock = threading.Lock()  # whoever takes it first decides: ring, or leave in peace
-        self._over = False
+        self._lock = threading.Lock()  # whoever takes it first decides: throw, or leave in peace
+        self._left = threading.Event()
         self._timer = threading.Timer(self._seconds, self._interrupt, (thread,))
         self._timer.daemon = True
         self._timer.start()
 
     def _interrupt(self, thread: int) -> None:
+        """Say so, end a blocking call, and if the body goes on all the same, throw."""
+        self._over = True
+        if self._wake is not None:
+            self._wake()
+        self._left.wait(GRACE_S)
         with self._lock:
-            if self._over:
-                return
-            self._rung = True
-            raised = ctypes.py_object(Expired)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
-            if self._wake is not None:
-                self._wake()
+            if not self._left.is_set():
+                self._thrown = True
+                expired = ctypes.py_object(Expired)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), expired)
 
     def _stop_thread(self) -> None:
         assert self._timer is not None
         self._timer.cancel()
         with self._lock:
-            self._over = True
+            self._left.set()
         self._timer.join()
 
 
