@@ -37,6 +37,9 @@ from iosim.syscalls import (
     epoll_wait,
     fcntl,
     getpid,
+    io_uring_enter,
+    io_uring_setup,
+    io_uring_submit,
     ms,
     pause,
     poll,
@@ -48,7 +51,7 @@ from iosim.syscalls import (
     sigtimedwait,
     sleep,
 )  # fmt: skip
-from iosim.timeline import FIGURE_6_6
+from iosim.timeline import FIGURE_6_6, Row
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
 
@@ -103,6 +106,18 @@ def test_a_slow_poll_looks_as_often_on_both_kernels(transport: str) -> None:
     )
     assert predicted.calls() == measured.calls()
     assert predicted.checks() == measured.checks() == 2
+
+
+def awaited(fd: int, nbytes: int) -> Program:
+    """Asynchronous only until it waits for the completion."""
+    ring = yield io_uring_setup()
+    yield io_uring_submit(ring, fd, 4_096)
+    assert len((yield io_uring_enter(ring))) == 1_000
+
+
+def test_who_waits_for_the_completion_is_blocked_on_both_kernels() -> None:
+    rows = [run(awaited, UDP).check().figure_6_6() for run in (_simulate, measure)]
+    assert rows[0] == rows[1] == Row("blocked", "blocked", "program", "completion")
 
 
 @pytest.mark.parametrize("run", KERNELS)

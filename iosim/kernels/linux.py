@@ -583,7 +583,10 @@ class LinuxKernel:
     def _completed(
         self, ring: int, call: int, start: int, end: int, result: tuple[int, bytes | OSError] | None
     ) -> tuple[bytes | None, int]:
-        """The copy lies between the last look in vain and this one: nothing tells it closer."""
+        """The copy lies between the last look in vain and this one: nothing tells it closer.
+
+        A call that slept until the completion did the copy itself, as task work, when it woke up.
+        """
         since = self.looked.get(("ring", ring), 0)
         if result is None:
             self.looked["ring", ring] = end
@@ -592,13 +595,14 @@ class LinuxKernel:
         fd = self.submissions.pop((ring, number))
         if isinstance(data, OSError):
             raise data
-        parts = self._done(fd, data, max(since, self._woke(call)), end, None)
+        woke = self._woke(call)
+        parts = self._done(fd, data, max(since, woke), end, call if woke else None)
         return data, sum(count for _, count in parts)
 
     def _woke(self, call: int) -> int:
-        """If this completion was waited for: about when the thread ran again."""
+        """About when the thread ran again, if it slept in this call; else 0."""
         last = self.run.stretches[-1] if self.run.stretches else None
-        if last is None or last.call != call:
+        if last is None or last.call != call or last.usage is None or not last.usage.switches:
             return 0
         return last.parts(None)[-1][0]
 
