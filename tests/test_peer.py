@@ -1,0 +1,87 @@
+"""The sender by itself, in this process, and the making of recordings."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from iosim import evidence, models, traffic
+from iosim.kernels import peer, recordings
+from iosim.kernels.launch import launch
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+
+
+def _plan(transport: str, port: int, schedule: list[list[Any]]) -> dict[str, Any]:
+    return {
+        "transport": transport,
+        "ports": [port],
+        "schedule": schedule,
+        "evidence": evidence.__file__,
+        "thread": [os.getpid(), threading.get_native_id()],
+    }
+
+
+def test_the_sender_keeps_its_schedule_and_looks_at_us_meanwhile() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
+        ours.bind(("127.0.0.1", 0))
+        plan = _plan("udp", ours.getsockname()[1], [[1, 30_000_000, 5, 0, "data"]])
+        sender = peer.Peer(plan)
+        assert len(sender.ports()) == 1
+        sender.zero = peer.clock()
+        sender.replay()
+        assert ours.recv(10) == b"\x01" * 5
+    (number, before, after), *others = sender.sent
+    assert (number, others) == (1, [])
+    assert 30_000_000 <= before <= after
+    assert {row[1] for row in sender.evidence} <= {"R", "S", "D"}
+    assert all(row[0] < before for row in sender.evidence)
+    for one in sender.sockets:
+        one.close()
+
+
+@pytest.mark.parametrize(("kind", "seen"), [("eof", b""), ("reset", ConnectionResetError)])
+def test_the_sender_ends_a_stream_in_two_ways(kind: str, seen: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        sender = peer.Peer(_plan("tcp", door.getsockname()[1], [[1, 0, 0, 0, kind]]))
+        with door.accept()[0] as ours:
+            sender.replay()
+            if isinstance(seen, bytes):
+                assert ours.recv(10) == seen
+            else:
+                with pytest.raises(seen):
+                    ours.recv(10)
+        for one in sender.sockets:
+            one.close()
+
+
+def test_the_sender_stops_when_it_is_told_to() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
+        ours.bind(("127.0.0.1", 0))
+        sender = peer.Peer(_plan("udp", ours.getsockname()[1], [[1, 10**12, 1, 0, "data"]]))
+        sender.zero = peer.clock()
+        sender.stopped.set()
+        with pytest.raises(peer.Stop):
+            sender.replay()
+        assert sender.sent == []
+        sender.sockets[0].close()
+
+
+def test_a_recording_is_made_and_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordings, "FOLDER", tmp_path / "new")
+    module = SimpleNamespace(MODEL_OF={"blocking": "blocking"}, blocking=models.blocking)
+    (path,) = recordings.record_all(module)
+    assert path.is_file()
+    found = recordings.load(launch(models.blocking, traffic.one(after_ms=20, size=1_000), {}))
+    assert found is not None
+    assert (found.kernel, found.title) == ("recorded", "blocking")
+    assert recordings.load(launch(models.blocking, traffic.burst(2), {})) is None
