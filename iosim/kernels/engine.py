@@ -65,7 +65,10 @@ class Engine:
         raise NotImplementedError
 
     def run(self) -> None:
-        """Until every process is over.  TimeoutError if one would wait for ever."""
+        """Until every process is over.  TimeoutError if one would wait for ever.
+
+        One loop and no calls but the event's: it turns a million times in a large run.
+        """
         for task in self.processes:
             self._start(task)
         heap, messages, network = self._heap, self.story.messages, self._network

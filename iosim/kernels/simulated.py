@@ -169,7 +169,7 @@ class SimKernel(Engine):
         if task.pending and self._deliverable(task):
             self._interrupt(task, 0, self._again)
         elif task.work and type(task.request) is not io_uring_enter:
-            self._task_work(task, 0, self._again)
+            self._task_work(task, self._again)
         else:
             try:
                 self._table[type(task.request)](self, task, task.request)
@@ -236,7 +236,7 @@ class SimKernel(Engine):
         resume = then or task.then
         after = resume if not left else lambda task: self._work(task, USER, left, resume)
         if task.work:
-            self._task_work(task, 0, after)
+            self._task_work(task, after)
             return
         signo = self._deliverable(task)
         assert task.pending is not None
@@ -277,7 +277,7 @@ class SimKernel(Engine):
         elif task.mode is USER and task in self._running and self._told(task):
             self._interrupt(task, task.until - self.now)
 
-    def _task_work(self, task: Task, left: int, after: Callable[[Task], None] | None) -> None:
+    def _task_work(self, task: Task, after: Callable[[Task], None] | None) -> None:
         """io_uring's copy, on the submitter's CPU: in no call (io_uring_enter does its own)."""
         assert task.work
         ring, socket, size = task.work.pop(0)
