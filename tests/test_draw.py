@@ -441,3 +441,14 @@ def test_matplotlib_shows_every_interval(five: list[Timeline]) -> None:
         assert 'alt="' in shown.html()
     with pytest.raises(ValueError, match="alt must say"):
         draw.show(ax, " ")
+
+
+def test_inline_keeps_tooltips_and_description_in_the_page() -> None:
+    run = simulate(models.blocking, traffic.one())
+    shown = draw.inline(run)._repr_mimebundle_()
+    assert draw.svg(run) in shown["text/html"]
+    assert shown["text/plain"] == str(run)
+    picture = draw.stevens(run)
+    assert picture.svg in draw.inline(picture).html
+    with pytest.raises(TypeError, match="inline draws a Timeline or a Picture, got 3"):
+        draw.inline(3)

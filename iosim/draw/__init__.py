@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .charts import Shown, plot, show
 from .compare import compare
+from .inline import Inline, inline
 from .marks import LOOKS, TAGS, Picture
 from .stevens import stevens
 from .svg import svg
@@ -11,6 +12,6 @@ from .text import text
 from .words import describe, duration
 
 __all__ = [
-    "LOOKS", "TAGS", "Picture", "Shown", "compare", "describe", "duration", "plot", "show",
-    "stevens", "svg", "text",
+    "LOOKS", "TAGS", "Inline", "Picture", "Shown", "compare", "describe", "duration", "inline",
+    "plot", "show", "stevens", "svg", "text",
 ]  # fmt: skip
