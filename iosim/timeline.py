@@ -229,6 +229,11 @@ class Timeline:
     # -- what is in it -------------------------------------------------------------------------
 
     @property
+    def start(self) -> int:
+        """The first instant of the run, 0, or of the part that `between` cut out; in ns."""
+        return min((i.start for i in self.intervals), default=0)
+
+    @property
     def end(self) -> int:
         """The last instant of the run, in ns."""
         return max((i.end for i in self.intervals), default=0)

@@ -443,6 +443,12 @@ def test_matplotlib_shows_every_interval(five: list[Timeline]) -> None:
         draw.show(ax, " ")
 
 
+def test_a_part_that_was_cut_out_fills_the_picture() -> None:
+    run = simulate(models.blocking, traffic.one())
+    start, end = 20_000_000, run.end
+    assert f'data-t0="{start}" data-t1="{end}"' in draw.svg(run.between(start, end))
+
+
 def test_inline_keeps_tooltips_and_description_in_the_page() -> None:
     run = simulate(models.blocking, traffic.one())
     shown = draw.inline(run)._repr_mimebundle_()

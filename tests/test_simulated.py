@@ -327,6 +327,29 @@ def test_sigio_merges_and_real_time_signals_queue() -> None:
     assert count(SIGRTMIN, deaf=30) == 10
 
 
+def test_a_signal_is_held_back_while_its_own_handler_runs() -> None:
+    depth, deepest = 0, 0
+
+    def handler(signo: int) -> Program:
+        nonlocal depth, deepest
+        depth += 1
+        deepest = max(deepest, depth)
+        yield compute(ms(5))
+        depth -= 1
+
+    def listen(fd: int, nbytes: int) -> Program:
+        yield sigaction(SIGIO, handler)
+        yield fcntl(fd, F_SETOWN, SELF)
+        yield fcntl(fd, F_SETFL, O_ASYNC)
+        yield compute(ms(60))
+
+    timeline = run(listen, traffic.several(3, every_ms=10).over("udp"))
+    notes = [i.note for i in timeline.lane("process") if i.note]
+    merged = run(listen, traffic.replay([(ms(10), 1), (ms(11), 1), (ms(12), 1)]))
+    assert (deepest, len(notes)) == (1, 3)
+    assert len([i for i in merged.lane("process") if i.note]) == 2
+
+
 def test_a_handler_interrupts_the_programs_own_code_at_once() -> None:
     timeline = run(models.signal_driven)
     handler = next(i for i in timeline.lane("process") if i.note == f"signal {SIGIO}")

@@ -651,6 +651,8 @@ def svg(timeline: Timeline, width: int = 700, window: tuple[int, int] | None = N
     rows = _rows(scene)
     names = max((text_width(row.name, SMALL) for row in rows), default=0.0)
     left = MARGIN + min(names, 110.0) + 8
+    if window is None and timeline.start:  # a part that was cut out
+        window = timeline.start, timeline.end
     start, end = window or (0, timeline.end)
     scale = Scale(start, max(end, start + 1), left, width - MARGIN - 2)
     y = _heading(scene, width, window)

@@ -228,7 +228,9 @@ class SimKernel(Engine):
         return bool(task.work) or (bool(task.pending) and self._deliverable(task) is not None)
 
     def _deliverable(self, task: Task) -> int | None:
-        held = task.blocked or ()
+        held = task.blocked or set()
+        if task.frames:  # a signal is held back while its own handler runs: sigaction(2)
+            held = held | {frame[-1] for frame in task.frames}
         return next((signo for signo in task.pending or () if signo not in held), None)
 
     def _interrupt(self, task: Task, left: int, then: Callable[[Task], None] | None = None) -> None:
@@ -247,13 +249,13 @@ class SimKernel(Engine):
             raise RuntimeError(f"signal {signo} ends {task.name}: it has no handler (signal(7))")
         if task.frames is None:
             task.frames = []
-        task.frames.append((task.program, task.request, task.call, task.deadline, after))
+        task.frames.append((task.program, task.request, task.call, task.deadline, after, signo))
         task.program, task.call = handler(signo), None
         self._work(task, KERNEL, self._signal, self._begin, f"signal {signo}")
 
     def _handler_returns(self, task: Task) -> None:
         assert task.frames
-        task.program, task.request, task.call, task.deadline, after = task.frames.pop()
+        task.program, task.request, task.call, task.deadline, after, _ = task.frames.pop()
         if type(task.request) is pause and task.call is not None:
             self._reply(task)
         elif self._told(task):
