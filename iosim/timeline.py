@@ -394,8 +394,12 @@ class Timeline:
         self._check_lanes()
         self._check_cores()
         self._check_calls()
+        copies: dict[int | None, list[Interval]] = {}
+        for interval in self.intervals:
+            if interval.state == COPY:
+                copies.setdefault(interval.message, []).append(interval)
         for delivery in self.deliveries:
-            self._check_delivery(delivery)
+            self._check_delivery(delivery, copies.get(delivery.message, []))
         self._check_bytes()
         return self
 
@@ -407,10 +411,12 @@ class Timeline:
                 raise Broken(
                     f"{interval.lane}: time runs back from {interval.start} to {interval.end} ns"
                 )
-        for name in self.lanes:
-            if name == NETWORK:  # several messages may be on their way at once
-                continue
-            for before, after in pairwise(self.lane(name)):
+        lanes: dict[str, list[Interval]] = {}
+        for interval in self.intervals:
+            if interval.lane != NETWORK:  # several messages may be on their way at once
+                lanes.setdefault(interval.lane, []).append(interval)
+        for name, lane in lanes.items():
+            for before, after in pairwise(lane):
                 if before.end != after.start:
                     kind = "gap" if before.end < after.start else "overlap"
                     raise Broken(f"{name}: {kind} between {before.end} and {after.start} ns")
@@ -437,7 +443,7 @@ class Timeline:
             if within and not within.start <= interval.start <= interval.end <= within.end:
                 raise Broken(f"{interval.lane}: an interval lies outside the call {within.name}")
 
-    def _check_delivery(self, fate: Delivery) -> None:
+    def _check_delivery(self, fate: Delivery, copies: list[Interval]) -> None:
         name = f"message {fate.message}"
         if fate.dropped:
             if fate.received is not None:
@@ -445,12 +451,11 @@ class Timeline:
             return
         if fate.received is not None and (fate.arrived is None or fate.received < fate.arrived):
             raise Broken(f"{name}: received at {fate.received} ns, arrived at {fate.arrived} ns")
-        for interval in self.intervals:
-            if interval.message == fate.message and interval.state == COPY:
-                if fate.arrived is None or interval.start < fate.arrived:
-                    raise Broken(f"{name}: copied at {interval.start} ns, before it was ready")
-                if fate.received is not None and interval.start >= max(fate.received, 1):
-                    raise Broken(f"{name}: copied again at {interval.start} ns, once received")
+        for copy in copies:
+            if fate.arrived is None or copy.start < fate.arrived:
+                raise Broken(f"{name}: copied at {copy.start} ns, before it was ready")
+            if fate.received is not None and copy.start >= max(fate.received, 1):
+                raise Broken(f"{name}: copied again at {copy.start} ns, once received")
 
     def _check_bytes(self) -> None:
         numbers = [d.message for d in self.deliveries]
