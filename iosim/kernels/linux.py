@@ -397,10 +397,7 @@ class LinuxKernel:
     @staticmethod
     def _in_hands(parts: list[tuple[Fate, int]], at: int, told: str) -> None:
         for fate, count in parts:
-            fate.process, fate.told = PROCESS, fate.told or told
-            fate.left -= count
-            if fate.left <= 0:
-                fate.received = at
+            fate.hand_over(PROCESS, count, at, told)
 
     def _taken(self, fd: int, data: bytes, size: int) -> list[tuple[Fate, int]]:
         """Of which messages are these bytes, and how many of each?"""

@@ -411,10 +411,7 @@ class SimKernel(Engine):
     def _in_hands(self, task: Task, parts: list[tuple[Fate, int]], told: str) -> None:
         """`task` has these bytes now."""
         for fate, count in parts:
-            fate.process, fate.told = task.name, fate.told or told
-            fate.left -= count
-            if fate.left <= 0:
-                fate.received = self.now
+            fate.hand_over(task.name, count, self.now, told)
 
     def _recvfrom(self, task: Task, request: recvfrom) -> None:
         socket = self._socket(request.fd)

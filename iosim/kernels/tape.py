@@ -37,6 +37,13 @@ class Fate:
     told: str = ""
     dropped: bool = False
 
+    def hand_over(self, process: str, count: int, at: int, told: str) -> None:
+        """`process` has `count` more of its bytes since `at`, and learnt of them by `told`."""
+        self.process, self.told = process, self.told or told
+        self.left -= count
+        if self.left <= 0:
+            self.received = at
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
