@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from . import draw, syscalls, traffic
     from .costs import Costs
     from .kernels.linux import Unsupported, features, measure
+    from .kernels.record import record
     from .kernels.simulated import simulate
     from .programs import models
 
 __all__ = [
-    "Costs", "Timeline", "Unsupported", "draw", "features", "measure", "models", "simulate",
-    "syscalls", "traffic",
+    "Costs", "Timeline", "Unsupported", "draw", "features", "measure", "models", "record",
+    "simulate", "syscalls", "traffic",
 ]  # fmt: skip
 
 _HOMES = {  # public name: its module, and its name there (None: the module itself)
@@ -35,6 +36,7 @@ _HOMES = {  # public name: its module, and its name there (None: the module itse
     "features": (".kernels.linux", "features"),
     "measure": (".kernels.linux", "measure"),
     "models": (".programs.models", None),
+    "record": (".kernels.record", "record"),
     "simulate": (".kernels.simulated", "simulate"),
     "syscalls": (".syscalls", None),
     "traffic": (".traffic", None),

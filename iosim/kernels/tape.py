@@ -24,18 +24,23 @@ __all__ = ["Fate", "Tape", "Text"]
 
 @dataclass(slots=True)
 class Fate:
-    """What has become of one message so far; `left`: how many of its bytes are still to be had."""
+    """What has become of one message so far; `left`: how many of its bytes are still to be had.
+
+    It is waited for from `since` on, and told of on `lane` ("": on one of its own).
+    """
 
     number: int
     connection: int
     size: int
-    sent: int
+    sent: int | None
     left: int
     arrived: int | None = None
     received: int | None = None
     process: str | None = None
     told: str = ""
     dropped: bool = False
+    since: int = 0
+    lane: str = ""
 
     def hand_over(self, process: str, count: int, at: int, told: str) -> None:
         """`process` has `count` more of its bytes since `at`, and learnt of them by `told`."""
@@ -121,8 +126,11 @@ class Tape:
             for name, life in self.lives.items()
             for interval in self._lane(name, life, calls, end)
         ]
-        for fate in fates:
-            intervals += self._message(fate, calls, end)
+        copies: dict[int, list[tuple[int, int, int | None]]] = {}
+        for message, start, stop, call in self.copies:
+            copies.setdefault(message, []).append((start, stop, call))
+        for fate in sorted(fates, key=lambda fate: fate.connection if fate.lane else 0):
+            intervals += self._message(fate, copies.get(fate.number, []), calls, end)
         return Timeline(
             title=text.title, kernel=kernel, cores=cores, intervals=tuple(intervals),
             call_log=tuple(calls), deliveries=tuple(_delivery(fate) for fate in fates),
@@ -141,15 +149,21 @@ class Tape:
             if at < until
         ]
 
-    def _message(self, fate: Fate, calls: list[Call], end: int) -> list[Interval]:
-        lane, number = f"message {fate.number}", fate.number
+    @staticmethod
+    def _message(
+        fate: Fate, copies: list[tuple[int, int, int | None]], calls: list[Call], end: int
+    ) -> list[Interval]:
+        lane, number = fate.lane or f"message {fate.number}", fate.number
         if fate.arrived is None or fate.dropped:
             return []
-        parts = [Interval(NETWORK, fate.sent, fate.arrived, TRANSIT, message=number)]
-        parts += [Interval(lane, 0, fate.arrived, WAIT, message=number)] if fate.arrived else []
+        parts = []
+        if fate.sent is not None:
+            parts.append(Interval(NETWORK, fate.sent, fate.arrived, TRANSIT, message=number))
+        if fate.since < fate.arrived:
+            parts.append(Interval(lane, fate.since, fate.arrived, WAIT, message=number))
         at = fate.arrived
-        for message, start, stop, call in self.copies:
-            if message != number or start == stop:
+        for start, stop, call in copies:
+            if start == stop:
                 continue
             if at < start:
                 parts.append(Interval(lane, at, start, QUEUED, message=number))
