@@ -6,9 +6,21 @@ import json
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from iosim import Timeline, models, simulate, traffic
-from iosim.timeline import COPY, KERNEL, SLEEPING, USER, WAIT, Broken, Call, Interval
+from iosim.timeline import (
+    COPY,
+    KERNEL,
+    SLEEPING,
+    USER,
+    WAIT,
+    Broken,
+    Call,
+    Delivery,
+    Interval,
+)  # fmt: skip
 
 STORY = traffic.one(after_ms=20, size=1_000)
 
@@ -60,6 +72,38 @@ def test_it_cannot_be_changed(run: Timeline) -> None:
         run.title = "x"  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):
         run.intervals[0].start = 1  # type: ignore[misc]
+
+
+def _nested(cuts: list[int], arrivals: list[int]) -> Timeline:
+    """One process asleep in a call, in one within it, and in the first again; some messages."""
+    a, b, c, d, e, f, g = cuts
+    outer = Call(0, "process", "pause", a, g, waits=True)
+    inner = Call(1, "process", "recvfrom", c, e, waits=True)
+    parts = ((a, b, outer), (c, d, inner), (f, g, outer))
+    asleep = [Interval("process", start, end, SLEEPING, call) for start, end, call in parts]
+    waits = [Interval(f"message {n}", 0, at, WAIT, None, n) for n, at in enumerate(arrivals)]
+    fates = tuple(Delivery(n, 0, 1, 0, at, at, "process") for n, at in enumerate(arrivals))
+    return Timeline("t", "simulated", 1, (*asleep, *waits), (outer, inner), fates, ("process",))
+
+
+INSTANTS = st.integers(0, 20)
+
+
+@given(st.lists(INSTANTS, min_size=7, max_size=7).map(sorted), st.lists(INSTANTS, max_size=5))
+def test_blocked_is_asleep_in_a_call_that_the_end_of_the_phase_ended(
+    cuts: list[int], arrivals: list[int]
+) -> None:
+    """The definition, word for word: every sleep against every phase."""
+    run = _nested(cuts, arrivals)
+    expected = [
+        (sleep.start, min(sleep.end, arrived))
+        for arrived in arrivals
+        for sleep in run.lane("process")
+        if sleep.call
+        and sleep.call.start < arrived <= sleep.call.end
+        and sleep.start < min(sleep.end, arrived)
+    ]
+    assert run.blocked_spans(WAIT) == expected
 
 
 @pytest.mark.parametrize(
