@@ -10,7 +10,6 @@ import asyncio
 import errno
 import gc
 import os
-import resource
 import select
 import selectors
 import shutil
@@ -44,6 +43,7 @@ from iosim import Timeline, draw, evidence, record
 from iosim.kernels.hindsight import Part, Thread, share_cores
 from iosim.timeline import FIGURE_6_6, KERNEL, READY, SLEEPING, USER, WAIT, Broken, Row
 
+resource = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="records Linux's calls")
 
 DATA = b"x" * 100
@@ -51,7 +51,7 @@ SOON_S = 20.0
 WAITING = {"epoll_pwait", "epoll_wait", "poll", "ppoll", "pselect6", "recvfrom", "select"}
 
 
-def traces() -> tuple[int, int, list[type]]:
+def traces() -> tuple[int, int, list[int]]:
     """What a recording could leave behind."""
     modules = (socket, select, selectors, socket.socket, selectors.EpollSelector)
     names = [hash(tuple(sorted((k, id(v)) for k, v in vars(m).items()))) for m in modules]
@@ -98,17 +98,16 @@ def once_asleep(thread: int) -> None:
 
 
 @contextmanager
-def sending(other: socket.socket, times: int = 1, looks: list[int] | None = None) -> Iterator[None]:
-    """Send once this thread sleeps, and each time that the echo came back; or after 3 `looks`."""
+def sending(other: socket.socket, looks: list[int] | None = None) -> Iterator[None]:
+    """Send once this thread sleeps in a call, or after 3 `looks` of it."""
     here = threading.get_native_id()
 
     def work() -> None:
-        for _ in range(times):
-            if looks is None:
-                once_asleep(here)
-            while looks is not None and len(looks) < 3:
-                time.sleep(0.001)
-            other.sendall(DATA)
+        if looks is None:
+            once_asleep(here)
+        while looks is not None and len(looks) < 3:
+            time.sleep(0.001)
+        other.sendall(DATA)
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -122,6 +121,7 @@ def sending(other: socket.socket, times: int = 1, looks: list[int] | None = None
 
 
 def blocking(sock: socket.socket, tape: record, looks: list[int]) -> None:
+    sock.sendall(DATA)
     sock.recv(4_096)
 
 
@@ -161,9 +161,9 @@ def epolling(sock: socket.socket, tape: record, looks: list[int]) -> None:
             sock.recv(4_096)
 
 
-def with_selectors(kind: type[selectors.BaseSelector]) -> Callable[..., None]:
+def with_selectors(kind: str) -> Callable[..., None]:
     def program(sock: socket.socket, tape: record, looks: list[int]) -> None:
-        with tape.wrap(kind()) as selector:
+        with tape.wrap(getattr(selectors, kind)()) as selector:
             selector.register(sock, selectors.EVENT_READ)
             for key, _ in selector.select():
                 key.fileobj.recv(4_096)
@@ -187,6 +187,7 @@ async def sock_recv(sock: socket.socket) -> None:
 
 async def streams(sock: socket.socket) -> None:
     reader, writer = await asyncio.open_connection(sock=sock)
+    writer.write(DATA)
     assert await reader.read(4_096) == DATA
     writer.close()
     await writer.wait_closed()
@@ -195,7 +196,7 @@ async def streams(sock: socket.socket) -> None:
 RECEIVE, LOOK = ("recvfrom", None), ("recvfrom", EAGAIN)
 WAITS = {"multiplexing": "return", "blocking": "return", "nonblocking": "check"}
 PROGRAMS: dict[str, tuple[Callable[..., None], str, list[tuple[str, int | None]]]] = {
-    "blocking": (blocking, "blocking", [RECEIVE]),
+    "blocking": (blocking, "blocking", [("sendto", None), RECEIVE]),
     "nonblocking": (nonblocking, "nonblocking", [("ioctl", None), LOOK, RECEIVE]),
     "time-out": (with_a_time_out, "multiplexing", [("ioctl", None), ("poll", None), RECEIVE]),
     "select": (selecting, "multiplexing", [("select", None), RECEIVE]),
@@ -209,15 +210,15 @@ PROGRAMS: dict[str, tuple[Callable[..., None], str, list[tuple[str, int | None]]
         ],
     ),
     "EpollSelector": (
-        with_selectors(selectors.EpollSelector),
+        with_selectors("EpollSelector"),
         "multiplexing",
         [("epoll_ctl", None), ("epoll_wait", None), RECEIVE, ("close", None)],
     ),
     "PollSelector": (
-        with_selectors(selectors.PollSelector), "multiplexing", [("poll", None), RECEIVE],
+        with_selectors("PollSelector"), "multiplexing", [("poll", None), RECEIVE],
     ),
     "SelectSelector": (
-        with_selectors(selectors.SelectSelector), "multiplexing", [("select", None), RECEIVE],
+        with_selectors("SelectSelector"), "multiplexing", [("select", None), RECEIVE],
     ),
     "asyncio, sock_recv": (
         on_a_loop(sock_recv),
@@ -225,7 +226,9 @@ PROGRAMS: dict[str, tuple[Callable[..., None], str, list[tuple[str, int | None]]
         [LOOK, ("epoll_ctl", None), ("epoll_wait", None), RECEIVE],
     ),
     "asyncio, streams": (
-        on_a_loop(streams), "multiplexing", [("epoll_ctl", None), ("epoll_wait", None), RECEIVE],
+        on_a_loop(streams),
+        "multiplexing",
+        [("epoll_ctl", None), ("sendto", None), ("epoll_wait", None), RECEIVE],
     ),
 }  # fmt: skip
 
@@ -293,8 +296,8 @@ def test_the_lines_are_those_of_the_program() -> None:
             timeline = played(PROGRAMS[name][0], ends)
         lines = timeline.source.splitlines()
         shown = {
-            "recvfrom": ".recv(", "epoll_ctl": "register(", "epoll_wait": ".select(",
-            "close": "with ",
+            "recvfrom": ".recv(", "sendto": ".sendall(", "epoll_ctl": "register(",
+            "epoll_wait": ".select(", "close": "with ",
         }  # fmt: skip
         for call in timeline.call_log:
             assert call.line is not None
@@ -638,6 +641,27 @@ def test_connect_under_way() -> None:
     assert any("poll" in i.note for i in tape.timeline.intervals)
 
 
+def test_connect_that_nobody_answers() -> None:
+    """A full backlog drops what comes: connect is under way, and poll gives up."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(2):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        tape = stack.enter_context(record())
+        one = tape.wrap(stack.enter_context(socket.socket()))
+        one.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            one.connect(listener.getsockname())
+        assert tape.timeline.check().calls() == [
+            ("ioctl", None), ("connect", EINPROGRESS), ("poll", None),
+        ]  # fmt: skip
+        under_way, poll = tape.timeline.call_log[-2:]
+        assert under_way.end == poll.start
+        assert any(i.state == SLEEPING and i.call == poll for i in tape.timeline.intervals)
+
+
 def test_a_time_out_is_a_poll_that_found_nothing(
     pair: Pair,
 ) -> None:
@@ -860,6 +884,15 @@ def test_an_asyncio_server_and_its_clients(pair: Pair) -> None:
 # -- bad input -------------------------------------------------------------------------------------
 
 
+class OfAnotherKind(selectors.BaseSelector):
+    """A selector that waits in a way of its own, as with kqueue."""
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> Any: ...
+    def unregister(self, fileobj: Any) -> Any: ...
+    def select(self, timeout: float | None = None) -> Any: ...
+    def get_map(self) -> Any: ...
+
+
 def test_bad_input_gets_one_line(pair: Pair) -> None:
     tape = record()
     with pytest.raises(RuntimeError, match="nothing is recorded before the with block"):
@@ -877,6 +910,8 @@ def test_bad_input_gets_one_line(pair: Pair) -> None:
             pytest.raises(TypeError, match="inside OpenSSL"),
         ):
             tape.wrap(secret)
+        with pytest.raises(TypeError, match="uses neither select nor"):
+            tape.wrap(OfAnotherKind())
     with pytest.raises(RuntimeError, match="a recording is made once"), tape:
         pass
     with pytest.raises(RuntimeError, match=r"wrap\(\) works inside the with block"):
@@ -1122,6 +1157,25 @@ def test_data_that_was_there_is_received_without_a_sleep(
 # -- other forms -----------------------------------------------------------------------------------
 
 
+def test_what_was_taken_out_of_the_block_leaves_no_stamp(pair: Pair) -> None:
+    with record() as tape:
+        send, wait = tape.wrap(pair[0]).send, tape.wrap(select.select)
+        send(DATA)
+    rows = [list(track.raw) for track in tape._tracks]
+    send(DATA)
+    time.sleep(0.001)  # long enough to be looked into
+    wait([pair[1]], [], [])
+    assert [track.raw for track in tape._tracks] == rows
+    assert tape.timeline.calls() == [("sendto", None)]
+
+
+def test_an_unrecorded_sleep_is_no_label(pair: Pair) -> None:
+    """It would take the room of the calls; the tooltip says it."""
+    picture = draw.svg(played(nonblocking, pair))
+    assert "in a call that is not recorded</title>" in picture
+    assert "in a call that is not recorded</text>" not in picture
+
+
 def test_it_is_a_timeline_like_every_other(pair: Pair) -> None:
     timeline = played(selecting, pair)
     assert Timeline.from_json(timeline.to_json()) == timeline
@@ -1137,6 +1191,30 @@ def test_it_is_a_timeline_like_every_other(pair: Pair) -> None:
     assert "recvfrom" in str(timeline)
     window = timeline.between(0, timeline.end // 2)
     assert window.end == timeline.end // 2
+
+
+WITHOUT = """
+import select, socket, sys
+del select.poll, select.epoll
+sys.modules["resource"] = sys.modules["fcntl"] = None
+from iosim import record
+one, other = socket.socketpair()
+with record() as tape:
+    tape.wrap(one)
+    wait = tape.wrap(select.select)
+    other.send(b"x")
+    wait([one], [], [])
+    one.recv(1)
+print(*tape.timeline.check().calls())
+"""
+
+
+def test_a_system_without_poll_epoll_and_resource() -> None:
+    """As Windows: what there is of select and sockets is recorded."""
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (run.stdout, run.stderr) == ("('select', None) ('recvfrom', None)\n", "")
 
 
 def test_nothing_recorded_is_a_timeline_too() -> None:

@@ -209,6 +209,11 @@ class Thread:
                 thread.looks.append(Look(upto - zero, at - zero, *used))
             elif len(row) == len(Start._fields):
                 thread.starts.append(Start(row[0], row[1] - zero))
+        thread.starts += [
+            Start(made.stamp.outcome, made.end)
+            for made in thread.made
+            if made.role == ACCEPT and made.errno is None and not made.timed_out
+        ]
         thread.made.sort(key=lambda made: (made.start, -made.end))  # a handler's lie within others
         return thread
 

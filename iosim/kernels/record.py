@@ -12,18 +12,22 @@ seen from there is a call into Python's library, and that is not always one syst
   in `syscalls` they lack what only tells versions apart (accept4, pselect6, epoll_create1).
 - On a socket with a time-out `recv`, `send` and `accept` are poll(2) and the call: they are shown
   as two, and the border between them is a guess.  `connect` with a time-out is shown as one call,
-  `sendall` as one sendto, though it may take several.
+  and `sendall` as one sendto, though it may take several.
 - A call that a signal interrupts is repeated by Python, and still one call here (PEP 475).  If the
   handler raises, as Ctrl-C's does, the call ended with EINTR.
-- Not seen: calls of what was not wrapped (socket(2), time.sleep, os.sendfile and with it
-  `sendfile`), the lookup of a name, the close of a socket that was thrown away, signals.  A thread
-  that sleeps in no call of its lane is in one of those, or waits for a lock or for the GIL.
-- The sender is not seen.  A message is what one call received.  Its arrival is where it was at the
-  latest, so `blocked("wait")` is what it looks like to the program, and `latency_ns` a lower bound.
+- Not seen: what was not wrapped (time.sleep, os.sendfile and with it `sendfile`), a socket before
+  it is wrapped or accepted (socket(2)), the close of one that was thrown away, the lookup of a
+  name, signals.  A thread that sleeps in no call is in one of those, or waits for a lock or for
+  the GIL.
+- The sender is not seen.  A message is what one call received, and its arrival is when it was there
+  at the latest: `blocked("wait")` says what it was to the program, `latency_ns` is a lower bound.
 
-What it costs, on a machine on which recv takes 1.5 us: about 1 us for a call that does not sleep,
-0.7 more if it took longer than 20 us, and another 2 if the thread did leave its core in it or
-before it (benchmarks/record.py).  A stamp takes about 250 bytes.
+What it costs (benchmarks/record.py; two cores, Python 3.11, where a plain recv takes 1.4 us): 0.8
+to 1.4 us for a call that does not sleep, and 0.7 more if it takes longer than 20 us; 2 us for an
+accept, which makes a recorded socket.  In the midst of asyncio, whose own code leaves the caches
+cold, it is 3 to 4 us for each call.  A call that slept, or own code that did, takes 15 to 25 us
+more of CPU time to be accounted for, about as much as the sleep itself does.  A stamp takes about
+210 bytes.
 """
 
 from __future__ import annotations
@@ -38,9 +42,10 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from errno import EAGAIN, EINTR
+from functools import partial
 from time import perf_counter_ns as clock
 from types import FrameType, SimpleNamespace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from ..timeline import Timeline
 from .features import machine
@@ -69,25 +74,26 @@ class Method(NamedTuple):
     outcome: str = "0"
     extra: str = "0"
     fd: str = "fileno(self)"
-    timeout: str = "gettimeout(self)"
+    timeout: str = "0"
 
 
-SIZE = "len(data) if data.__class__ is bytes else size(data)"
 # The parameters are those of the real ones: to pass on *args would cost a quarter more.
+SIZE = "len(data) if data.__class__ is bytes else size(data)"
+_IO = partial(Method, timeout="gettimeout(self)")
 SOCKET = (
-    Method("recv", "self, bufsize, flags=0", "len(result)", "flags"),
-    Method("recv_into", "self, buffer, nbytes=0, flags=0", "result", "flags"),
-    Method("recvfrom", "self, bufsize, flags=0", "len(result[0])", "flags"),
-    Method("recvfrom_into", "self, buffer, nbytes=0, flags=0", "result[0]", "flags"),
-    Method("recvmsg", "self, bufsize, ancbufsize=0, flags=0", "len(result[0])", "flags"),
-    Method("recvmsg_into", "self, buffers, ancbufsize=0, flags=0", "result[0]", "flags"),
-    Method("send", "self, data, flags=0", "result", SIZE),
-    Method("sendall", "self, data, flags=0", SIZE, SIZE),
-    Method("sendto", "self, data, *args", "result", SIZE),
-    Method("sendmsg", "self, buffers, *args", "result"),
-    Method("_accept", "self", "result[0]"),
-    Method("connect"),
-    Method("connect_ex", outcome="None if timeout and result == EAGAIN else -result"),
+    _IO("recv", "self, bufsize, flags=0", "len(result)", "flags"),
+    _IO("recv_into", "self, buffer, nbytes=0, flags=0", "result", "flags"),
+    _IO("recvfrom", "self, bufsize, flags=0", "len(result[0])", "flags"),
+    _IO("recvfrom_into", "self, buffer, nbytes=0, flags=0", "result[0]", "flags"),
+    _IO("recvmsg", "self, bufsize, ancbufsize=0, flags=0", "len(result[0])", "flags"),
+    _IO("recvmsg_into", "self, buffers, ancbufsize=0, flags=0", "result[0]", "flags"),
+    _IO("send", "self, data, flags=0", "result", SIZE),
+    _IO("sendall", "self, data, flags=0", SIZE, SIZE),
+    _IO("sendto", "self, data, *args", "result", SIZE),
+    _IO("sendmsg", "self, buffers, *args", "result"),
+    _IO("_accept", "self", "result[0]"),
+    _IO("connect"),
+    _IO("connect_ex", outcome="None if timeout and result == EAGAIN else -result"),
     Method("setblocking", "self, flag", extra="not flag"),
     Method("settimeout", "self, value", extra="value is not None"),
     Method("_real_close", outcome="0 if number >= 0 else NOT_MADE"),
@@ -98,13 +104,14 @@ SELECT = Method(
     "select", "rlist, wlist, xlist, timeout=None", "descriptors(result[0])", "0", "None", "timeout"
 )
 POLL = {"poll": Method("poll", "timeout=None", "(*result,)", "0", "None", "timeout")}
-EPOLL_CREATE = Method("epoll_create", "sizehint=-1, flags=0", "result.fileno()", "0", "None", "0")
-_NUMBER = "fd if fd.__class__ is int else descriptor(fd)"
-_CONTROL = Method("epoll_ctl", "fd, *args, **kwargs", "0", "0", _NUMBER, "0")
+EPOLL_CREATE = Method("epoll_create", "sizehint=-1, flags=0", "result.fileno()", fd="None")
+NUMBER = "fd if fd.__class__ is int else descriptor(fd)"
 EPOLL = {
     "poll": Method("epoll_wait", "timeout=None, maxevents=-1", "(*result,)", "0", "own", "timeout"),
-    "close": Method("close", "", "0", "0", "own", "0"),
-    **dict.fromkeys(("register", "modify", "unregister"), _CONTROL),
+    "close": Method("close", "", fd="own"),
+    "register": Method("epoll_ctl", "fd, eventmask=7", fd=NUMBER),  # EPOLLIN, EPOLLPRI, EPOLLOUT
+    "modify": Method("epoll_ctl", "fd, eventmask", fd=NUMBER),
+    "unregister": Method("epoll_ctl", "fd", fd=NUMBER),
 }
 
 TEMPLATE = """
@@ -346,40 +353,49 @@ class record:
 
     def _socket(self, one: socket.socket) -> socket.socket:
         """In place: an object's class may be changed to one of the same layout."""
+        self._here.track.add((one.fileno(), clock()))
+        return self._newborn(one)
+
+    def _newborn(self, one: socket.socket) -> socket.socket:
         one.__class__ = self._classes.get(type(one)) or self._class_of(type(one))
         self._sockets.append(weakref.ref(one))
-        self._here.track.add((one.fileno(), clock()))
         return one
 
-    def _adopt(self, one: socket.socket) -> socket.socket:
+    def _adopt(self, one: socket.socket) -> None:
         """A socket that comes into a recorded loop."""
         if self._running and _recorder_of(one) is None:
             self._socket(one)
-        return one
 
-    def _class_of(self, plain: type) -> type:
+    def _class_of(self, plain: Any) -> type:
         if _recorder_of(plain) is self:
-            return plain
+            return cast(type, plain)
         stamped = {
             method.what: self._stamped(method, getattr(plain, method.what))
             for method in SOCKET
             if hasattr(plain, method.what)
         }
-        for name in ("accept", "dup"):
-            stamped[name] = self._giving_birth(getattr(plain, name))
+        stamped["accept"] = self._accept(plain.accept)
+        stamped["dup"] = self._dup(plain.dup)
         self._classes[plain] = _derived(plain, self, stamped)
         return self._classes[plain]
 
-    def _giving_birth(self, plain: Callable[..., Any]) -> Callable[..., Any]:
-        """`accept` or `dup`, whose new socket is recorded as well."""
+    def _accept(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        """The stamp of `_accept`, which it calls, tells of the new connection."""
 
-        def method(one: socket.socket) -> Any:
+        def accept(one: socket.socket) -> Any:
             made = plain(one)
             if self._running:
-                self._socket(made[0] if isinstance(made, tuple) else made)
+                self._newborn(made[0])
             return made
 
-        return method
+        return accept
+
+    def _dup(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        def dup(one: socket.socket) -> Any:
+            made = plain(one)
+            return self._socket(made) if self._running else made
+
+        return dup
 
     def _poll(self, real: Any) -> _Proxy:
         return _Proxy(real, self, {n: self._stamped(m, getattr(real, n)) for n, m in POLL.items()})

@@ -7,7 +7,6 @@ then.  Nothing is made sense of here: a stamp must cost next to nothing.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -110,7 +109,6 @@ class Track:
     def stop(self) -> None:
         """Whatever is still called in this thread leaves no stamp any more."""
         self.add = _forget
-        self.due = sys.maxsize
 
 
 def _forget(_: tuple[Any, ...]) -> None:
