@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from .bounds import number
 
-__all__ = ["Costs"]
+__all__ = ["CALIBRATE", "Costs"]
+
+SEGMENT = 65_536  # bytes that travel at once over loopback: its MTU
+
+#: How costs are measured ("calibrate").  The package's front door fills this in, so that this floor
+#: need not know the ones above it.
+CALIBRATE: dict[str, Callable[..., Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,20 @@ class Costs:
     epoll_per_ready epoll_wait's look at one descriptor of the ready list
     timer_slack     how much later than asked for a timer wakes its sleeper: prctl(2)
     time_slice      how long a process may run while another one is ready
+
+    What a slide leaves out and a real machine does not (0, or as for a datagram):
+
+    stream_copy_base, stream_copy_per_byte  the copy from a stream (None: as from a datagram)
+    network_per_byte how much longer a byte is on its way, up to the 64 KiB of a loopback segment
+    eagain          a receive that finds nothing: raising the error
+    step            a request that enters no kernel (`compute`, a look at a ring): getting to it
+    cold_call       the rest of a call in which the process slept: its caches have gone cold
+    cold_user       its own code after that call, and at its start
+    user_per_byte   its own code after a copy, for each byte that it brought into the caches
+    submission      handing an operation to io_uring
+    completion      io_uring's way to the submitter that is to do the copy (task work)
+
+    `machine` says what they were measured on ("" if they were not).
     """
 
     syscall: float = 500_000
@@ -41,11 +64,30 @@ class Costs:
     epoll_per_ready: float = 200_000
     timer_slack: float = 50_000
     time_slice: float = 3_000_000
+    stream_copy_base: float | None = None
+    stream_copy_per_byte: float | None = None
+    network_per_byte: float = 0
+    eagain: float = 0
+    step: float = 0
+    cold_call: float = 0
+    cold_user: float = 0
+    user_per_byte: float = 0
+    submission: float = 0
+    completion: float = 0
+    machine: str = ""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            low = 1 if field.name == "time_slice" else 0
-            number(f"Costs: {field.name}", getattr(self, field.name), low, 1e10, "ns")
+        if not isinstance(self.machine, str):
+            raise TypeError(f"Costs: machine must be text, got {self.machine!r}")
+        for name in self.names():
+            value, low = getattr(self, name), 1 if name == "time_slice" else 0
+            if not (value is None and name.startswith("stream_")):
+                number(f"Costs: {name}", value, low, 1e10, "ns")
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of the prices, in their order."""
+        return tuple(field.name for field in fields(cls) if field.name != "machine")
 
     @classmethod
     def textbook(cls) -> Costs:
@@ -61,6 +103,41 @@ class Costs:
             poll_per_fd=150, epoll_per_ready=60, timer_slack=50_000, time_slice=3_000_000,
         )  # fmt: skip
 
-    def copy(self, nbytes: int) -> int:
-        """ns to copy `nbytes` to the program's buffer."""
-        return round(self.copy_base + self.copy_per_byte * nbytes)
+    @classmethod
+    def calibrate(cls, *, progress: bool = True) -> Costs:
+        """The costs of this machine, measured in less than 5 s; prints what it could not measure.
+
+        `progress` shows a bar meanwhile: in a notebook, or on a terminal.  RuntimeError outside
+        of the package `iosim`, whose front door brings the measuring in.
+        """
+        if "calibrate" not in CALIBRATE:
+            raise RuntimeError("Costs.calibrate needs the whole package: import iosim")
+        costs: Costs = CALIBRATE["calibrate"](progress)
+        return costs
+
+    def copy(self, nbytes: int, stream: bool = False) -> int:
+        """ns to copy `nbytes` to the program's buffer, from a datagram or from a `stream`."""
+        base, per_byte = self.copy_base, self.copy_per_byte
+        if stream and self.stream_copy_base is not None:
+            base = self.stream_copy_base
+        if stream and self.stream_copy_per_byte is not None:
+            per_byte = self.stream_copy_per_byte
+        return round(base + per_byte * nbytes)
+
+    def transit(self, nbytes: int) -> int:
+        """ns from the sender's call to the receive queue, of a message or its first segment."""
+        return round(self.network + self.network_per_byte * min(nbytes, SEGMENT))
+
+    def to_json(self) -> str:
+        """The prices and the machine as JSON; `from_json` reads it back, equal."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Costs:
+        """The costs that `to_json` wrote.  ValueError if that is not what `text` is."""
+        plain = json.loads(text)
+        known = {field.name for field in fields(cls)}
+        if not isinstance(plain, dict) or not plain.keys() <= known:
+            strange = ", ".join(sorted(plain.keys() - known)) if isinstance(plain, dict) else text
+            raise ValueError(f"Costs: not the JSON of costs: {strange[:80]}")
+        return cls(**plain)

@@ -47,7 +47,7 @@ class Engine:
         self._running: list[Task] = []
         self._wakeup, self._switch = round(costs.wakeup), round(costs.context_switch)
         self._slice, self._slack = round(costs.time_slice), round(costs.timer_slack)
-        self._network = round(costs.network)
+        self._cold_call = round(costs.cold_call)
         # Bound once: a bound method costs time and memory for every task that holds one.
         self._when_ready, self._when_on_core = self._ready, self._on_core
         self._when_awake, self._when_preempted = self._again, self._preempt
@@ -71,9 +71,9 @@ class Engine:
         """
         for task in self.processes:
             self._start(task)
-        heap, messages, network = self._heap, self.story.messages, self._network
+        heap, messages, transit = self._heap, self.story.messages, self.costs.transit
         count, arrived, still = len(messages), 0, 0
-        coming = messages[0].at_ns + network
+        coming = messages[0].at_ns + transit(messages[0].size)
         while self._alive:
             soon, self._soon = self._soon, None
             if (
@@ -87,7 +87,9 @@ class Engine:
                 self.events += 1
                 arrived += 1
                 self._arrive(arrived, messages[arrived - 1])
-                coming = messages[arrived].at_ns + network if arrived < count else 0
+                if arrived < count:  # none overtakes another
+                    new = messages[arrived]
+                    coming = max(coming, new.at_ns + transit(new.size))
                 continue
             if soon is not None:
                 at, _, act, task, token = heapq.heappushpop(heap, soon)
@@ -171,7 +173,13 @@ class Engine:
     def _work(
         self, task: Task, mode: str, ns: int, then: Callable[[Task], None] | None, note: str = ""
     ) -> None:
-        """Hold the core for `ns` in `mode`, then go on with `then`."""
+        """Hold the core for `ns` in `mode`, then go on with `then`.
+
+        What is left of a call in which its process slept takes `Costs.cold_call` longer.
+        """
+        if task.chilled and mode is KERNEL:
+            ns += self._cold_call
+            task.chilled = False
         task.mode, task.then, task.left = mode, then, 0
         task.until = self.now + ns
         task.token += 1
@@ -188,7 +196,8 @@ class Engine:
         """Give up the core until woken, or until `deadline` (ns) and the timer's slack."""
         if self.tape is not None:
             self._mark(task, SLEEPING)
-        task.sleeping = True
+        task.sleeping = task.cold = True
+        task.chilled = bool(self._cold_call)
         task.token += 1
         task.mode, task.then, task.left = KERNEL, self._when_awake, 0
         if deadline is not None:

@@ -127,7 +127,10 @@ class Task:
 
     __slots__ = (
         "blocked",
+        "brought",
         "call",
+        "chilled",
+        "cold",
         "deadline",
         "frames",
         "got",
@@ -161,6 +164,9 @@ class Task:
         self.slice_end = 0
         self.token = 0  # planned events of an older token are void
         self.sleeping = False
+        self.chilled = False  # it slept in this call: the rest of it finds cold caches
+        self.cold = True  # and so does its own code, after such a call and at its start
+        self.brought = 0  # bytes that its last call copied
         self.deadline: int | None = None
         self.handlers: dict[int, Callable[[int], Program]] | None = None
         self.blocked: set[int] | None = None

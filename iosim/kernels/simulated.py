@@ -94,11 +94,16 @@ class SimKernel(Engine):
         room = whole("rcvbuf", DEFAULT_RCVBUF if rcvbuf is None else rcvbuf, 1, 1 << 30, "bytes")
         self._syscall, self._user = round(price.syscall), round(price.user)
         self._signal = round(price.signal_delivery)
+        self._step, self._eagain = round(price.step), round(price.eagain)
+        self._submission, self._completion = round(price.submission), round(price.completion)
+        self._always_warm = not (price.cold_user or price.user_per_byte)
         self.fates: list[Fate] = []
         self._nobody = Fate(1, 0, 0, 0, 0)  # stands for every message where nothing is taken down
         self.sockets: dict[int, Any] = {}
-        stream = story.transport == "tcp"
-        self.connections = [self._open(Socket, stream, room) for _ in range(story.connections)]
+        self._stream = story.transport == "tcp"
+        self.connections = [
+            self._open(Socket, self._stream, room) for _ in range(story.connections)
+        ]
         self._helpers: list[Task] = []
         self._jobs: deque[Block] = deque()
         self._blocks: dict[int, Block] = {}
@@ -137,10 +142,18 @@ class SimKernel(Engine):
         task.request = request
         if not request.trap:
             self._look_up(task, request)
-        elif self._user:
-            self._work(task, USER, self._user, self._when_in_user)
+        elif ns := self._user if self._always_warm else self._own_code(task):
+            self._work(task, USER, ns, self._when_in_user)
         else:
             self._trap(task)
+
+    def _own_code(self, task: Task) -> int:
+        """ns of the program's own code before its next call, with what its caches have lost."""
+        ns = self._user + self.costs.user_per_byte * task.brought
+        if task.cold:
+            ns += self.costs.cold_user
+        task.cold, task.brought = False, 0
+        return round(ns)
 
     def _trap(self, task: Task) -> None:
         """Enter the kernel."""
@@ -178,6 +191,14 @@ class SimKernel(Engine):
 
     def _look_up(self, task: Task, request: Request) -> None:
         """A request that does not enter the kernel: its own code, or a look into its memory."""
+        if self._step and type(request) is not compute:
+            self._work(task, USER, self._step, self._answer)
+        else:
+            self._answer(task)
+
+    def _answer(self, task: Task) -> None:
+        request = task.request
+        assert request is not None
         try:
             self._table[type(request)](self, task, request)
         except Refused as refusal:
@@ -185,6 +206,10 @@ class SimKernel(Engine):
 
     def _reply(self, task: Task, value: Any = None, nbytes: int = 0) -> None:
         """The call returns."""
+        if task.chilled:
+            self._work(task, KERNEL, 0, lambda task: self._reply(task, value, nbytes))
+            return
+        task.brought = nbytes
         if self.tape is not None:
             self._leave(task, None, nbytes)
         if (task.work or task.pending) and self._told(task):
@@ -296,7 +321,8 @@ class SimKernel(Engine):
             elif after is not None:
                 after(task)
 
-        self._work(task, KERNEL, self.costs.copy(len(got.data)), finish, "task work")
+        ns = self._completion + self._copying(got)
+        self._work(task, KERNEL, ns, finish, "task work")
 
     # -- the network ---------------------------------------------------------------------------
 
@@ -419,11 +445,25 @@ class SimKernel(Engine):
             self._receive(task, request, socket)
         elif self._impatient(task, request, socket):
             self._forget(task, [socket])
-            self._fail(task, EAGAIN)
+            self._after(task, self._eagain, self._found_nothing)
         else:
             if socket.timeout and task.deadline is None:
                 task.deadline = self.now + socket.timeout
             self._wait_for(task, [socket])
+
+    def _found_nothing(self, task: Task) -> None:
+        self._fail(task, EAGAIN)
+
+    def _after(self, task: Task, ns: int, then: Callable[[Task], None]) -> None:
+        """`then`, once `ns` more of the call have passed."""
+        if ns:
+            self._work(task, KERNEL, ns, then)
+        else:
+            then(task)
+
+    def _copying(self, got: Completion) -> int:
+        """ns to copy it."""
+        return self.costs.copy(len(got.data), self._stream)
 
     def _impatient(self, task: Task, request: recvfrom, socket: Socket) -> bool:
         """Does this receive not wait (any longer)?"""
@@ -438,7 +478,7 @@ class SimKernel(Engine):
             self._fail(task, got.error)
         elif got.parts:
             task.got, got.begun, got.told = got, self.now, self._how_told(task, request, socket)
-            self._work(task, KERNEL, self.costs.copy(len(got.data)), self._when_copied)
+            self._work(task, KERNEL, self._copying(got), self._when_copied)
         else:
             self._reply(task, got if type(request) is read else b"")
 
@@ -566,7 +606,7 @@ class SimKernel(Engine):
     # -- small calls ---------------------------------------------------------------------------
 
     def _compute(self, task: Task, request: compute) -> None:
-        self._work(task, USER, request.ns, self._begin)
+        self._work(task, USER, self._step + request.ns, self._begin)
 
     def _nanosleep(self, task: Task, request: sleep) -> None:
         if self._expired(task, request.ns):
@@ -622,7 +662,13 @@ class SimKernel(Engine):
         self._reply(task, FIRST_FD + len(self.sockets) - 1)
 
     def _io_uring_submit(self, task: Task, request: io_uring_submit) -> None:
+        self._socket(request.ring, Ring), self._socket(request.fd)
+        self._after(task, self._submission, self._submitted)
+
+    def _submitted(self, task: Task) -> None:
         """What is there already is copied at once, in the submission (io_uring(7))."""
+        request = task.request
+        assert isinstance(request, io_uring_submit)
         ring, socket = self._socket(request.ring, Ring), self._socket(request.fd)
         if not socket.readable:
             socket.submissions = (*socket.submissions, (ring, request.size))
@@ -642,7 +688,7 @@ class SimKernel(Engine):
             ring.completions.append(got)
             then(task)
 
-        self._work(task, KERNEL, self.costs.copy(len(got.data)), finish)
+        self._work(task, KERNEL, self._copying(got), finish)
 
     def _io_uring_enter(self, task: Task, request: io_uring_enter) -> None:
         ring = self._socket(request.ring, Ring)
