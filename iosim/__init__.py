@@ -14,27 +14,32 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .costs import CALIBRATE
 from .timeline import VIEWS, Timeline
 
 if TYPE_CHECKING:
     from . import draw, syscalls, traffic
+    from .comparison import compare
     from .costs import Costs
     from .kernels.linux import Unsupported, features, measure
     from .kernels.simulated import simulate
+    from .prediction import predict
     from .programs import models
 
 __all__ = [
-    "Costs", "Timeline", "Unsupported", "draw", "features", "measure", "models", "simulate",
-    "syscalls", "traffic",
+    "Costs", "Timeline", "Unsupported", "compare", "draw", "features", "measure", "models",
+    "predict", "simulate", "syscalls", "traffic",
 ]  # fmt: skip
 
 _HOMES = {  # public name: its module, and its name there (None: the module itself)
     "Costs": (".costs", "Costs"),
     "Unsupported": (".kernels.linux", "Unsupported"),
+    "compare": (".comparison", "compare"),
     "draw": (".draw", None),
     "features": (".kernels.linux", "features"),
     "measure": (".kernels.linux", "measure"),
     "models": (".programs.models", None),
+    "predict": (".prediction", "predict"),
     "simulate": (".kernels.simulated", "simulate"),
     "syscalls": (".syscalls", None),
     "traffic": (".traffic", None),
@@ -64,3 +69,15 @@ def _view(name: str) -> Any:
 
 
 VIEWS.update({name: _view(name) for name in ("svg", "text", "plot")})
+
+
+def _calibrate(progress: bool) -> Any:
+    """The costs of this machine; what could not be measured is printed."""
+    bar = import_module(".progress", __name__).bar(progress)
+    found = import_module(".kernels.calibrate", __name__).calibrate(bar)
+    for complaint in found.complaints():
+        print(complaint)
+    return found.costs
+
+
+CALIBRATE["calibrate"] = _calibrate

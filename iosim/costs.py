@@ -36,19 +36,22 @@ class Costs:
     timer_slack     how much later than asked for a timer wakes its sleeper: prctl(2)
     time_slice      how long a process may run while another one is ready
 
-    What a slide leaves out and a real machine does not (0, or as for a datagram):
+    What a slide leaves out and a real machine does not (0 in a textbook):
 
-    stream_copy_base, stream_copy_per_byte  the copy from a stream (None: as from a datagram)
     network_per_byte how much longer a byte is on its way, up to the 64 KiB of a loopback segment
     eagain          a receive that finds nothing: raising the error
     step            a request that enters no kernel (`compute`, a look at a ring): getting to it
+    start           a process's first call, for which nothing is in a cache
+    first_call      a further call that this process has not made before: its code is in no cache
     cold_call       the rest of a call in which the process slept: its caches have gone cold
-    cold_user       its own code after that call, and at its start
+    cold_receive    the same for a receive, besides its copy
+    cold_user       the process's own code after such a call
     user_per_byte   its own code after a copy, for each byte that it brought into the caches
     submission      handing an operation to io_uring
     completion      io_uring's way to the submitter that is to do the copy (task work)
 
-    `machine` says what they were measured on ("" if they were not).
+    `stream` has the prices of a story over TCP (None: the same ones); `machine` says what they
+    were measured on ("" if they were not).
     """
 
     syscall: float = 500_000
@@ -64,30 +67,33 @@ class Costs:
     epoll_per_ready: float = 200_000
     timer_slack: float = 50_000
     time_slice: float = 3_000_000
-    stream_copy_base: float | None = None
-    stream_copy_per_byte: float | None = None
     network_per_byte: float = 0
     eagain: float = 0
     step: float = 0
+    start: float = 0
+    first_call: float = 0
     cold_call: float = 0
+    cold_receive: float = 0
     cold_user: float = 0
     user_per_byte: float = 0
     submission: float = 0
     completion: float = 0
     machine: str = ""
+    stream: Costs | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.machine, str):
             raise TypeError(f"Costs: machine must be text, got {self.machine!r}")
+        if not (self.stream is None or isinstance(self.stream, Costs)):
+            raise TypeError(f"Costs: stream must be Costs or None, got {self.stream!r}")
         for name in self.names():
-            value, low = getattr(self, name), 1 if name == "time_slice" else 0
-            if not (value is None and name.startswith("stream_")):
-                number(f"Costs: {name}", value, low, 1e10, "ns")
+            low = 1 if name == "time_slice" else 0
+            number(f"Costs: {name}", getattr(self, name), low, 1e10, "ns")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """The names of the prices, in their order."""
-        return tuple(field.name for field in fields(cls) if field.name != "machine")
+        return tuple(f.name for f in fields(cls) if f.name not in ("machine", "stream"))
 
     @classmethod
     def textbook(cls) -> Costs:
@@ -115,14 +121,13 @@ class Costs:
         costs: Costs = CALIBRATE["calibrate"](progress)
         return costs
 
-    def copy(self, nbytes: int, stream: bool = False) -> int:
-        """ns to copy `nbytes` to the program's buffer, from a datagram or from a `stream`."""
-        base, per_byte = self.copy_base, self.copy_per_byte
-        if stream and self.stream_copy_base is not None:
-            base = self.stream_copy_base
-        if stream and self.stream_copy_per_byte is not None:
-            per_byte = self.stream_copy_per_byte
-        return round(base + per_byte * nbytes)
+    def over(self, transport: str) -> Costs:
+        """The prices for a story over "udp" or "tcp"."""
+        return self.stream if transport == "tcp" and self.stream is not None else self
+
+    def copy(self, nbytes: int) -> int:
+        """ns to copy `nbytes` to the program's buffer."""
+        return round(self.copy_base + self.copy_per_byte * nbytes)
 
     def transit(self, nbytes: int) -> int:
         """ns from the sender's call to the receive queue, of a message or its first segment."""
@@ -140,4 +145,6 @@ class Costs:
         if not isinstance(plain, dict) or not plain.keys() <= known:
             strange = ", ".join(sorted(plain.keys() - known)) if isinstance(plain, dict) else text
             raise ValueError(f"Costs: not the JSON of costs: {strange[:80]}")
+        if plain.get("stream") is not None:
+            plain["stream"] = cls.from_json(json.dumps(plain["stream"]))
         return cls(**plain)

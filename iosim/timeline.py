@@ -22,7 +22,7 @@ from typing import Any
 __all__ = [
     "COPY", "FIGURE_6_6", "KERNEL", "NETWORK", "PROCESS_STATES", "QUEUED", "READY", "SLEEPING",
     "TRANSIT", "USER", "VIEWS", "WAIT", "Broken", "Call", "Delivery", "Evidence", "Interval",
-    "Row", "Timeline", "errno_name",
+    "Row", "Timeline", "errno_name", "merged",
 ]  # fmt: skip
 
 # States of a process.  `user` and `kernel` hold a core; `ready` wants one; `sleeping` does not.
@@ -174,13 +174,20 @@ FIGURE_6_6 = {
 Span = tuple[int, int]
 
 
+def merged(spans: Iterable[Span]) -> list[Span]:
+    """The union of `spans` as stretches that neither touch nor overlap, in time."""
+    merged: list[Span] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
 def _union(spans: Iterable[Span]) -> int:
     """The length in ns of the union of `spans`."""
-    total, reach = 0, 0
-    for start, end in sorted(spans):
-        total += max(0, end - max(start, reach))
-        reach = max(reach, end)
-    return total
+    return sum(end - start for start, end in merged(spans))
 
 
 def _meet(a: Interval, b: Interval) -> Span | None:
@@ -266,6 +273,19 @@ class Timeline:
     def cpu_ns(self) -> int:
         """CPU time of the program, its own code and the kernel's for it, in ns."""
         return self.time_in(USER) + self.time_in(KERNEL)
+
+    def cpu_while(self, phase: str) -> int:
+        """The part of `cpu_ns` during which a message was in `phase`, in ns.
+
+        `cpu_while("wait")` is what it costs to wait.  ValueError for what is no phase.
+        """
+        if phase not in PHASES:
+            raise ValueError(f"no phase {phase!r}: the phases are {', '.join(PHASES)}")
+        spans = merged((i.start, i.end) for i in self.intervals if i.state == phase)
+        busy = (i for i in self.intervals if i.lane in self.processes and i.state in (USER, KERNEL))
+        return sum(
+            max(0, min(i.end, end) - max(i.start, start)) for i in busy for start, end in spans
+        )
 
     def switches(self) -> tuple[int, int]:
         """(voluntary, involuntary) context switches: off the core to sleep, and to wait in line."""

@@ -23,12 +23,20 @@ costs = st.builds(
     epoll_per_ready=_COST,
     timer_slack=_COST,
     time_slice=st.integers(100_000, 5_000_000),
-    stream_copy_base=st.none() | _COST,
-    stream_copy_per_byte=st.none() | st.floats(0, 3_000, allow_nan=False),
     network_per_byte=st.floats(0, 100, allow_nan=False),
     user_per_byte=st.floats(0, 100, allow_nan=False),
     **dict.fromkeys(
-        ("eagain", "step", "cold_call", "cold_user", "submission", "completion"),
+        (
+            "eagain",
+            "step",
+            "start",
+            "first_call",
+            "cold_call",
+            "cold_receive",
+            "cold_user",
+            "submission",
+            "completion",
+        ),
         st.just(0) | _COST,
     ),
 )

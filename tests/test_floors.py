@@ -15,11 +15,11 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "iosim"
 
-VALUES = {"bounds", "timeline", "syscalls", "traffic", "costs", "evidence"}
+VALUES = {"bounds", "comparison", "costs", "evidence", "syscalls", "timeline", "traffic"}
 FLOORS = dict.fromkeys(VALUES, VALUES) | {
     "programs": {"programs", "syscalls", "bounds"},
     "kernels": {"kernels"} | VALUES,
-    "draw": {"draw", "timeline", "bounds"},
+    "draw": {"draw", "comparison", "timeline", "bounds"},
 }  # whatever is not named here (the facade, explore, puzzles, …) stands on top
 
 HEAVY = {"numpy", "matplotlib", "ipywidgets", "IPython", "asyncio"}

@@ -116,12 +116,14 @@ def test_the_copy_is_a_line() -> None:
     assert Costs.typical().copy(1_000) < Costs.textbook().copy(1_000)
 
 
-def test_a_stream_has_a_line_of_its_own_or_that_of_a_datagram() -> None:
-    like = Costs(copy_base=100, copy_per_byte=0.5)
-    own = Costs(copy_base=100, copy_per_byte=0.5, stream_copy_base=7, stream_copy_per_byte=2)
-    assert like.copy(1_000, stream=True) == like.copy(1_000) == 600
-    assert own.copy(1_000, stream=True) == 2_007
-    assert own.copy(1_000) == 600
+def test_a_stream_has_prices_of_its_own_or_those_of_a_datagram() -> None:
+    like = Costs(copy_base=100)
+    own = Costs(copy_base=100, stream=Costs(copy_base=7))
+    assert like.over("tcp") is like.over("udp") is like
+    assert own.over("udp").copy_base == 100
+    assert own.over("tcp").copy_base == 7
+    with pytest.raises(TypeError, match="Costs: stream must be Costs or None, got 5"):
+        Costs(stream=5)  # type: ignore[arg-type]
 
 
 def test_a_message_is_on_its_way_by_segments() -> None:
@@ -130,7 +132,7 @@ def test_a_message_is_on_its_way_by_segments() -> None:
 
 
 def test_costs_survive_json() -> None:
-    price = Costs(machine="Linux 6.1, 2 cores", stream_copy_base=3, copy_per_byte=0.25)
+    price = Costs(machine="Linux 6.1, 2 cores", copy_per_byte=0.25, stream=Costs(network=3))
     assert Costs.from_json(price.to_json()) == price
     for text in ('{"wakeup": 1, "colour": 2}', "[1]"):
         with pytest.raises(ValueError, match="Costs: not the JSON of costs: "):

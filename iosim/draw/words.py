@@ -19,6 +19,7 @@ from ..timeline import (
     Span,
     Timeline,
     errno_name,
+    merged,
 )  # fmt: skip
 
 __all__ = [
@@ -120,13 +121,7 @@ def blocked_of(timeline: Timeline, process: str, phase: str) -> list[Span]:
     """Where one process is blocked in `phase`, in time, as stretches that do not overlap."""
     if len(timeline.processes) > 1:
         timeline = replace(timeline, processes=(process,))
-    spans: list[Span] = []
-    for start, end in sorted(timeline.blocked_spans(phase)):
-        if spans and start <= spans[-1][1]:
-            spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
-        else:
-            spans.append((start, end))
-    return spans
+    return merged(timeline.blocked_spans(phase))
 
 
 def _times(timeline: Timeline, lanes: Sequence[str]) -> str:

@@ -48,6 +48,7 @@ class Engine:
         self._wakeup, self._switch = round(costs.wakeup), round(costs.context_switch)
         self._slice, self._slack = round(costs.time_slice), round(costs.timer_slack)
         self._cold_call = round(costs.cold_call)
+        self._cools_off = bool(costs.cold_call or costs.cold_receive)
         # Bound once: a bound method costs time and memory for every task that holds one.
         self._when_ready, self._when_on_core = self._ready, self._on_core
         self._when_awake, self._when_preempted = self._again, self._preempt
@@ -197,7 +198,7 @@ class Engine:
         if self.tape is not None:
             self._mark(task, SLEEPING)
         task.sleeping = task.cold = True
-        task.chilled = bool(self._cold_call)
+        task.chilled = self._cools_off
         task.token += 1
         task.mode, task.then, task.left = KERNEL, self._when_awake, 0
         if deadline is not None:

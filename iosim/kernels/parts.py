@@ -136,6 +136,7 @@ class Task:
         "got",
         "handlers",
         "left",
+        "made",
         "mode",
         "name",
         "notice",
@@ -165,7 +166,8 @@ class Task:
         self.token = 0  # planned events of an older token are void
         self.sleeping = False
         self.chilled = False  # it slept in this call: the rest of it finds cold caches
-        self.cold = True  # and so does its own code, after such a call and at its start
+        self.cold = False  # and so does its own code after such a call
+        self.made: set[type[Request]] | None = None  # the kinds of calls that it has made
         self.brought = 0  # bytes that its last call copied
         self.deadline: int | None = None
         self.handlers: dict[int, Callable[[int], Program]] | None = None

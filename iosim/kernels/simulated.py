@@ -87,23 +87,24 @@ class SimKernel(Engine):
         rcvbuf: int | None = None,
         record: bool = True,
     ) -> None:
-        price = Costs.textbook() if costs is None else costs
-        if not isinstance(price, Costs):
+        prices = Costs.textbook() if costs is None else costs
+        if not isinstance(prices, Costs):
             raise TypeError(f"costs must be Costs, got {costs!r}")
+        price = prices.over(story.transport)
         super().__init__(story, price, cores, Tape() if record else None)
         room = whole("rcvbuf", DEFAULT_RCVBUF if rcvbuf is None else rcvbuf, 1, 1 << 30, "bytes")
         self._syscall, self._user = round(price.syscall), round(price.user)
         self._signal = round(price.signal_delivery)
         self._step, self._eagain = round(price.step), round(price.eagain)
         self._submission, self._completion = round(price.submission), round(price.completion)
-        self._always_warm = not (price.cold_user or price.user_per_byte)
+        self._always_warm = not any(
+            (price.start, price.first_call, price.cold_user, price.user_per_byte)
+        )
         self.fates: list[Fate] = []
         self._nobody = Fate(1, 0, 0, 0, 0)  # stands for every message where nothing is taken down
         self.sockets: dict[int, Any] = {}
-        self._stream = story.transport == "tcp"
-        self.connections = [
-            self._open(Socket, self._stream, room) for _ in range(story.connections)
-        ]
+        stream = story.transport == "tcp"
+        self.connections = [self._open(Socket, stream, room) for _ in range(story.connections)]
         self._helpers: list[Task] = []
         self._jobs: deque[Block] = deque()
         self._blocks: dict[int, Block] = {}
@@ -142,16 +143,22 @@ class SimKernel(Engine):
         task.request = request
         if not request.trap:
             self._look_up(task, request)
-        elif ns := self._user if self._always_warm else self._own_code(task):
+        elif ns := self._user if self._always_warm else self._own_code(task, request):
             self._work(task, USER, ns, self._when_in_user)
         else:
             self._trap(task)
 
-    def _own_code(self, task: Task) -> int:
+    def _own_code(self, task: Task, request: Request) -> int:
         """ns of the program's own code before its next call, with what its caches have lost."""
         ns = self._user + self.costs.user_per_byte * task.brought
         if task.cold:
             ns += self.costs.cold_user
+        if task.made is None:
+            task.made = {type(request)}
+            ns += self.costs.start
+        elif type(request) not in task.made:
+            task.made.add(type(request))
+            ns += self.costs.first_call
         task.cold, task.brought = False, 0
         return round(ns)
 
@@ -321,7 +328,7 @@ class SimKernel(Engine):
             elif after is not None:
                 after(task)
 
-        ns = self._completion + self._copying(got)
+        ns = self._completion + self.costs.copy(len(got.data))
         self._work(task, KERNEL, ns, finish, "task work")
 
     # -- the network ---------------------------------------------------------------------------
@@ -461,10 +468,6 @@ class SimKernel(Engine):
         else:
             then(task)
 
-    def _copying(self, got: Completion) -> int:
-        """ns to copy it."""
-        return self.costs.copy(len(got.data), self._stream)
-
     def _impatient(self, task: Task, request: recvfrom, socket: Socket) -> bool:
         """Does this receive not wait (any longer)?"""
         if type(request) is read:
@@ -478,7 +481,10 @@ class SimKernel(Engine):
             self._fail(task, got.error)
         elif got.parts:
             task.got, got.begun, got.told = got, self.now, self._how_told(task, request, socket)
-            self._work(task, KERNEL, self._copying(got), self._when_copied)
+            ns = self.costs.copy(len(got.data))
+            if task.chilled:
+                ns, task.chilled = ns + round(self.costs.cold_receive), False
+            self._work(task, KERNEL, ns, self._when_copied)
         else:
             self._reply(task, got if type(request) is read else b"")
 
@@ -688,7 +694,7 @@ class SimKernel(Engine):
             ring.completions.append(got)
             then(task)
 
-        self._work(task, KERNEL, self._copying(got), finish)
+        self._work(task, KERNEL, self.costs.copy(len(got.data)), finish)
 
     def _io_uring_enter(self, task: Task, request: io_uring_enter) -> None:
         ring = self._socket(request.ring, Ring)
