@@ -8,7 +8,7 @@ from html import escape
 from itertools import zip_longest
 from statistics import median
 
-from .timeline import COPY, KERNEL, QUEUED, READY, USER, WAIT, Timeline, errno_name
+from .timeline import COPY, KERNEL, QUEUED, READY, USER, WAIT, Row, Timeline, errno_name
 
 __all__ = ["Comparison", "Difference", "Quantity", "compare"]
 
@@ -47,11 +47,17 @@ class Comparison:
     quantities: tuple[Quantity, ...]
     difference: Difference | None
     calls: int
+    figure_6_6: tuple[Row, Row]
 
     @property
     def same_calls(self) -> bool:
         """Did the run make exactly the predicted calls, in order, with their errno?"""
         return self.difference is None
+
+    @property
+    def same_row(self) -> bool:
+        """Are the two runs the same row of Figure 6.6?"""
+        return self.figure_6_6[0] == self.figure_6_6[1]
 
     def __getitem__(self, name: str) -> Quantity:
         """The quantity of that name.  KeyError if there is none."""
@@ -61,11 +67,15 @@ class Comparison:
         raise KeyError(name)
 
     def verdict(self) -> str:
-        """The calls, in one line."""
+        """The calls and the rows of Figure 6.6, in one line."""
+        row = "Figure 6.6: the same row" if self.same_row else "Figure 6.6: another row"
         if self.difference is None:
-            return f"calls: identical, all {self.calls}"
+            return f"calls: identical, all {self.calls}; {row}"
         d = self.difference
-        return f"calls: differ at number {d.place}: predicted {d.predicted}, measured {d.measured}"
+        return (
+            f"calls: differ at number {d.place}: predicted {d.predicted}, "
+            f"measured {d.measured}; {row}"
+        )
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """`(quantity, predicted, measured, measured less predicted)` as text."""
@@ -134,7 +144,8 @@ def compare(predicted: Timeline, measured: Timeline) -> Comparison:
         for name, (read, unit) in READINGS.items()
     )
     difference = _first_difference(predicted, measured)
-    return Comparison(predicted.title, tuple(quantities), difference, len(measured.calls()))
+    rows = predicted.figure_6_6(), measured.figure_6_6()
+    return Comparison(predicted.title, tuple(quantities), difference, len(measured.calls()), rows)
 
 
 def _first_difference(predicted: Timeline, measured: Timeline) -> Difference | None:

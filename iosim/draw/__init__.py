@@ -6,6 +6,7 @@ from .charts import Shown, plot, show
 from .compare import compare
 from .inline import Inline, inline
 from .marks import LOOKS, TAGS, Picture
+from .overlay import overlay
 from .stevens import stevens
 from .svg import svg
 from .text import text
@@ -13,5 +14,5 @@ from .words import describe, duration
 
 __all__ = [
     "LOOKS", "TAGS", "Inline", "Picture", "Shown", "compare", "describe", "duration", "inline",
-    "plot", "show", "stevens", "svg", "text",
+    "overlay", "plot", "show", "stevens", "svg", "text",
 ]  # fmt: skip
