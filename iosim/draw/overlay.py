@@ -232,7 +232,8 @@ def _sentences(found: Comparison) -> Iterator[str]:
         before, after = round(quantity.predicted or 0), round(quantity.measured or 0)
         sign, off = "+" if after >= before else "−", duration(abs(after - before))
         bound = "≤ " if name == COPIED else ""  # a real kernel shows no more: see words.copying
-        yield f"{name}: predicted {duration(before)}, measured {bound}{duration(after)} ({sign}{off})"
+        took = f"predicted {duration(before)}, measured {bound}{duration(after)}"
+        yield f"{name}: {took} ({sign}{off})"
 
 
 def _alt(measured: Timeline, found: Comparison) -> str:
