@@ -90,16 +90,16 @@ class Calibration:
     missing: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> float:
-        """The median of a step that was measured.  Unsupported for others."""
+        """The median of a step that was measured.  LookupError for others."""
         if name not in self.steps:
-            raise Unsupported(name, "it was not measured, and is needed here")
+            raise LookupError(f"it needs {name}, which was not measured")
         return self.steps[name].median
 
     def note(self, name: str, samples: Iterable[float], unit: str = "ns") -> None:
-        """Take down a step.  Unsupported if nothing was left of its samples."""
+        """Take down a step.  LookupError if nothing was left of its samples."""
         values = sorted(samples)
         if not values:
-            raise Unsupported(name, "every sample was noise")
+            raise LookupError(f"{name}: every sample was noise")
         low, middle, high = _quartiles(values)
         self.steps[name] = Step(name, middle, high - low, len(values), unit)
 
@@ -136,7 +136,7 @@ def calibrate(report: Report | None = None) -> Calibration:
             report(number, len(EXPERIMENTS), title)
         try:
             experiment(found)
-        except (Unsupported, RuntimeError, OSError) as error:
+        except (LookupError, OSError, RuntimeError) as error:
             found.missing[title] = str(error)
     if report:
         report(len(EXPERIMENTS), len(EXPERIMENTS), "done")
@@ -372,11 +372,9 @@ def napping(fd: int, nbytes: int) -> Program:
 
 def _timer(found: Calibration) -> None:
     run = _run(napping, _patient())
-    late = [
-        ns - ms(2) - found["wakeup"] - found["context_switch"] - found["cold_call"]
-        for ns in _took(run, "sleep")
-    ]
-    found.note("timer_slack", [ns for ns in late if ns < NOISE_NS])
+    steps = ("syscall", "wakeup", "context_switch", "cold_call")
+    rest = ms(2) + sum(found[step] for step in steps)
+    found.note("timer_slack", [ns - rest for ns in _took(run, "sleep") if ns - rest < NOISE_NS])
 
 
 def signalled(fd: int, nbytes: int) -> Program:
