@@ -29,7 +29,7 @@ KNOWN = Costs(
 STREAM = replace(
     KNOWN, network=31_000, copy_base=17_000, copy_per_byte=0.125, wakeup=4_000,
     context_switch=45_000, signal_delivery=70_000, cold_call=21_000, cold_receive=9_000,
-    cold_user=95_000, user_per_byte=0.5, network_per_byte=0.25,
+    cold_user=95_000, user_per_byte=0.5, network_per_byte=0.25, segment=20_000,
 )  # fmt: skip
 
 #: Not found through programs: a scan is timed by itself, a slice asked for; a completion is seen at
@@ -38,6 +38,7 @@ APART = {"select_per_fd", "poll_per_fd", "epoll_per_ready", "time_slice", "compl
 MOVED_BY_TCP = {
     "network", "copy_base", "copy_per_byte", "wakeup", "context_switch", "signal_delivery",
     "cold_call", "cold_receive", "cold_user", "user_per_byte", "network_per_byte",
+    "segment",
 }  # fmt: skip
 
 

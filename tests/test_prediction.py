@@ -199,6 +199,30 @@ def test_cold_caches_are_paid_for_once_a_sleep() -> None:
     assert own.latency_ns() == 3  # a receive pays for its copy and this, and not for cold_call
 
 
+def test_a_long_message_of_a_stream_comes_in_two_parts() -> None:
+    """Whoever is woken by the first part may find both; who looks at once finds half."""
+    free = Costs(**{name: 0 for name in Costs.names() if name != "time_slice"})
+    two = replace(free, segment=5_000)
+    story = traffic.one(20, 40_000, "tcp")
+    quick = simulate(models.blocking, story, costs=two)
+    assert [c.nbytes for c in quick.call_log] == [32_768, 7_232]
+    assert quick.deliveries[0].arrived == 20_000_000
+    slow = simulate(models.blocking, story, costs=replace(two, wakeup=6_000))
+    assert [c.nbytes for c in slow.call_log] == [40_000]
+    assert slow.deliveries[0].arrived == 20_005_000
+    assert slow.latency_ns() == 1_000
+    whole = simulate(models.blocking, traffic.one(20, 40_000, "udp"), costs=two)
+    assert [c.nbytes for c in whole.call_log] == [40_000]
+    for run in (quick, slow, whole):
+        run.check()
+
+
+def test_a_handler_runs_in_cold_caches() -> None:
+    free = Costs(**{name: 0 for name in Costs.names() if name != "time_slice"})
+    run = simulate(models.signal_driven, traffic.one(), costs=replace(free, cold_receive=9))
+    assert run.latency_ns() == 9
+
+
 # -- compare -------------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from itertools import combinations, pairwise
 from time import perf_counter_ns as clock
 from typing import Any
 
-from ..costs import SEGMENT, Costs
+from ..costs import HALF_WINDOW, SEGMENT, Costs
 from ..syscalls import (
     F_SETFL,
     F_SETOWN,
@@ -323,7 +323,11 @@ def _wake(found: Calibration, transport: str = "udp", over: str = "") -> None:
     found.note("cold_user" + over, [w.own_code - found["user"] for w in wakes])
     points = [(w.size, w.receive - found["syscall"]) for w in wakes if w.receive]
     found.note_line("copy", points, over)
-    found.note_line("network", [(w.size, w.transit) for w in wakes], over)
+    whole = [w for w in wakes if not over or w.size <= HALF_WINDOW]
+    found.note_line("network", [(w.size, w.transit) for w in whole], over)
+    if over:
+        first = found["network" + over] + found["network_per_byte" + over] * HALF_WINDOW
+        found.note("segment" + over, [w.transit - first for w in wakes if w not in whole])
 
 
 def receiving(fd: int, nbytes: int) -> Program:

@@ -56,9 +56,9 @@ class Socket:
         self.queue = _with(self.queue, [fate, message, nbytes])
         self.queued += nbytes
 
-    def hold(self, fate: Fate, message: Message) -> None:
-        """The sender wants to send `message`."""
-        self.held = _with(self.held, [fate, message, message.size])
+    def hold(self, fate: Fate, message: Message, nbytes: int) -> None:
+        """The sender wants to send `nbytes` more of `message`."""
+        self.held = _with(self.held, [fate, message, nbytes])
 
     @property
     def readable(self) -> bool:
@@ -133,6 +133,7 @@ class Task:
         "cold",
         "deadline",
         "frames",
+        "fresh",
         "got",
         "handlers",
         "left",
@@ -166,6 +167,7 @@ class Task:
         self.token = 0  # planned events of an older token are void
         self.sleeping = False
         self.chilled = False  # it slept in this call: the rest of it finds cold caches
+        self.fresh = False  # its handler has just begun, in code that has not run for long
         self.cold = False  # and so does its own code after such a call
         self.made: set[type[Request]] | None = None  # the kinds of calls that it has made
         self.brought = 0  # bytes that its last call copied

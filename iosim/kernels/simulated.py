@@ -105,6 +105,8 @@ class SimKernel(Engine):
         self.sockets: dict[int, Any] = {}
         stream = story.transport == "tcp"
         self.connections = [self._open(Socket, stream, room) for _ in range(story.connections)]
+        self._wire = Task("network", None)  # type: ignore[arg-type]  # what comes later comes here
+        self._part = price.part if stream and price.segment else 0
         self._helpers: list[Task] = []
         self._jobs: deque[Block] = deque()
         self._blocks: dict[int, Block] = {}
@@ -245,6 +247,7 @@ class SimKernel(Engine):
 
     def _over(self, task: Task) -> None:
         if task.frames:
+            task.fresh = False
             self._handler_returns(task)
             return
         task.program = None  # type: ignore[assignment]
@@ -282,7 +285,7 @@ class SimKernel(Engine):
         if task.frames is None:
             task.frames = []
         task.frames.append((task.program, task.request, task.call, task.deadline, after, signo))
-        task.program, task.call = handler(signo), None
+        task.program, task.call, task.fresh = handler(signo), None, True
         self._work(task, KERNEL, self._signal, self._begin, f"signal {signo}")
 
     def _handler_returns(self, task: Task) -> None:
@@ -353,12 +356,32 @@ class SimKernel(Engine):
         else:
             fate = self._nobody
         if socket.stream:
-            socket.hold(fate, message)
+            parts = self._parts(message)
+            socket.hold(fate, message, parts[0])
             self._open_window(socket)
+            if parts[1:]:
+                self._plan(round(self.costs.segment), self._rest(socket, fate, message), self._wire)
         elif socket.queued + message.size > socket.rcvbuf:
             fate.dropped = True  # udp(7): no room, no datagram
         else:
             socket.put(fate, message, message.size)
+
+    def _parts(self, message: Message) -> list[int]:
+        """How many bytes of it come when: `Costs.segment`."""
+        rest = message.size - self._part
+        return [self._part, rest] if self._part and rest > 0 else [message.size]
+
+    def _rest(self, socket: Socket, fate: Fate, message: Message) -> Callable[[Task], None]:
+        """The second part arrives; a message of which nothing was taken is there only now."""
+
+        def arrive(wire: Task) -> None:
+            if fate.left == fate.size:
+                fate.arrived = self.now
+            socket.hold(fate, message, message.size - self._part)
+            self._open_window(socket)
+            self._announce(socket)
+
+        return arrive
 
     @staticmethod
     def _open_window(socket: Socket) -> None:
@@ -482,8 +505,9 @@ class SimKernel(Engine):
         elif got.parts:
             task.got, got.begun, got.told = got, self.now, self._how_told(task, request, socket)
             ns = self.costs.copy(len(got.data))
-            if task.chilled:
-                ns, task.chilled = ns + round(self.costs.cold_receive), False
+            if task.chilled or task.fresh:
+                ns += round(self.costs.cold_receive)
+            task.chilled = task.fresh = False
             self._work(task, KERNEL, ns, self._when_copied)
         else:
             self._reply(task, got if type(request) is read else b"")
