@@ -217,12 +217,6 @@ def test_a_long_message_of_a_stream_comes_in_two_parts() -> None:
         run.check()
 
 
-def test_a_handler_runs_in_cold_caches() -> None:
-    free = Costs(**{name: 0 for name in Costs.names() if name != "time_slice"})
-    run = simulate(models.signal_driven, traffic.one(), costs=replace(free, cold_receive=9))
-    assert run.latency_ns() == 9
-
-
 # -- compare -------------------------------------------------------------------------------------
 
 

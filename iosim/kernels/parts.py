@@ -133,7 +133,6 @@ class Task:
         "cold",
         "deadline",
         "frames",
-        "fresh",
         "got",
         "handlers",
         "left",
@@ -167,7 +166,6 @@ class Task:
         self.token = 0  # planned events of an older token are void
         self.sleeping = False
         self.chilled = False  # it slept in this call: the rest of it finds cold caches
-        self.fresh = False  # its handler has just begun, in code that has not run for long
         self.cold = False  # and so does its own code after such a call
         self.made: set[type[Request]] | None = None  # the kinds of calls that it has made
         self.brought = 0  # bytes that its last call copied

@@ -247,7 +247,6 @@ class SimKernel(Engine):
 
     def _over(self, task: Task) -> None:
         if task.frames:
-            task.fresh = False
             self._handler_returns(task)
             return
         task.program = None  # type: ignore[assignment]
@@ -285,7 +284,7 @@ class SimKernel(Engine):
         if task.frames is None:
             task.frames = []
         task.frames.append((task.program, task.request, task.call, task.deadline, after, signo))
-        task.program, task.call, task.fresh = handler(signo), None, True
+        task.program, task.call = handler(signo), None
         self._work(task, KERNEL, self._signal, self._begin, f"signal {signo}")
 
     def _handler_returns(self, task: Task) -> None:
@@ -505,9 +504,8 @@ class SimKernel(Engine):
         elif got.parts:
             task.got, got.begun, got.told = got, self.now, self._how_told(task, request, socket)
             ns = self.costs.copy(len(got.data))
-            if task.chilled or task.fresh:
-                ns += round(self.costs.cold_receive)
-            task.chilled = task.fresh = False
+            if task.chilled:
+                ns, task.chilled = ns + round(self.costs.cold_receive), False
             self._work(task, KERNEL, ns, self._when_copied)
         else:
             self._reply(task, got if type(request) is read else b"")
