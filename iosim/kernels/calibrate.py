@@ -14,7 +14,7 @@ import select as real_select
 import socket
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations, pairwise
@@ -386,10 +386,11 @@ def signalled(fd: int, nbytes: int) -> Program:
     inbox: list[bytes] = []
 
     def handler(signo: int) -> Program:
-        try:
-            inbox.append((yield recvfrom(fd, SIZE)))
-        except BlockingIOError:
-            return
+        data = b"?"
+        with suppress(BlockingIOError):
+            while data:  # one signal may stand for many messages (UNP 25.3)
+                data = yield recvfrom(fd, SIZE)
+                inbox.append(data)
 
     yield sigaction(SIGIO, handler)
     yield fcntl(fd, F_SETOWN, SELF)
