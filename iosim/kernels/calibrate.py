@@ -430,7 +430,8 @@ def _ring(found: Calibration) -> None:
     found.note("submission", [ns - found["syscall"] for ns in _took(run, "io_uring_submit")])
     between_looks = LOOK + 2 * found["step"]
     rest = found["copy_base"] + between_looks / 2
-    found.note("completion", [run.latency_ns(d.message) - rest for d in run.deliveries])
+    late = [run.latency_ns(d.message) - rest for d in run.deliveries]
+    found.note("completion", [ns for ns in late if ns < NOISE_NS])
 
 
 def _scans(found: Calibration) -> None:
