@@ -39,11 +39,13 @@ def _widget() -> Report:
 
     def report(done: int, total: int, what: str) -> None:
         if not shown:
-            shown.append(IntProgress(max=total, description="measuring", tooltip=what))
-            display(shown[0])  # type: ignore[no-untyped-call]
-        shown[0].value, shown[0].tooltip = done, what
-        if done == total:
-            shown[0].close()
+            bar = IntProgress(max=total, description="measuring", tooltip=what)
+            shown.extend([bar, display(bar, display_id=True)])  # type: ignore[no-untyped-call]
+        bar, output = shown
+        bar.value, bar.tooltip = done, what
+        if done == total:  # words take its place: a stored notebook could not show a closed bar
+            output.update({"text/plain": f"{total} experiments done"}, raw=True)
+            bar.close()
 
     return report
 
