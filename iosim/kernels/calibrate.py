@@ -385,7 +385,8 @@ def signalled(fd: int, nbytes: int) -> Program:
 
     def handler(signo: int) -> Program:
         try:
-            inbox.append((yield recvfrom(fd, SIZE)))
+            while True:  # one signal may stand for several messages
+                inbox.append((yield recvfrom(fd, SIZE)))
         except BlockingIOError:
             return
 
