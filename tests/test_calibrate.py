@@ -18,6 +18,7 @@ from iosim import Costs, Timeline, Unsupported, simulate
 from iosim.__main__ import main
 from iosim.kernels import calibrate as module
 from iosim.kernels.calibrate import EXPERIMENTS, LOOK, Calibration, calibrate
+from iosim.traffic import burst
 
 KNOWN = Costs(
     syscall=1_000, user=2_000, network=25_000, copy_base=20_000, copy_per_byte=0.25, wakeup=5_000,
@@ -79,6 +80,12 @@ def test_who_stands_in_the_run_queue_does_not_count(monkeypatch: pytest.MonkeyPa
     assert "context_switch" not in found.steps
     assert "every sample was noise" in found.missing["wake-up, switch and copy"]
     assert found.costs.context_switch == Costs.typical().context_switch
+
+
+def test_one_signal_may_stand_for_several_messages() -> None:
+    """UNP 25.3: while the process stands in line for a core, SIGIO is pending once at most."""
+    run = simulate(module.signalled, burst(5, after_ms=5, size=64), limit_s=2)
+    assert all(fate.received is not None for fate in run.deliveries)
 
 
 # -- what is missing -----------------------------------------------------------------------------
