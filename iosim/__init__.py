@@ -6,6 +6,8 @@
     simulate(models.blocking, story)      # -> Timeline, virtual time, textbook costs
     measure(models.blocking, story)       # -> Timeline, the real kernel
 
+A story is Traffic for the I/O models (`models`), or `jobs` for the calls of a pool (`calls`).
+
 Everything is fetched when it is first asked for, so that `import iosim` costs next to nothing.
 """
 
@@ -17,25 +19,28 @@ from typing import TYPE_CHECKING, Any
 from .timeline import VIEWS, Timeline
 
 if TYPE_CHECKING:
-    from . import draw, syscalls, traffic
+    from . import draw, futures, jobs, syscalls, traffic
     from .costs import Costs
-    from .kernels.linux import Unsupported, features, measure
-    from .kernels.simulated import simulate
-    from .programs import models
+    from .kernels.front import measure, simulate
+    from .kernels.linux import Unsupported, features
+    from .programs import calls, models
 
 __all__ = [
-    "Costs", "Timeline", "Unsupported", "draw", "features", "measure", "models", "simulate",
-    "syscalls", "traffic",
+    "Costs", "Timeline", "Unsupported", "calls", "draw", "features", "futures", "jobs", "measure",
+    "models", "simulate", "syscalls", "traffic",
 ]  # fmt: skip
 
 _HOMES = {  # public name: its module, and its name there (None: the module itself)
     "Costs": (".costs", "Costs"),
     "Unsupported": (".kernels.linux", "Unsupported"),
+    "calls": (".programs.calls", None),
     "draw": (".draw", None),
     "features": (".kernels.linux", "features"),
-    "measure": (".kernels.linux", "measure"),
+    "futures": (".futures", None),
+    "jobs": (".jobs", None),
+    "measure": (".kernels.front", "measure"),
     "models": (".programs.models", None),
-    "simulate": (".kernels.simulated", "simulate"),
+    "simulate": (".kernels.front", "simulate"),
     "syscalls": (".syscalls", None),
     "traffic": (".traffic", None),
 }

@@ -15,9 +15,9 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "iosim"
 
-VALUES = {"bounds", "timeline", "syscalls", "traffic", "costs", "evidence"}
+VALUES = {"bounds", "timeline", "syscalls", "futures", "traffic", "jobs", "costs", "evidence"}
 FLOORS = dict.fromkeys(VALUES, VALUES) | {
-    "programs": {"programs", "syscalls", "bounds"},
+    "programs": {"programs", "syscalls", "futures", "bounds"},
     "kernels": {"kernels"} | VALUES,
     "draw": {"draw", "timeline", "bounds"},
 }  # whatever is not named here (the facade, explore, puzzles, …) stands on top
