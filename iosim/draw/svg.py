@@ -493,7 +493,7 @@ def _names(scene: Scene, places: Sequence[tuple[Lane, float]], left: float) -> N
         base = top + row.bar / 2 + 4
         if base - reach >= SMALL + 1.5:
             reach = base
-            text = clipped(row.name, left - MARGIN - 8, SMALL)
+            text = clipped(row.name, left - MARGIN - 7.9, SMALL)  # 8, less what rounding may take
             scene.sheet.text(left - 8, base, text, SMALL, "end")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from ..jobs import COMPUTE
 from ..timeline import GIL, READY, SLEEPING, USER
 
-__all__ = ["Failed", "compute", "greet", "nap", "perform", "prepare", "total"]
+__all__ = ["Failed", "compute", "go_through", "greet", "nap", "perform", "prepare", "total"]
 
 GAP_NS = 100_000  # a gap this long in a loop that watches the clock: somebody else ran
 GREET_S = 60.0  # for all workers to start, on a busy machine and by spawn
@@ -80,18 +80,25 @@ def perform(
     steps: tuple[tuple[str, int], ...], fails: str, value: int,
     stopped: threading.Event | None = None,
 ) -> tuple[int, Rows, tuple[int, int]]:  # fmt: skip
-    """Do the steps of a job: its value, what this thread did, and which thread it is.
+    """Do a job: its value, what this thread did, and which thread it is.
 
     `Failed` if it is to fail, or if it is called off by `stopped`.
     """
     rows: Rows = []
-    for kind, ns in steps:
-        (compute if kind == COMPUTE else _wait)(ns, rows, stopped)
+    go_through(steps, rows, stopped)
     if stopped is not None and stopped.is_set():
         raise Failed("called off", rows, _where())
     if fails:
         raise Failed(fails, rows, _where())
     return value, rows, _where()
+
+
+def go_through(
+    steps: tuple[tuple[str, int], ...], rows: Rows, stopped: threading.Event | None = None
+) -> None:
+    """Do the steps of a job, and put into `rows` what this thread did."""
+    for kind, ns in steps:
+        (compute if kind == COMPUTE else _wait)(ns, rows, stopped)
 
 
 def compute(ns: int, rows: Rows, stopped: threading.Event | None = None) -> None:

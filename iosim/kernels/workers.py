@@ -93,7 +93,7 @@ class CallKernel:
         self.me = os.getpid(), threading.get_native_id()
         self.zero = self.end = 0
         self.promises: list[Promise] = []
-        self.handles: list[Any] = []
+        self.handles: dict[int, Any] = {}  # by the number of the promise
         self.own: list[tuple[Stretch | Rows, int | None, Promise | None]] = []
         self.acts: dict[str, list[tuple[str, Rows]]] = {}  # what the other lanes did
         self.meter = Meter(stack)
@@ -115,7 +115,7 @@ class CallKernel:
     def close(self) -> None:
         """Let the pool go, at once if jobs are still under way."""
         self._over = True
-        self.team.close(at_once=not all(map(self.team.pool.done, self.handles)))
+        self.team.close(at_once=not all(map(self.team.pool.done, self.handles.values())))
 
     # -- running the program -------------------------------------------------------------------
 
@@ -237,15 +237,14 @@ class CallKernel:
     def _call(self, request: call, number: int) -> Any:
         promise = self._promise(request.job, number)
         promise.begun = promise.asked
-        try:
-            value, rows, _ = work.perform(*self._job(request.job))
-        except work.Failed as failed:
-            rows = failed.rows
-            raise
-        finally:
-            promise.done, promise.visible = self.now(), True
-            self.own.append((rows, number, None))
-        return value
+        rows: Rows = []
+        self.own.append((rows, number, None))
+        job = self.plan.story[request.job]
+        work.go_through(job.steps, rows)
+        promise.done, promise.visible = self.now(), True
+        if job.fails:
+            raise work.Failed(job.fails, rows, self.me)
+        return request.job
 
     def _submit(self, request: submit, number: int) -> int:
         if request.room is not None:
@@ -267,7 +266,7 @@ class CallKernel:
         given = self._job(promise.job)
         stopped = () if self.team.stopped is None else (self.team.stopped,)
         told = partial(self._settled, promise)
-        self.handles.append(self.team.pool.submit(told, work.perform, *given, *stopped))
+        self.handles[promise.number] = self.team.pool.submit(told, work.perform, *given, *stopped)
 
     def _apply(self, request: apply, number: int) -> Any:
         promise = self._promise(request.job, number)
@@ -289,13 +288,12 @@ class CallKernel:
         return value
 
     def _future(self, number: int) -> Promise:
-        by_future = [p for p in self.promises if p.number == number]
-        if not by_future:
-            raise ValueError(f"no future {number}: there are {len(self.promises)}")
-        return by_future[0]
+        if number not in self.handles:
+            raise ValueError(f"no future {number}: there are {len(self.handles)}")
+        return self.promises[number - 1]
 
     def _handle(self, promise: Promise) -> Any:
-        return self.handles[promise.number - 1]
+        return self.handles[promise.number]
 
     def _result(self, request: result, number: int) -> Any:
         return self._value(self._future(request.future), request.timeout)
@@ -405,7 +403,7 @@ class CallKernel:
 
     def wait_for_the_rest(self, limit_s: float) -> None:
         """Jobs that nobody waits for any more are let finish, to hear what they did."""
-        self.team.pool.wait(self.handles, limit_s)
+        self.team.pool.wait(list(self.handles.values()), limit_s)
 
     def timeline(self, seen: Seen) -> Timeline:
         """The whole run."""
