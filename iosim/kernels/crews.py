@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from contextlib import suppress
 from multiprocessing.pool import AsyncResult, Pool
 from typing import Any, Protocol
 
@@ -109,7 +110,8 @@ class _Executor:
     def close(self, at_once: bool) -> None:
         if at_once:
             for pid in self.pids:
-                os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+                with suppress(ProcessLookupError):  # a broken executor ends them by itself
+                    os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 
