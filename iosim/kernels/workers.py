@@ -41,7 +41,7 @@ from . import work
 from .crews import Crew
 from .features import machine
 from .launch import JobPlan, launch_jobs, line_of, resume, waits
-from .measured import Stretch
+from .measured import Stretch, Usage
 from .meter import Meter
 from .pools import CALLER, Promise, calls_of, with_jobs
 from .tape import Tape
@@ -97,6 +97,7 @@ class CallKernel:
         self.own: list[tuple[Stretch | Rows, int | None, Promise | None]] = []
         self.acts: dict[str, list[tuple[str, Rows]]] = {}  # what the other lanes did
         self.meter = Meter(stack)
+        self._left_at: tuple[int, Usage] | None = None  # since when it runs its own code
         self._change = threading.Condition()
         self._trouble: BaseException | None = None
         self._over = False
@@ -176,6 +177,7 @@ class CallKernel:
             rows: Rows = []
             self.own.append((rows, None, None))
             work.compute(request.ns, rows)
+            self._left_at = None
             return None
         action = self._table.get(type(request))
         if action is None:
@@ -184,6 +186,7 @@ class CallKernel:
         metered = request.trap and not isinstance(request, call)
         before = self.meter.read() if metered else None
         start = self.now()
+        self._note_queueing(before, start)
         number = self.tape.enter(
             CALLER, start, type(request).__name__, None, self.doing[1],
             waits(request, False), request.arms, request.trap,
@@ -201,7 +204,17 @@ class CallKernel:
                 usage = self.meter.since(before)
                 stretch = Stretch(start, end, KERNEL, number, "", usage)
                 self.own.append((stretch, number, self._awaited(request, number)))
+                self._left_at = end, self.meter.read()
             self._in_hands(request, number, end)
+
+    def _note_queueing(self, before: Usage | None, start: int) -> None:
+        """The time in the run queue since the last call is not the program's own."""
+        if before is not None and self._left_at is not None:
+            left, usage = self._left_at
+            queued = min(before.queued - usage.queued, start - left)
+            if queued > work.GAP_NS:
+                self.own.append((Stretch(left, left + queued, READY), None, None))
+        self._left_at = None
 
     def _in_hands(self, request: Request, number: int, end: int) -> None:
         promise = self._awaited(request, number)
