@@ -5,6 +5,7 @@
     story = traffic.one(after_ms=20, size=1_000)
     simulate(models.blocking, story)      # -> Timeline, virtual time, textbook costs
     measure(models.blocking, story)       # -> Timeline, the real kernel
+    witness(models.blocking, story)       # -> Timeline, the same as strace sees it
 
 Everything is fetched when it is first asked for, so that `import iosim` costs next to nothing.
 """
@@ -21,16 +22,18 @@ if TYPE_CHECKING:
     from .costs import Costs
     from .kernels.linux import Unsupported, features, measure
     from .kernels.simulated import simulate
+    from .kernels.witness import audit, witness
     from .programs import models
 
 __all__ = [
-    "Costs", "Timeline", "Unsupported", "draw", "features", "measure", "models", "simulate",
-    "syscalls", "traffic",
+    "Costs", "Timeline", "Unsupported", "audit", "draw", "features", "measure", "models",
+    "simulate", "syscalls", "traffic", "witness",
 ]  # fmt: skip
 
 _HOMES = {  # public name: its module, and its name there (None: the module itself)
     "Costs": (".costs", "Costs"),
     "Unsupported": (".kernels.linux", "Unsupported"),
+    "audit": (".kernels.witness", "audit"),
     "draw": (".draw", None),
     "features": (".kernels.linux", "features"),
     "measure": (".kernels.linux", "measure"),
@@ -38,6 +41,7 @@ _HOMES = {  # public name: its module, and its name there (None: the module itse
     "simulate": (".kernels.simulated", "simulate"),
     "syscalls": (".syscalls", None),
     "traffic": (".traffic", None),
+    "witness": (".kernels.witness", "witness"),
 }
 
 
