@@ -56,7 +56,7 @@ from iosim.traffic import several
 LOG = Path(__file__).parent / "data" / "everything.strace"
 READ = LOG.with_suffix(".txt")
 
-EVERY_MS = 60
+EVERY_MS = 200  # a busy machine, and strace, may hold a program up for some tens of ms
 #: Seven messages: one for each way of waiting, and the last two for a signal's handler.
 STORY = several(7, every_ms=EVERY_MS, size=100)
 
@@ -123,7 +123,7 @@ def signalled(fd: int) -> Program:
         yield sigtimedwait([SIGIO], 0)
     except BlockingIOError:
         yield sigprocmask(SIG_UNBLOCK, [SIGIO])
-    yield sleep(ms(EVERY_MS * 3 // 2))
+    yield sleep(ms(EVERY_MS * 5 // 4))
     while len(heard) < 2:
         yield pause()
 

@@ -49,11 +49,14 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace is Linux
 HERE = {name: why_not for name, there, why_not in features() if not there}
 needs_strace = pytest.mark.skipif("strace" in HERE, reason=f"no strace: {HERE.get('strace')}")
 NEEDS = {"asynchronous": "io_uring", "asynchronous_aio": "POSIX aio"}
-LATE, SOON_S = 60, 10.0
+SOON_S = 10.0
+# Far enough apart that a message is received before the next one comes: four busy processes and
+# strace hold a program up for 60 ms in one run of twenty, and did not for 150 in a hundred.
+LATE = 200
 STORIES = {
     "one": traffic.one(LATE),
-    "three": traffic.several(3, every_ms=LATE),
-    "stream": traffic.several(2, every_ms=LATE, transport="tcp").then("eof", after_ms=LATE),
+    "two": traffic.several(2, every_ms=LATE),
+    "stream": traffic.one(LATE, transport="tcp").then("eof", after_ms=LATE),
 }
 
 
