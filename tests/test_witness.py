@@ -12,9 +12,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from errno import EAGAIN
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import everything
@@ -42,7 +43,7 @@ from iosim.syscalls import (
     sigprocmask,
     sleep,
 )
-from iosim.timeline import FIGURE_6_6, Timeline
+from iosim.timeline import FIGURE_6_6, SLEEPING, Timeline
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace is Linux's")
 
@@ -97,6 +98,7 @@ def state(process: Path) -> str:
 def _nothing_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No process, thread, descriptor or file of a run survives it."""
     monkeypatch.setenv(MARK, str(os.getpid()))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = threading.active_count(), len(os.listdir("/proc/self/fd"))
     yield
@@ -169,6 +171,19 @@ def test_what_was_not_received_has_arrived_all_the_same() -> None:
     assert all(fate.arrived is not None for fate in seen.deliveries)
 
 
+def crosswise(fds: Sequence[int], nbytes: int) -> Program:
+    """Message 1 comes first, and for the other descriptor."""
+    yield recvfrom(fds[1], SIZE)
+    yield recvfrom(fds[0], SIZE)
+
+
+@needs_strace
+def test_a_call_sleeps_until_what_it_waits_for_has_arrived() -> None:
+    seen = witness(crosswise, traffic.several(2, every_ms=LATE, connections=2)).check()
+    asleep = [i for i in seen.lane("process") if i.state == SLEEPING]
+    assert [(i.call, i.end) for i in asleep] == [(seen.call_log[0], seen.deliveries[1].arrived)]
+
+
 def made_up(fd: int, nbytes: int) -> Program:
     try:
         yield recvfrom(9_999, SIZE)
@@ -211,6 +226,13 @@ def test_nothing_is_left_out_in_silence() -> None:
     left_out = sum(names.total() for names in found.left_out().values())
     assert left_out + len(found.timeline.calls()) == len(found.heard)
     assert "left out:" in str(found)
+
+
+@needs_strace
+def test_a_long_audit_is_cut() -> None:
+    text = str(audit(models.nonblocking, STORIES["one"], between=sleep(ms(1))))
+    assert "  ... and " in text
+    assert len(text.splitlines()) < 70
 
 
 # -- a stored log ------------------------------------------------------------------------------
@@ -400,6 +422,28 @@ def test_what_cannot_be_sent(name: str, what: str) -> None:
         pack(name, notebook(name))
 
 
+def test_what_has_not_been_bound_yet() -> None:
+    def program(fd: int, nbytes: int) -> Program:
+        yield later
+
+    sent = unpack(pack("program", program))
+    later = getpid()
+    later.yielded = True
+    with pytest.raises(NameError):
+        next(sent(3, 1))
+    assert next(program(3, 1)) is later
+
+
+def test_a_module_that_cannot_be_imported() -> None:
+    module = ModuleType("nowhere")
+
+    def program(fd: int, nbytes: int) -> Program:
+        yield module.call()
+
+    with pytest.raises(TypeError, match="module nowhere cannot be imported there"):
+        pack("program", program)
+
+
 def test_an_importable_program_goes_by_its_name() -> None:
     assert len(pack("blocking", models.blocking)) < 100
     assert unpack(pack("blocking", models.blocking)) is models.blocking
@@ -491,6 +535,27 @@ def test_who_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(TimeoutError, match="stuck under strace was not over after 1 s"):
         witness(stuck, STORIES["one"], limit_s=0.5)
+
+
+INTERRUPTED = """
+import signal
+from iosim import models, traffic, witness
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever whoever started us ignores
+witness(models.blocking, traffic.one(60_000), limit_s=60)
+"""
+
+
+@needs_strace
+def test_ctrl_c_ends_all_of_it() -> None:
+    script = subprocess.Popen([sys.executable, "-c", INTERRUPTED], stderr=subprocess.PIPE)
+    until = time.monotonic() + SOON_S * 3
+    while (
+        len(descendants()) < 4 and time.monotonic() < until
+    ):  # it, strace, the program, the sender
+        time.sleep(0.05)
+    script.send_signal(signal.SIGINT)
+    _, err = script.communicate(timeout=SOON_S)
+    assert b"KeyboardInterrupt" in err
 
 
 @needs_strace

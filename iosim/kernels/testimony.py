@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from ..syscalls import (
@@ -207,6 +207,31 @@ class Seen(Stretch):
         return [(self.start, SLEEPING if self.idle else KERNEL)]
 
 
+READINESS = {each.__name__ for each in (recvfrom, select, poll, epoll_wait)}
+
+
+@dataclass
+class Watched(Run):
+    """A run as strace saw it; `fds` are the program's sockets, with their connections."""
+
+    fds: dict[int, int] = field(default_factory=dict)
+
+    def _woken(self, stretch: Stretch, arrivals: Sequence[int]) -> int | None:
+        """The first arrival for this call during it; None if something lay there before it."""
+        if stretch.call is None or super()._woken(stretch, arrivals) is None:
+            return None
+        call = self.tape.calls[stretch.call]
+        number = None if call.fd is None else self.fds.get(call.fd)  # None: any of them
+        came = [
+            (fate.arrived, self.end if fate.received is None else fate.received)
+            for fate in self.fates
+            if number in (None, fate.connection) and fate.arrived is not None
+        ]
+        if call.name in READINESS and any(here <= stretch.start < gone for here, gone in came):
+            return None
+        return min((here for here, _ in came if stretch.start < here <= stretch.end), default=None)
+
+
 _BASE = re.compile(r'iov_base=("(?:[^"\\]|\\.)*")')
 _LENGTH = re.compile(r"iov_len=(\d+)")
 _STAMP = re.compile(r"TIMESTAMPNS\w*, cmsg_data=\{tv_sec=(\d+), tv_nsec=(\d+)\}")
@@ -219,10 +244,10 @@ class Hearing:
     """
 
     def __init__(self, plan: Plan, log: Sequence[Line | Signalled]) -> None:
-        self.run = Run(messages(plan.story), plan.story.transport == "udp")
+        self.run = Watched(messages(plan.story), plan.story.transport == "udp")
         self.heard: list[Heard] = []
         self._log = log
-        self._fds: dict[int, int] = {}  # the sockets, with their connections
+        self._fds = self.run.fds
         self._own: set[int] = set()  # these and what the program made
         self._nonblocking: set[int] = set()
         self._guarded: set[int] = set()
