@@ -91,7 +91,9 @@ from .tape import Fate, messages
 from .watchdog import Expired, watchdog
 from .wires import Wires
 
-__all__ = ["Unsupported", "features", "measure"]
+__all__ = [
+    "LinuxKernel", "Signals", "Unsupported", "features", "measure", "measure_on", "prepare",
+]  # fmt: skip
 
 F_SETOWN_EX, F_OWNER_TID = 15, 0  # fcntl(2): Python's fcntl has no name for them
 ANCILLARY = 128  # bytes for the arrival stamp
@@ -143,7 +145,7 @@ def measure(
         recorded = recordings.load(plan)
         if recorded is None:
             raise
-        warnings.warn(f"{error}; shown is a recorded run: {recorded.machine}", stacklevel=2)
+        warnings.warn(f"{error}; shown is a recorded run: {recorded.machine}", stacklevel=3)
         return recorded
 
 

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..timeline import KERNEL, READY, SLEEPING, USER, Call, Evidence, Timeline
+from ..timeline import KERNEL, READY, SLEEPING, USER, Evidence, Timeline
 from .tape import Fate, Tape, Text
 
 __all__ = ["PROCESS", "Job", "Receipt", "Run", "Stretch", "Usage", "of_datagram", "of_stream"]
@@ -199,8 +199,7 @@ class Run:
 
     def _woken(self, stretch: Stretch, arrivals: Sequence[int]) -> int | None:
         """The first arrival during a call that waits for one."""
-        call = None if stretch.call is None else self.tape.calls[stretch.call]
-        if not (isinstance(call, Call) and call.waits):
+        if stretch.call is None or not self.tape.waits(stretch.call):
             return None
         first = bisect_right(arrivals, stretch.start)
         found = first < len(arrivals) and arrivals[first] <= stretch.end

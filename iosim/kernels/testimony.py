@@ -13,7 +13,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from ..syscalls import (
     Request,
@@ -210,17 +210,29 @@ class Seen(Stretch):
 READINESS = {each.__name__ for each in (recvfrom, select, poll, epoll_wait)}
 
 
+class Made(NamedTuple):
+    """What the log says of a call of the process: its name, descriptor and start (ns)."""
+
+    name: str
+    fd: int | None
+    start: int
+
+
 @dataclass
 class Watched(Run):
-    """A run as strace saw it; `fds` are the program's sockets, with their connections."""
+    """A run as strace saw it.
+
+    `fds` are the program's sockets, with their connections; `made` its calls, by their numbers.
+    """
 
     fds: dict[int, int] = field(default_factory=dict)
+    made: dict[int, Made] = field(default_factory=dict)
 
     def _woken(self, stretch: Stretch, arrivals: Sequence[int]) -> int | None:
         """The first arrival for this call during it; None if something lay there before it."""
         if stretch.call is None or super()._woken(stretch, arrivals) is None:
             return None
-        call = self.tape.calls[stretch.call]
+        call = self.made[stretch.call]
         number = None if call.fd is None else self.fds.get(call.fd)  # None: any of them
         came = [
             (fate.arrived, self.end if fate.received is None else fate.received)
@@ -420,9 +432,10 @@ class Hearing:
         if meaning.request not in (recvfrom, sigtimedwait) and self._notice == "signal":
             self._notice = ""
         self._waited = None
-        return self.run.tape.enter(
-            PROCESS, self._at(line.start), name, meaning.fd, None, waits, meaning.arms
-        )
+        made = Made(name, meaning.fd, self._at(line.start))
+        call = self.run.tape.enter(PROCESS, made.start, name, made.fd, None, waits, meaning.arms)
+        self.run.made[call] = made
+        return call
 
     @staticmethod
     def _in_vain(line: Line) -> bool:
@@ -539,10 +552,9 @@ class Hearing:
         parts = self._taken(fd, count, first, count)
         if not parts:  # the end of a stream
             return
-        tape, last = self.run.tape, parts[-1][0].number
-        whole = sum(part for _, part in parts)
-        tape.calls[asked] = replace(tape.calls[asked], nbytes=whole)
-        since, until, call = tape.calls[asked].start, self._at(line.start), None
+        last = parts[-1][0].number
+        self.run.tape.brought(asked, sum(part for _, part in parts))
+        since, until, call = self.run.made[asked].start, self._at(line.start), None
         if self._waited is not None:
             waited, entry = self._waited
             if self._at(entry.start) < self.run.sent.get(last, (0, 0))[1]:
@@ -572,9 +584,9 @@ class Hearing:
 
     def _asked_for(self, line: Line) -> int:
         """The newest aio_read of this socket."""
-        name, fd = aio_read.__name__, line.number(0)
-        calls = self.run.tape.calls
-        return next(c.id for c in reversed(calls) if c.name == name and c.fd == fd)
+        newest = reversed(self.run.made.items())
+        wanted = aio_read.__name__, line.number(0)
+        return next(call for call, made in newest if made[:2] == wanted)
 
     def _name_of(self, tid: int) -> str:
         """As the recorder calls them."""
@@ -589,6 +601,4 @@ class Hearing:
             fate.hand_over(PROCESS, count, job.end, "completion")
         job.receipt = Receipt(job.start, job.end, parts, None, job.call)
         self.run.receipts.append(job.receipt)
-        calls, asked = self.run.tape.calls, self._reads[line.tid]
-        whole = calls[asked].nbytes + sum(count for _, count in parts)
-        calls[asked] = replace(calls[asked], nbytes=whole)
+        self.run.tape.brought(self._reads[line.tid], sum(count for _, count in parts))
