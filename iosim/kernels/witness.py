@@ -49,9 +49,9 @@ def witness(
     does not come back, and a signal is no matter of the main thread.  A program need not be
     importable; TypeError if it holds what cannot be sent (a lock, a class of the notebook).
 
-    The timeline's `kernel` is "witnessed".  Each call took about ten times as long as unwatched
-    (benchmarks/witness.py).  How long a waiting call slept is deduced: strace sees its
-    entry and its return, no scheduler, and no line of the source.  `audit` shows all that it saw.
+    The timeline's `kernel` is "witnessed": each call took many times as long as unwatched, as
+    benchmarks/witness.py measures.  How long a waiting call slept is deduced, because strace sees
+    its entry and its return and no scheduler.  `audit` shows all that it saw.
 
     Raises what `measure` raises, and `Unsupported` where strace is missing or may not trace.
     """
