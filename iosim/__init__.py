@@ -5,6 +5,7 @@
     story = traffic.one(after_ms=20, size=1_000)
     simulate(models.blocking, story)      # -> Timeline, virtual time, textbook costs
     measure(models.blocking, story)       # -> Timeline, the real kernel
+    witness(models.blocking, story)       # -> Timeline, the same as strace sees it
 
 A story is Traffic for the I/O models (`models`), or `jobs` for the calls of a pool (`calls`).
 
@@ -25,17 +26,19 @@ if TYPE_CHECKING:
     from .costs import Costs
     from .kernels.front import measure, simulate
     from .kernels.linux import Unsupported, features
+    from .kernels.witness import audit, witness
     from .prediction import predict
     from .programs import calls, models
 
 __all__ = [
-    "Costs", "Timeline", "Unsupported", "calls", "compare", "draw", "features", "futures", "jobs",
-    "measure", "models", "predict", "simulate", "syscalls", "traffic",
+    "Costs", "Timeline", "Unsupported", "audit", "calls", "compare", "draw", "features", "futures",
+    "jobs", "measure", "models", "predict", "simulate", "syscalls", "traffic", "witness",
 ]  # fmt: skip
 
 _HOMES = {  # public name: its module, and its name there (None: the module itself)
     "Costs": (".costs", "Costs"),
     "Unsupported": (".kernels.linux", "Unsupported"),
+    "audit": (".kernels.witness", "audit"),
     "calls": (".programs.calls", None),
     "compare": (".comparison", "compare"),
     "draw": (".draw", None),
@@ -48,6 +51,7 @@ _HOMES = {  # public name: its module, and its name there (None: the module itse
     "simulate": (".kernels.front", "simulate"),
     "syscalls": (".syscalls", None),
     "traffic": (".traffic", None),
+    "witness": (".kernels.witness", "witness"),
 }
 
 

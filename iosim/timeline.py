@@ -260,9 +260,10 @@ def _meet(a: Interval, b: Interval) -> Span | None:
 class Timeline:
     """A run: what each process did and what became of each message.  Immutable.
 
-    `kernel` is "simulated", "measured" or "recorded"; `title` names the program; `processes` lists
-    the lanes of the program's own processes (a library's helper thread is in `helpers`); `source`
-    is the program's text and `first_line` the number of its first line in its file.
+    `kernel` is "simulated", "measured", "recorded" or "witnessed"; `title` names the program;
+    `processes` lists the lanes of the program's own processes (a library's helper thread is in
+    `helpers`); `source` is the program's text and `first_line` the number of its first line in its
+    file.
     """
 
     title: str
