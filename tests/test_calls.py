@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
@@ -28,7 +29,7 @@ from iosim.kernels.pools import FLAVOURS
 from iosim.kernels.watch import watching
 from iosim.kernels.work import nap, total
 from iosim.kernels.workers import within_cores
-from iosim.syscalls import Program, compute, ms, recvfrom, sleep
+from iosim.syscalls import Program, compute, getpid, ms, recvfrom, sleep
 from iosim.timeline import FOUR_CORNERS, GIL, READY, SLEEPING, USER, Broken, Corner, Interval
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
@@ -188,6 +189,20 @@ def test_the_lock_changes_hands_after_the_switch_interval(interval: int) -> None
     waits = [i.duration for i in run.intervals if i.note == GIL]
     assert min(waits) < ms(interval) * 1.2
     assert ms(interval) <= sorted(waits)[len(waits) // 2] < 1.2 * ms(interval)
+
+
+def test_the_lock_is_given_up_between_two_calls_as_well() -> None:
+    """The request for it mostly comes while its holder is in the kernel."""
+
+    def busy(jobs: Any) -> Program:
+        yield futures.submit(jobs[0])
+        for _ in range(100):
+            yield getpid()
+
+    run = simulate(busy, jobs.of(jobs.computing(20)), pool="ThreadPoolExecutor", workers=1)
+    waits = [i.duration for i in run.lane("worker 1") if i.note == GIL]
+    assert len(waits) > 2
+    assert max(waits) < ms(7)
 
 
 def test_processes_share_cores_and_no_lock() -> None:
@@ -604,8 +619,6 @@ def test_a_caller_that_would_wait_for_ever_is_told_so() -> None:
 
 def test_within_cores_takes_the_later_lanes_for_ready() -> None:
     run = simulate(calls.submit, COMPUTES, workers=3, cores=4)
-    from dataclasses import replace
-
     crowded = replace(run, cores=2)
     with pytest.raises(Broken, match="run on 2 cores"):
         crowded.check()
@@ -619,8 +632,6 @@ def test_within_cores_takes_the_later_lanes_for_ready() -> None:
 
 @pytest.mark.parametrize("field", ["begun", "done", "received"])
 def test_check_sees_an_outcome_that_runs_back(field: str) -> None:
-    from dataclasses import replace
-
     run = simulate(calls.apply, COMPUTES)
     planted = replace(run.outcomes[0], **{field: 0})
     with pytest.raises(Broken, match="job 1: time runs back"):
@@ -633,8 +644,6 @@ def test_check_sees_an_outcome_that_runs_back(field: str) -> None:
 
 def test_a_corner_is_told_by_the_lanes() -> None:
     """Planted: an apply that does not sleep, and a submit whose result is there at once."""
-    from dataclasses import replace
-
     awake = simulate(calls.apply, COMPUTES)
     lanes = tuple(
         replace(i, state=USER) if i.lane == "caller" and i.state == SLEEPING else i
