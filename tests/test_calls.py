@@ -330,12 +330,43 @@ def test_a_callback_runs_in_the_thread_that_learns_of_the_result(run: Any, pool:
 
 
 @each_kernel
-@pytest.mark.parametrize("pool", ["ProcessPoolExecutor", "ThreadPoolExecutor"])
+@each_pool
 def test_a_callback_that_comes_late_runs_in_the_caller(run: Any, pool: str) -> None:
     late = run(added_late, jobs.of(jobs.waiting(10)), pool=pool).check()
     assert [c.name for c in late.call_log if c.name == "callback"] == []
     [adding] = [c for c in late.call_log if c.name == "add_done_callback"]
     assert adding.end - adding.start >= ms(20)
+
+
+@each_kernel
+@each_pool
+def test_a_callback_may_be_added_before_the_job_is_done(run: Any, pool: str) -> None:
+    values: list[Any] = []
+
+    def added_early(jobs: Any) -> Program:
+        def told(value: Any) -> Program:
+            values.append(value)
+            yield compute(ms(1))
+
+        future = yield futures.submit(jobs[0], told)
+        yield futures.add_done_callback(future, told)
+        while len(values) < 2:
+            yield sleep(ms(1))
+        assert (yield futures.result(future)) == 1
+
+    early = run(added_early, jobs.of(jobs.waiting(60)), pool=pool).check()
+    assert values == [1, 1]
+    callbacks = [c.process for c in early.call_log if c.name == "callback"]
+    assert callbacks == [FLAVOURS[pool].collector or early.outcomes[0].worker] * 2
+
+
+@each_kernel
+def test_both_take_the_same_options(run: Any) -> None:
+    how = {"pool": "ThreadPoolExecutor", "workers": 3, "cores": 2, "gil": True,
+           "start_method": "spawn", "switch_interval": ms(1), "limit_s": 60.0}  # fmt: skip
+    before = sys.getswitchinterval()
+    assert run(calls.submit, COMPUTES, **how).helpers == ("worker 1", "worker 2", "worker 3")
+    assert sys.getswitchinterval() == before
 
 
 def added_late(jobs: Any) -> Program:
@@ -562,6 +593,7 @@ BAD: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (calls.apply, {"speed": 3}, TypeError, "apply has no option 'speed'"),
     (calls.apply, {"pool": "Tub"}, ValueError, "pool must be one of Pool, .*got 'Tub'"),
     (calls.apply, {"workers": 0}, ValueError, "workers must be from 1 to 61"),
+    (calls.apply, {"switch_interval": 0}, ValueError, "switch_interval must be from 1"),
     (calls.apply, {"workers": 2.5}, TypeError, "workers must be a whole number"),
 ]
 

@@ -37,6 +37,7 @@ def simulate(
     workers  how many workers it has: 2
     gil      has each process an interpreter lock?  True
     switch_interval  ns after which who waits for the lock asks for it: 5,000,000
+    start_method     accepted; it has no effect
 
     Whatever else is named is an argument of the program.  A program of one `fd` gets a process for
     each connection of the story.
@@ -64,6 +65,7 @@ def measure(
     pool, workers as for `simulate`
     gil           accepted; it has no effect
     start_method  "fork", "spawn" or "forkserver"; None: multiprocessing's default
+    switch_interval  sys.setswitchinterval() for the run, in ns; None: as it is
 
     Whatever else is named is an argument of the program.  Where a feature that the program needs is
     missing, the recorded run is returned, with a warning; without one `Unsupported` is raised.

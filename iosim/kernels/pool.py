@@ -433,7 +433,7 @@ class PoolKernel(SimKernel):
 def simulate_jobs(
     program: Callable[..., Program], story: Jobs, *, costs: Costs | None = None, cores: int = 2,
     pool: str = "Pool", workers: int = 2, gil: bool = True, switch_interval: int = SWITCH_INTERVAL,
-    limit_s: float = 10.0, **options: Any,
+    start_method: str | None = None, limit_s: float = 10.0, **options: Any,
 ) -> Timeline:  # fmt: skip
     """Run `program` over the jobs of `story` on the simulated kernel and return its `Timeline`.
 
@@ -443,6 +443,7 @@ def simulate_jobs(
     workers          how many workers it has; all are started before the run
     gil              has each process an interpreter lock?  False: a free-threaded Python (PEP 703)
     switch_interval  ns after which who waits for the lock asks for it: sys.setswitchinterval()
+    start_method     accepted, so that `simulate` can stand for `measure`; it has no effect
     limit_s          seconds of real time after which a program that never yields is stopped
     options          further arguments of the program
 
