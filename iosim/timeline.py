@@ -216,9 +216,9 @@ class Corner:
 _SYNC, _ASYNC, _BLOCKING, _NOT = "synchronous", "asynchronous", "blocking", "nonblocking"
 
 #: The expected answers: each program, the calls of it that are asked about, and their corner.
-#: For I/O the first question is POSIX's (XBD 3.30, 3.387: is the thread that asks for the operation
-#: kept from going on until it completes?), so that select stands beside recvfrom: it waits for
-#: readiness, and the operation itself is done within the next call.
+#: For I/O the first question is POSIX's (XBD, "Synchronous I/O Operation"): is the thread that asks
+#: for the operation kept from going on until it completes?  So select stands beside recvfrom: it
+#: waits for readiness, and the operation itself is done within the next call.
 FOUR_CORNERS = {
     "direct": (("call",), Corner(_SYNC, _NOT)),  # of a job that computes
     "apply": (("apply",), Corner(_SYNC, _BLOCKING)),
