@@ -79,10 +79,9 @@ def children() -> set[int]:
 def traces() -> tuple[Any, ...]:
     """What a run could leave behind in this process."""
     gc.collect()
-    shared = {name for name in os.listdir("/dev/shm") if name.startswith("sem.mp-")}
     return (
         threading.active_count(), multiprocessing.active_children(), children(),
-        len(os.listdir("/proc/self/fd")), shared, sys.getswitchinterval(), gc.isenabled(),
+        len(os.listdir("/proc/self/fd")), sys.getswitchinterval(), gc.isenabled(),
     )  # fmt: skip
 
 
@@ -457,11 +456,17 @@ def test_every_start_method_works(pool: str, method: str) -> None:
 
 
 SCRIPT = """
+import multiprocessing
 from iosim import calls, jobs, measure
 if __name__ == "__main__":
     for pool in ("Pool", "ProcessPoolExecutor", "ThreadPoolExecutor"):
         measure(calls.give_up, jobs.several(2, jobs.waiting(50)), pool=pool, start_method={!r},
                 limit_s=60)
+"""
+LEAK = """
+    import os
+    left = multiprocessing.get_context({!r}).Semaphore(1)
+    os._exit(0)
 """
 
 
@@ -474,6 +479,16 @@ def test_a_process_that_measured_ends_in_silence(method: str, tmp_path: Path) ->
     run = subprocess.run([sys.executable, "-W", "error", str(script)], capture_output=True,
                          text=True, timeout=120, check=False)  # fmt: skip
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+@linux
+def test_a_semaphore_that_is_left_over_breaks_the_silence(tmp_path: Path) -> None:
+    """Planted."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format("spawn") + LEAK.format("spawn"))
+    run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True,
+                         timeout=120, check=False)  # fmt: skip
+    assert "1 leaked semaphore object" in run.stderr
 
 
 @linux

@@ -18,9 +18,7 @@ _SIMULATED = {Traffic: (".simulated", "simulate"), Jobs: (".pool", "simulate_job
 _REAL = {Traffic: (".linux", "measure"), Jobs: (".workers", "measure_jobs")}
 
 
-def simulate(
-    program: Callable[..., Program], story: Traffic | Jobs, **options: Any
-) -> Timeline:  # fmt: skip
+def simulate(program: Callable[..., Program], story: Traffic | Jobs, **options: Any) -> Timeline:
     """Run `program` over `story` on the simulated kernel and return its `Timeline`.
 
     costs    what each step costs (ns); `Costs.textbook()` unless given
@@ -47,9 +45,7 @@ def simulate(
     return _answer(_SIMULATED, program, story, options)
 
 
-def measure(
-    program: Callable[..., Program], story: Traffic | Jobs, **options: Any
-) -> Timeline:  # fmt: skip
+def measure(program: Callable[..., Program], story: Traffic | Jobs, **options: Any) -> Timeline:
     """Run `program` over `story` on this machine's kernel and return its `Timeline`.
 
     cores, costs  accepted, so that `measure` can stand for `simulate`; they have no effect

@@ -235,17 +235,19 @@ class CallKernel:
 
     def _in_hands(self, request: Request, number: int, end: int) -> None:
         promise = self._awaited(request, number)
-        if promise is not None and promise.visible and not isinstance(request, submit | wait):
+        if promise is not None and promise.visible and not isinstance(request, wait):
             promise.hand_over(end, "return")
 
     def _awaited(self, request: Request, number: int) -> Promise | None:
-        """The job whose end ends this call."""
+        """The job whose end ends this call, if it is known."""
         if isinstance(request, result):
             return self._future(request.future)
+        if isinstance(request, submit):
+            return None
         if isinstance(request, wait):
             last = [self._future(future) for future in request.futures]
             return max(last, key=lambda p: p.done or 0, default=None)
-        return next((p for p in self.promises if p.call == number and not p.callbacks), None)
+        return next((p for p in self.promises if p.call == number), None)
 
     def _left(self, timeout: int | None) -> float:
         """Seconds that a call may wait: no wait goes on for ever."""
