@@ -360,6 +360,41 @@ def test_a_callback_may_be_added_before_the_job_is_done(run: Any, pool: str) -> 
 
 
 @each_kernel
+@each_pool
+def test_a_callback_may_sleep(run: Any, pool: str) -> None:
+    awake: list[Any] = []
+
+    def naps(jobs: Any) -> Program:
+        def told(value: Any) -> Program:
+            yield compute(ms(1))
+            yield sleep(ms(30))
+            yield compute(ms(1))
+            awake.append(value)
+
+        future = yield futures.submit(jobs[0], told)
+        yield futures.wait([future])
+        while not awake:
+            yield sleep(ms(5))
+        yield futures.add_done_callback(future, told)
+        yield sleep(ms(5))
+
+    napped = run(naps, jobs.of(jobs.waiting(5)), pool=pool).check()
+    [callback] = [c for c in napped.call_log if c.name == "callback"]
+    [adding] = [c for c in napped.call_log if c.name == "add_done_callback"]
+    for call in (callback, adding):
+        assert ms(32) <= call.end - call.start
+        asleep = [i for i in napped.lane(call.process) if i.call == call and i.state == SLEEPING]
+        assert sum(i.duration for i in asleep) >= ms(29)
+    assert callback.end <= adding.start < adding.end < napped.end
+
+
+def test_who_waits_for_several_is_woken_by_the_last() -> None:
+    three = jobs.of(jobs.waiting(10), jobs.waiting(50), jobs.waiting(30))
+    run = simulate(calls.notification, three, workers=3, cores=4)
+    assert run.switches()[0] == 1
+
+
+@each_kernel
 def test_both_take_the_same_options(run: Any) -> None:
     how = {"pool": "ThreadPoolExecutor", "workers": 3, "cores": 2, "gil": True,
            "start_method": "spawn", "switch_interval": ms(1), "limit_s": 60.0}  # fmt: skip

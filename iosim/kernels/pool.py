@@ -28,7 +28,7 @@ from ..futures import (
     wait,
 )  # fmt: skip
 from ..jobs import COMPUTE, Job, Jobs
-from ..syscalls import Program, Request, compute, ms
+from ..syscalls import Program, Request, compute, ms, sleep
 from ..timeline import GIL, KERNEL, SLEEPING, USER, Timeline
 from .launch import launch_jobs, resume
 from .parts import Task
@@ -181,16 +181,25 @@ class PoolKernel(SimKernel):
         for callback in promise.callbacks:
             promise.hand_over(self.now, "callback")
             self._open_call(thread, "callback")
-            yield from calls_of(callback(None if promise.error else promise.value))
+            yield from self._told_by(callback, promise)
             self._leave(thread)
         if self.flavour.callback_first:
             self._announce_done(promise)
 
+    @staticmethod
+    def _told_by(callback: Callback, promise: Promise) -> Program:
+        """The callback's program, within whatever its thread is doing."""
+        for request in calls_of(callback(None if promise.error else promise.value)):
+            yield io(request.ns) if isinstance(request, sleep) else request
+
     def _announce_done(self, promise: Promise) -> None:
+        """Wake who waits for this one, or for several of which it is the last."""
         promise.visible = True
         waiters, promise.waiters = promise.waiters, []
         for task in waiters:
-            self._wake(task)
+            several = task.request.futures if isinstance(task.request, wait) else ()
+            if all(self._future(number).visible for number in several):
+                self._wake(task)
         while self._for_room:
             self._wake(self._for_room.popleft())
 
@@ -393,7 +402,8 @@ class PoolKernel(SimKernel):
         promises = [self._future(number) for number in request.futures]
         undone = [promise for promise in promises if not promise.visible]
         if undone and not self._expired(task, request.timeout):
-            undone[0].waiters += [] if task in undone[0].waiters else [task]
+            for promise in undone:
+                promise.waiters += [] if task in promise.waiters else [task]
             self._sleep(task, task.deadline)
             return
         for promise in promises:
@@ -416,12 +426,7 @@ class PoolKernel(SimKernel):
             self._reply(task)
             return
         promise.hand_over(self.now, "callback")
-        value = None if promise.error else promise.value
-        self._insert(task, self._in_place(request.callback, value), self._reply)
-
-    @staticmethod
-    def _in_place(callback: Callback, value: Any) -> Program:
-        yield from calls_of(callback(value))
+        self._insert(task, self._told_by(request.callback, promise), self._reply)
 
     _table: ClassVar[dict[type, Callable[..., None]]] = SimKernel._table | {
         take: _hand_out, io: _io, post: _post, call: _call, apply: _apply, submit: _submit,
