@@ -49,7 +49,7 @@ def errno_name(errno: int | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One system call of one process, from its entry to its return.
+    """One call of one process, of the system or of a pool's library, from its entry to its return.
 
     `errno` is None when it succeeded.  `line` is the line of the program's file that made it.
     `waits` says whether such a call, made in this way, returns only when there is something for it
@@ -77,8 +77,9 @@ class Interval:
     """A stretch of one lane in one state: `start` <= t < `end`, in ns.
 
     For a process's lane `call` is the call that it is in (None: in its own code, or in the kernel
-    for another reason, which `note` names).  For a message's `copy` it is the call for which the
-    kernel copies (None: for no call, as with io_uring's task work).
+    for another reason, which `note` names); for a worker's, the job or the callback that it does.
+    For a message's `copy` it is the call for which the kernel copies (None: for no call, as with
+    io_uring's task work).
     """
 
     lane: str
@@ -215,9 +216,9 @@ class Corner:
 _SYNC, _ASYNC, _BLOCKING, _NOT = "synchronous", "asynchronous", "blocking", "nonblocking"
 
 #: The expected answers: each program, the calls of it that are asked about, and their corner.
-#: For I/O the first question is POSIX's (XBD 3.30, 3.387: is the thread that asks for the operation
-#: kept from going on until it completes?), so that select stands beside recvfrom: it waits for
-#: readiness, and the operation itself is done within the next call.
+#: For I/O the first question is POSIX's (XBD, "Synchronous I/O Operation"): is the thread that asks
+#: for the operation kept from going on until it completes?  So select stands beside recvfrom: it
+#: waits for readiness, and the operation itself is done within the next call.
 FOUR_CORNERS = {
     "direct": (("call",), Corner(_SYNC, _NOT)),  # of a job that computes
     "apply": (("apply",), Corner(_SYNC, _BLOCKING)),

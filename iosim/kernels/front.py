@@ -18,9 +18,7 @@ _SIMULATED = {Traffic: (".simulated", "simulate"), Jobs: (".pool", "simulate_job
 _REAL = {Traffic: (".linux", "measure"), Jobs: (".workers", "measure_jobs")}
 
 
-def simulate(
-    program: Callable[..., Program], story: Traffic | Jobs, **options: Any
-) -> Timeline:  # fmt: skip
+def simulate(program: Callable[..., Program], story: Traffic | Jobs, **options: Any) -> Timeline:
     """Run `program` over `story` on the simulated kernel and return its `Timeline`.
 
     costs    what each step costs (ns); `Costs.textbook()` unless given
@@ -37,6 +35,7 @@ def simulate(
     workers  how many workers it has: 2
     gil      has each process an interpreter lock?  True
     switch_interval  ns after which who waits for the lock asks for it: 5,000,000
+    start_method     accepted; it has no effect
 
     Whatever else is named is an argument of the program.  A program of one `fd` gets a process for
     each connection of the story.
@@ -46,9 +45,7 @@ def simulate(
     return _answer(_SIMULATED, program, story, options)
 
 
-def measure(
-    program: Callable[..., Program], story: Traffic | Jobs, **options: Any
-) -> Timeline:  # fmt: skip
+def measure(program: Callable[..., Program], story: Traffic | Jobs, **options: Any) -> Timeline:
     """Run `program` over `story` on this machine's kernel and return its `Timeline`.
 
     cores, costs  accepted, so that `measure` can stand for `simulate`; they have no effect
@@ -64,6 +61,7 @@ def measure(
     pool, workers as for `simulate`
     gil           accepted; it has no effect
     start_method  "fork", "spawn" or "forkserver"; None: multiprocessing's default
+    switch_interval  sys.setswitchinterval() for the run, in ns; None: as it is
 
     Whatever else is named is an argument of the program.  Where a feature that the program needs is
     missing, the recorded run is returned, with a warning; without one `Unsupported` is raised.
