@@ -6,6 +6,8 @@
     simulate(models.blocking, story)      # -> Timeline, virtual time, textbook costs
     measure(models.blocking, story)       # -> Timeline, the real kernel
 
+A story is Traffic for the I/O models (`models`), or `jobs` for the calls of a pool (`calls`).
+
 Everything is fetched when it is first asked for, so that `import iosim` costs next to nothing.
 """
 
@@ -18,29 +20,32 @@ from .costs import CALIBRATE
 from .timeline import VIEWS, Timeline
 
 if TYPE_CHECKING:
-    from . import draw, syscalls, traffic
+    from . import draw, futures, jobs, syscalls, traffic
     from .comparison import compare
     from .costs import Costs
-    from .kernels.linux import Unsupported, features, measure
-    from .kernels.simulated import simulate
+    from .kernels.front import measure, simulate
+    from .kernels.linux import Unsupported, features
     from .prediction import predict
-    from .programs import models
+    from .programs import calls, models
 
 __all__ = [
-    "Costs", "Timeline", "Unsupported", "compare", "draw", "features", "measure", "models",
-    "predict", "simulate", "syscalls", "traffic",
+    "Costs", "Timeline", "Unsupported", "calls", "compare", "draw", "features", "futures", "jobs",
+    "measure", "models", "predict", "simulate", "syscalls", "traffic",
 ]  # fmt: skip
 
 _HOMES = {  # public name: its module, and its name there (None: the module itself)
     "Costs": (".costs", "Costs"),
     "Unsupported": (".kernels.linux", "Unsupported"),
+    "calls": (".programs.calls", None),
     "compare": (".comparison", "compare"),
     "draw": (".draw", None),
     "features": (".kernels.linux", "features"),
-    "measure": (".kernels.linux", "measure"),
+    "futures": (".futures", None),
+    "jobs": (".jobs", None),
+    "measure": (".kernels.front", "measure"),
     "models": (".programs.models", None),
     "predict": (".prediction", "predict"),
-    "simulate": (".kernels.simulated", "simulate"),
+    "simulate": (".kernels.front", "simulate"),
     "syscalls": (".syscalls", None),
     "traffic": (".traffic", None),
 }

@@ -56,8 +56,9 @@ class Comparison:
 
     @property
     def same_row(self) -> bool:
-        """Are the two runs the same row of Figure 6.6?"""
-        return self.figure_6_6[0] == self.figure_6_6[1]
+        """Are the two the same row of Figure 6.6, in every phase that the run shows?"""
+        predicted, measured = self.figure_6_6
+        return measured.agrees(predicted)
 
     def __getitem__(self, name: str) -> Quantity:
         """The quantity of that name.  KeyError if there is none."""

@@ -12,6 +12,7 @@ from .bounds import number
 __all__ = ["CALIBRATE", "Costs"]
 
 SEGMENT = 65_536  # bytes that travel at once over loopback: its MTU
+HALF_WINDOW = 32_768  # of the 64 KiB that a receiver offers at first: tcp(7), "tcp_rmem"
 
 #: How costs are measured ("calibrate").  The package's front door fills this in, so that this floor
 #: need not know the ones above it.
@@ -39,6 +40,8 @@ class Costs:
     What a slide leaves out and a real machine does not (0 in a textbook):
 
     network_per_byte how much longer a byte is on its way, up to the 64 KiB of a loopback segment
+    segment         the second part of a stream's message longer than 32 KiB, after the first: the
+                    sender fills half of a window at a time (tcp_bound_to_half_wnd)
     eagain          a receive that finds nothing: raising the error
     step            a request that enters no kernel (`compute`, a look at a ring): getting to it
     start           a process's first call, for which nothing is in a cache
@@ -68,6 +71,7 @@ class Costs:
     timer_slack: float = 50_000
     time_slice: float = 3_000_000
     network_per_byte: float = 0
+    segment: float = 0
     eagain: float = 0
     step: float = 0
     start: float = 0
@@ -130,8 +134,13 @@ class Costs:
         return round(self.copy_base + self.copy_per_byte * nbytes)
 
     def transit(self, nbytes: int) -> int:
-        """ns from the sender's call to the receive queue, of a message or its first segment."""
-        return round(self.network + self.network_per_byte * min(nbytes, SEGMENT))
+        """ns from the sender's call to the receive queue, of a message or its first part."""
+        return round(self.network + self.network_per_byte * min(nbytes, self.part))
+
+    @property
+    def part(self) -> int:
+        """How many bytes of a message arrive at once, at most."""
+        return HALF_WINDOW if self.segment else SEGMENT
 
     def to_json(self) -> str:
         """The prices and the machine as JSON; `from_json` reads it back, equal."""

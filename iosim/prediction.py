@@ -9,7 +9,8 @@ from functools import cache
 from typing import Any
 
 from .costs import Costs
-from .kernels.simulated import simulate
+from .jobs import Jobs
+from .kernels.front import simulate
 from .syscalls import Program
 from .timeline import Timeline
 from .traffic import Traffic
@@ -24,7 +25,7 @@ def this_machine() -> Costs:
 
 
 def predict(
-    program: Callable[..., Program], story: Traffic, *, costs: Costs | None = None,
+    program: Callable[..., Program], story: Traffic | Jobs, *, costs: Costs | None = None,
     cores: int | None = None, **options: Any,
 ) -> Timeline:  # fmt: skip
     """What `measure(program, story)` will show: `simulate` at this machine's costs and cores.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 __all__ = ["bar"]
@@ -15,37 +16,38 @@ WIDE = 30  # characters of a terminal's bar
 def bar(wanted: bool = True) -> Report:
     """A function of `(done, total, what comes next)` that shows them."""
     if wanted and _in_notebook():
-        return _widget()
+        return _replaced()
     if wanted and sys.stderr.isatty():
         return _line
     return lambda done, total, what: None
 
 
 def _in_notebook() -> bool:
-    """Is this the kernel of a notebook, with widgets?  Asked without importing anything."""
+    """Is this the kernel of a notebook?  Asked without importing anything."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
-    return hasattr(shell, "kernel") and "ipykernel" in sys.modules
+    return hasattr(shell, "kernel")
 
 
-def _widget() -> Report:
-    try:
-        from ipywidgets import IntProgress
-    except ImportError:
-        return lambda done, total, what: None
-    from IPython.display import display
+def _replaced() -> Report:
+    """One output that replaces itself.
 
-    shown: list[Any] = []
+    Not a widget: a notebook is stored with its outputs, and the view of a widget that is gone
+    would stay there, as an error.
+    """
+    from IPython.display import DisplayHandle
+
+    handle: Any = DisplayHandle()  # type: ignore[no-untyped-call]
+    shown: list[bool] = []
 
     def report(done: int, total: int, what: str) -> None:
-        if not shown:
-            bar = IntProgress(max=total, description="measuring", tooltip=what)
-            shown.extend([bar, display(bar, display_id=True)])  # type: ignore[no-untyped-call]
-        bar, output = shown
-        bar.value, bar.tooltip = done, what
-        if done == total:  # words take its place: a stored notebook could not show a closed bar
-            output.update({"text/plain": f"{total} experiments done"}, raw=True)
-            bar.close()
+        text = f"{done} of {total} experiments done"
+        data = {"text/plain": text}
+        if done < total:
+            meter = f'<progress value="{done}" max="{total}"></progress>'
+            data["text/html"] = f"<label>measuring {meter} {escape(what)}</label>"
+        (handle.update if shown else handle.display)(data, raw=True)
+        shown.append(True)
 
     return report
 

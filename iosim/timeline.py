@@ -5,6 +5,7 @@ All times are integer nanoseconds from the start of the run.  A run is told on *
 - one for each process (`user`, `kernel`, `ready`, `sleeping`): these intervals tile its life;
 - one for each message (`wait`, `queued`, `copy`): the kernel's work on that piece of data, from the
   start of the run until its last byte is in the program's hands;
+- one for each job of a pool (`wait`, `queued`): until its result is there, and until it is fetched;
 - the `network` (`transit`): a message on its way, from the sender's call to its arrival.
 
 Nothing in a timeline says "blocked".  That is derived, by joining the two kinds of lanes.
@@ -13,16 +14,16 @@ Nothing in a timeline says "blocked".  That is derived, by joining the two kinds
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from errno import EAGAIN, errorcode
 from itertools import pairwise
 from typing import Any
 
 __all__ = [
-    "COPY", "FIGURE_6_6", "KERNEL", "NETWORK", "PROCESS_STATES", "QUEUED", "READY", "SLEEPING",
-    "TRANSIT", "USER", "VIEWS", "WAIT", "Broken", "Call", "Delivery", "Evidence", "Interval",
-    "Row", "Timeline", "errno_name", "merged",
+    "COPY", "FIGURE_6_6", "FOUR_CORNERS", "GIL", "KERNEL", "NETWORK", "PROCESS_STATES", "QUEUED",
+    "READY", "SLEEPING", "TRANSIT", "USER", "VIEWS", "WAIT", "Broken", "Call", "Corner", "Delivery",
+    "Evidence", "Interval", "Outcome", "Row", "Timeline", "errno_name", "merged",
 ]  # fmt: skip
 
 # States of a process.  `user` and `kernel` hold a core; `ready` wants one; `sleeping` does not.
@@ -30,6 +31,7 @@ USER, KERNEL, READY, SLEEPING = PROCESS_STATES = ("user", "kernel", "ready", "sl
 # Phases of the data (UNP 6.2 has two of them; `queued` lies between: ready, and nobody copies it).
 WAIT, QUEUED, COPY = PHASES = ("wait", "queued", "copy")
 NETWORK, TRANSIT = "network", "transit"
+GIL = "GIL"  # the note of a sleep in which a thread waits for its process's interpreter lock
 
 #: How a timeline is shown ("svg", "text", "plot").  The package's front door fills this in, so that
 #: this floor need not know the ones above it.
@@ -131,13 +133,39 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """The fate of one job that `process` had done: number 1, 2, ... in the order of asking.
+
+    `job` is its number in the story, `call` the call that asked for it.  `asked`, `begun`, `done`
+    (its result is there) and `received` (in the program's hands) are in ns, None for what did not
+    happen.  `worker` did it; None: the caller itself.  `told` is how the program learnt of the
+    result: "return" (of a call that waits), "check" (it asked) or "callback".
+    """
+
+    number: int
+    job: int
+    call: int
+    process: str
+    asked: int
+    begun: int | None = None
+    done: int | None = None
+    received: int | None = None
+    worker: str | None = None
+    told: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """What proc(5) said of the program's thread at one instant: `stat`, `wchan`, `syscall`."""
+    """What proc(5) said of a thread at one instant: `stat`, `wchan`, `syscall`.
+
+    `process` is the thread's lane; "" for that of a program that has only one.
+    """
 
     at: int
     state: str
     wchan: str
     syscall: str
+    process: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,18 +199,51 @@ FIGURE_6_6 = {
     "asynchronous": Row("free", "free", "kernel", "completion"),
 }
 
+
+@dataclass(frozen=True, slots=True)
+class Corner:
+    """A call's place by two questions that do not depend on each other, told by a run.
+
+    `call`: "asynchronous" if it returns before the result, which somebody else then completes;
+    else "synchronous".  `thread`: "blocking" if the calling thread sleeps in it, or "nonblocking".
+    """
+
+    call: str
+    thread: str
+
+
+_SYNC, _ASYNC, _BLOCKING, _NOT = "synchronous", "asynchronous", "blocking", "nonblocking"
+
+#: The expected answers: each program, the calls of it that are asked about, and their corner.
+#: For I/O the first question is POSIX's (XBD 3.30, 3.387: is the thread that asks for the operation
+#: kept from going on until it completes?), so that select stands beside recvfrom: it waits for
+#: readiness, and the operation itself is done within the next call.
+FOUR_CORNERS = {
+    "direct": (("call",), Corner(_SYNC, _NOT)),  # of a job that computes
+    "apply": (("apply",), Corner(_SYNC, _BLOCKING)),
+    "submit_result": (("submit", "result"), Corner(_SYNC, _BLOCKING)),
+    "submit": (("submit",), Corner(_ASYNC, _NOT)),
+    "apply_async": (("apply_async",), Corner(_ASYNC, _NOT)),
+    "bounded": (("submit",), Corner(_ASYNC, _BLOCKING)),  # with its queue full
+    "blocking": (("recvfrom",), Corner(_SYNC, _BLOCKING)),
+    "nonblocking": (("recvfrom",), Corner(_SYNC, _NOT)),
+    "multiplexing": (("select",), Corner(_SYNC, _BLOCKING)),
+    "signal_driven": (("recvfrom",), Corner(_SYNC, _NOT)),
+    "asynchronous": (("io_uring_submit",), Corner(_ASYNC, _NOT)),
+}
+
 Span = tuple[int, int]
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
     """The union of `spans` as stretches that neither touch nor overlap, in time."""
-    merged: list[Span] = []
+    union: list[Span] = []
     for start, end in sorted(spans):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        if union and start <= union[-1][1]:
+            union[-1] = (union[-1][0], max(end, union[-1][1]))
         else:
-            merged.append((start, end))
-    return merged
+            union.append((start, end))
+    return union
 
 
 def _union(spans: Iterable[Span]) -> int:
@@ -216,11 +277,13 @@ class Timeline:
     machine: str = ""
     source: str = field(default="", repr=False)
     first_line: int = 1
+    outcomes: tuple[Outcome, ...] = ()
 
     def __repr__(self) -> str:
+        data = f"{len(self.outcomes)} jobs" if self.outcomes else f"{len(self.deliveries)} messages"
         return (
             f"<Timeline of {self.title}, {self.kernel}: {len(self.call_log)} calls, "
-            f"{len(self.deliveries)} messages, {self.end / 1e6:.3f} ms>"
+            f"{data}, {self.end / 1e6:.3f} ms>"
         )
 
     def __str__(self) -> str:
@@ -298,8 +361,9 @@ class Timeline:
 
     # -- the join: who is blocked by what ------------------------------------------------------
 
-    def _phases(self, phase: str) -> Iterator[tuple[Interval, Delivery]]:
-        fates = {d.message: d for d in self.deliveries}
+    def _phases(self, phase: str) -> Iterator[tuple[Interval, Delivery | Outcome]]:
+        fates: dict[int, Delivery | Outcome] = {d.message: d for d in self.deliveries}
+        fates |= {outcome.number: outcome for outcome in self.outcomes}
         for interval in self.intervals:
             if interval.state == phase and interval.message is not None:
                 yield interval, fates[interval.message]
@@ -384,14 +448,14 @@ class Timeline:
             return "free"
         return "checks" if any(self._looked(phase, fate) for phase, fate in waits) else None
 
-    def _looked(self, phase: Interval, fate: Delivery) -> bool:
+    def _looked(self, phase: Interval, fate: Delivery | Outcome) -> bool:
         """Did the program ask in vain in this phase, and find the data by asking?"""
         return fate.told == "check" and any(
             c.errno == EAGAIN and c.process == fate.process and c.end <= phase.end
             for c in self.call_log
         )
 
-    def _ran_on(self, phase: Interval, fate: Delivery) -> bool:
+    def _ran_on(self, phase: Interval, fate: Delivery | Outcome) -> bool:
         """Did the program run its own code in this phase, having asked to be told of its end?"""
         if fate.told not in ("signal", "completion"):
             return False
@@ -400,6 +464,60 @@ class Timeline:
             i.state == USER and i.lane == fate.process and armed[0] < min(i.end, phase.end)
             and i.start < phase.end
             for i in (self.intervals if armed else ())
+        )  # fmt: skip
+
+    # -- synchronous or not, blocking or not ---------------------------------------------------
+
+    def corner(self, *names: str) -> Corner:
+        """Where the calls `names` stand: one call, or the first and the last of an expression.
+
+        `corner("submit")` asks about that call alone, `corner("submit", "result")` about
+        `submit(...).result()`.  Asked for each job and each message that they have to do with.
+        ValueError if this run has none.
+        """
+        found = [
+            (complete, stretch)
+            for call, complete in self._operations()
+            if (stretch := self._stretch(call, names))
+        ]
+        if not found:
+            raise ValueError(f"no {' and '.join(names) or 'call'} in this run asked for a result")
+        later = any(self._returns_before(stretch, complete) for complete, stretch in found)
+        asleep = any(self._sleeps_in(stretch, names) for _, stretch in found)
+        return Corner(_ASYNC if later else _SYNC, _BLOCKING if asleep else _NOT)
+
+    def _operations(self) -> Iterator[tuple[Call, int | None]]:
+        """Each operation: the call that it is due to; when another completes it (None: nobody)."""
+        calls = {call.id: call for call in self.call_log}
+        for outcome in self.outcomes:
+            end = self.end + 1 if outcome.done is None else outcome.done
+            yield calls[outcome.call], None if outcome.worker is None else end
+        for copy, fate in self._phases(COPY):
+            if copy.call is not None and self._for_the_program(copy):
+                yield copy.call, None
+            else:
+                armed = [c for c in self.call_log if c.arms and c.process == fate.process]
+                yield from [(c, copy.end) for c in armed if c.end <= copy.end][-1:]
+
+    def _stretch(self, call: Call, names: Sequence[str]) -> tuple[Call, Call] | None:
+        """The first and the last call of the expression `names` that has to do with `call`."""
+        named = [c for c in self.call_log if c.name in names and c.process == call.process]
+        first = [c for c in named if c.start <= call.start][-1:] or named[:1]
+        last = [c for c in named if first and c.name == names[-1] and c.start >= first[0].start]
+        return (first[0], last[0]) if last else None
+
+    @staticmethod
+    def _returns_before(stretch: tuple[Call, Call], complete: int | None) -> bool:
+        return complete is not None and stretch[1].end < complete
+
+    def _sleeps_in(self, stretch: tuple[Call, Call], names: Sequence[str]) -> bool:
+        """Does the thread sleep in one of them?  Only to take back the GIL does not count."""
+        first, last = stretch
+        return any(
+            i.state == SLEEPING and i.call is not None and i.call.waits and i.call.name in names
+            and i.lane == first.process and i.note != GIL and i.duration
+            and first.start <= i.call.start <= last.start
+            for i in self.intervals
         )  # fmt: skip
 
     # -- invariants ----------------------------------------------------------------------------
@@ -421,6 +539,8 @@ class Timeline:
         for delivery in self.deliveries:
             self._check_delivery(delivery, copies.get(delivery.message, []))
         self._check_bytes()
+        for outcome in self.outcomes:
+            self._check_outcome(outcome)
         return self
 
     def _check_lanes(self) -> None:
@@ -476,6 +596,15 @@ class Timeline:
                 raise Broken(f"{name}: copied at {copy.start} ns, before it was ready")
             if fate.received is not None and copy.start >= max(fate.received, 1):
                 raise Broken(f"{name}: copied again at {copy.start} ns, once received")
+
+    def _check_outcome(self, outcome: Outcome) -> None:
+        name = f"job {outcome.job}"
+        happened = (outcome.asked, outcome.begun, outcome.done, outcome.received)
+        times = [at for at in happened if at is not None]
+        if times != sorted(times):
+            raise Broken(f"{name}: time runs back: {times} ns")
+        if happened != (*times, *[None] * (4 - len(times))):
+            raise Broken(f"{name}: a step is missing: {happened}")
 
     def _check_bytes(self) -> None:
         numbers = [d.message for d in self.deliveries]
@@ -547,7 +676,7 @@ class Timeline:
             for name in ("title", "kernel", "cores", "processes", "helpers", "machine",
                          "source", "first_line")
         }  # fmt: skip
-        for name in ("call_log", "deliveries", "evidence"):
+        for name in ("call_log", "deliveries", "evidence", "outcomes"):
             plain[name] = [asdict(item) for item in getattr(self, name)]
         plain["intervals"] = [
             [i.lane, i.start, i.end, i.state, i.call.id if i.call else None, i.message, i.note]
@@ -566,5 +695,6 @@ class Timeline:
         )
         plain["deliveries"] = tuple(Delivery(**d) for d in plain["deliveries"])
         plain["evidence"] = tuple(Evidence(**e) for e in plain["evidence"])
+        plain["outcomes"] = tuple(Outcome(**o) for o in plain.get("outcomes", ()))
         plain["processes"], plain["helpers"] = tuple(plain["processes"]), tuple(plain["helpers"])
         return cls(intervals=intervals, call_log=tuple(calls.values()), **plain)

@@ -29,6 +29,7 @@ costs = st.builds(
         (
             "eagain",
             "step",
+            "segment",
             "start",
             "first_call",
             "cold_call",

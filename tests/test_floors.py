@@ -15,9 +15,12 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "iosim"
 
-VALUES = {"bounds", "comparison", "costs", "evidence", "syscalls", "timeline", "traffic"}
+VALUES = {
+    "bounds", "comparison", "costs", "evidence", "futures", "jobs", "syscalls", "timeline",
+    "traffic",
+}  # fmt: skip
 FLOORS = dict.fromkeys(VALUES, VALUES) | {
-    "programs": {"programs", "syscalls", "bounds"},
+    "programs": {"programs", "syscalls", "futures", "bounds"},
     "kernels": {"kernels"} | VALUES,
     "draw": {"draw", "comparison", "timeline", "bounds"},
 }  # whatever is not named here (the facade, explore, puzzles, …) stands on top

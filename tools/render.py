@@ -140,8 +140,6 @@ def _renumber_widgets(notebook: Json) -> Json:
         for output in cell.get("outputs", [])
         if VIEW in output.get("data", {})
     ]
-    if not shown:  # what is left are parts of widgets that were closed
-        notebook["metadata"].pop("widgets", None)
     ids = dict.fromkeys([*stored, *shown])
     new = {old: f"{number:032x}" for number, old in enumerate(ids, start=1)}
     text = MODEL_ID.sub(lambda match: new.get(match[0], match[0]), json.dumps(notebook))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .charts import Shown, plot, show
 from .compare import compare
+from .corners import corners
 from .inline import Inline, inline
 from .marks import LOOKS, TAGS, Picture
 from .overlay import overlay
@@ -13,6 +14,6 @@ from .text import text
 from .words import describe, duration
 
 __all__ = [
-    "LOOKS", "TAGS", "Inline", "Picture", "Shown", "compare", "describe", "duration", "inline",
-    "overlay", "plot", "show", "stevens", "svg", "text",
+    "LOOKS", "TAGS", "Inline", "Picture", "Shown", "compare", "corners", "describe", "duration",
+    "inline", "overlay", "plot", "show", "stevens", "svg", "text",
 ]  # fmt: skip

@@ -506,7 +506,7 @@ def _names(scene: Scene, places: Sequence[tuple[Lane, float]], left: float) -> N
                 wide = text_width(row.tag.name, TAG_SIZE, True) + 14
                 draw_tag(scene.sheet, left - 8 - wide, base - 11, row.tag, TAG_SIZE)
                 room -= wide + 6
-            text = clipped(words, room, SMALL)
+            text = clipped(words, room + 0.1, SMALL)  # what rounding may take
             scene.sheet.text(MARGIN + room, base, text, SMALL, "end")
 
 

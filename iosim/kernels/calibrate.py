@@ -14,14 +14,14 @@ import select as real_select
 import socket
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations, pairwise
 from time import perf_counter_ns as clock
 from typing import Any
 
-from ..costs import SEGMENT, Costs
+from ..costs import HALF_WINDOW, SEGMENT, Costs
 from ..syscalls import (
     F_SETFL,
     F_SETOWN,
@@ -90,16 +90,16 @@ class Calibration:
     missing: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> float:
-        """The median of a step that was measured.  Unsupported for others."""
+        """The median of a step that was measured.  LookupError for others."""
         if name not in self.steps:
-            raise Unsupported(name, "it was not measured, and is needed here")
+            raise LookupError(f"it needs {name}, which was not measured")
         return self.steps[name].median
 
     def note(self, name: str, samples: Iterable[float], unit: str = "ns") -> None:
-        """Take down a step.  Unsupported if nothing was left of its samples."""
+        """Take down a step.  LookupError if nothing was left of its samples."""
         values = sorted(samples)
         if not values:
-            raise Unsupported(name, "every sample was noise")
+            raise LookupError(f"{name}: every sample was noise")
         low, middle, high = _quartiles(values)
         self.steps[name] = Step(name, middle, high - low, len(values), unit)
 
@@ -136,7 +136,7 @@ def calibrate(report: Report | None = None) -> Calibration:
             report(number, len(EXPERIMENTS), title)
         try:
             experiment(found)
-        except (Unsupported, RuntimeError, OSError) as error:
+        except (LookupError, OSError, RuntimeError) as error:
             found.missing[title] = str(error)
     if report:
         report(len(EXPERIMENTS), len(EXPERIMENTS), "done")
@@ -323,7 +323,11 @@ def _wake(found: Calibration, transport: str = "udp", over: str = "") -> None:
     found.note("cold_user" + over, [w.own_code - found["user"] for w in wakes])
     points = [(w.size, w.receive - found["syscall"]) for w in wakes if w.receive]
     found.note_line("copy", points, over)
-    found.note_line("network", [(w.size, w.transit) for w in wakes], over)
+    whole = [w for w in wakes if not over or w.size <= HALF_WINDOW]
+    found.note_line("network", [(w.size, w.transit) for w in whole], over)
+    if over:
+        first = found["network" + over] + found["network_per_byte" + over] * HALF_WINDOW
+        found.note("segment" + over, [w.transit - first for w in wakes if w not in whole])
 
 
 def receiving(fd: int, nbytes: int) -> Program:
@@ -372,11 +376,9 @@ def napping(fd: int, nbytes: int) -> Program:
 
 def _timer(found: Calibration) -> None:
     run = _run(napping, _patient())
-    late = [
-        ns - ms(2) - found["wakeup"] - found["context_switch"] - found["cold_call"]
-        for ns in _took(run, "sleep")
-    ]
-    found.note("timer_slack", [ns for ns in late if ns < NOISE_NS])
+    steps = ("syscall", "wakeup", "context_switch", "cold_call")
+    rest = ms(2) + sum(found[step] for step in steps)
+    found.note("timer_slack", [ns - rest for ns in _took(run, "sleep") if ns - rest < NOISE_NS])
 
 
 def signalled(fd: int, nbytes: int) -> Program:
@@ -384,11 +386,11 @@ def signalled(fd: int, nbytes: int) -> Program:
     inbox: list[bytes] = []
 
     def handler(signo: int) -> Program:
-        try:
-            while True:  # one signal may stand for several messages
-                inbox.append((yield recvfrom(fd, SIZE)))
-        except BlockingIOError:
-            return
+        data = b"?"
+        with suppress(BlockingIOError):
+            while data:  # one signal may stand for many messages (UNP 25.3)
+                data = yield recvfrom(fd, SIZE)
+                inbox.append(data)
 
     yield sigaction(SIGIO, handler)
     yield fcntl(fd, F_SETOWN, SELF)
@@ -428,7 +430,8 @@ def _ring(found: Calibration) -> None:
     found.note("submission", [ns - found["syscall"] for ns in _took(run, "io_uring_submit")])
     between_looks = LOOK + 2 * found["step"]
     rest = found["copy_base"] + between_looks / 2
-    found.note("completion", [run.latency_ns(d.message) - rest for d in run.deliveries])
+    late = [run.latency_ns(d.message) - rest for d in run.deliveries]
+    found.note("completion", [ns for ns in late if ns < NOISE_NS])
 
 
 def _scans(found: Calibration) -> None:

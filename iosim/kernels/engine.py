@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..bounds import whole
@@ -32,8 +32,9 @@ class Engine:
     `events` counts what has happened; `tape` None takes nothing down (for large runs).
     """
 
-    def __init__(self, story: Traffic, costs: Costs, cores: int, tape: Tape | None) -> None:
-        self.story, self.costs, self.tape = story, costs, tape
+    def __init__(self, story: Traffic | None, costs: Costs, cores: int, tape: Tape | None) -> None:
+        self.costs, self.tape = costs, tape
+        self._messages: Sequence[Message] = () if story is None else story.messages
         self.cores = whole("cores", cores, 1, 1024, "cores")
         self.now = 0
         self.events = 0
@@ -72,9 +73,9 @@ class Engine:
         """
         for task in self.processes:
             self._start(task)
-        heap, messages, transit = self._heap, self.story.messages, self.costs.transit
+        heap, messages, transit = self._heap, self._messages, self.costs.transit
         count, arrived, still = len(messages), 0, 0
-        coming = messages[0].at_ns + transit(messages[0].size)
+        coming = messages[0].at_ns + transit(messages[0].size) if count else 0
         while self._alive:
             soon, self._soon = self._soon, None
             if (
@@ -193,10 +194,10 @@ class Engine:
         if self._queue:
             self._plan_preemption(task)
 
-    def _sleep(self, task: Task, deadline: int | None = None) -> None:
+    def _sleep(self, task: Task, deadline: int | None = None, note: str = "") -> None:
         """Give up the core until woken, or until `deadline` (ns) and the timer's slack."""
         if self.tape is not None:
-            self._mark(task, SLEEPING)
+            self._mark(task, SLEEPING, note)
         task.sleeping = task.cold = True
         task.chilled = self._cools_off
         task.token += 1

@@ -141,7 +141,7 @@ def measure(
         recorded = recordings.load(plan)
         if recorded is None:
             raise
-        warnings.warn(f"{error}; shown is a recorded run: {recorded.machine}", stacklevel=2)
+        warnings.warn(f"{error}; shown is a recorded run: {recorded.machine}", stacklevel=3)
         return recorded
 
 

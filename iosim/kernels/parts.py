@@ -56,9 +56,9 @@ class Socket:
         self.queue = _with(self.queue, [fate, message, nbytes])
         self.queued += nbytes
 
-    def hold(self, fate: Fate, message: Message) -> None:
-        """The sender wants to send `message`."""
-        self.held = _with(self.held, [fate, message, message.size])
+    def hold(self, fate: Fate, message: Message, nbytes: int) -> None:
+        """The sender wants to send `nbytes` more of `message`."""
+        self.held = _with(self.held, [fate, message, nbytes])
 
     @property
     def readable(self) -> bool:

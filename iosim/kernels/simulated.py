@@ -76,12 +76,13 @@ class Refused(Exception):
 class SimKernel(Engine):
     """Answers the calls of processes (`spawn`) over the arrivals of `story`; `run` runs them all.
 
+    `story` None: a network on which nothing comes.
     `record` False takes nothing down (for large runs).
     """
 
     def __init__(
         self,
-        story: Traffic,
+        story: Traffic | None,
         costs: Costs | None = None,
         cores: int = 1,
         rcvbuf: int | None = None,
@@ -90,7 +91,7 @@ class SimKernel(Engine):
         prices = Costs.textbook() if costs is None else costs
         if not isinstance(prices, Costs):
             raise TypeError(f"costs must be Costs, got {costs!r}")
-        price = prices.over(story.transport)
+        price = prices if story is None else prices.over(story.transport)
         super().__init__(story, price, cores, Tape() if record else None)
         room = whole("rcvbuf", DEFAULT_RCVBUF if rcvbuf is None else rcvbuf, 1, 1 << 30, "bytes")
         self._syscall, self._user = round(price.syscall), round(price.user)
@@ -103,8 +104,13 @@ class SimKernel(Engine):
         self.fates: list[Fate] = []
         self._nobody = Fate(1, 0, 0, 0, 0)  # stands for every message where nothing is taken down
         self.sockets: dict[int, Any] = {}
-        stream = story.transport == "tcp"
-        self.connections = [self._open(Socket, stream, room) for _ in range(story.connections)]
+        self.connections: list[Socket] = []
+        self._wire = Task("network", None)  # type: ignore[arg-type]  # what comes later comes here
+        self._part = 0
+        if story is not None:
+            stream = story.transport == "tcp"
+            self._part = price.part if stream and price.segment else 0
+            self.connections += [self._open(Socket, stream, room) for _ in range(story.connections)]
         self._helpers: list[Task] = []
         self._jobs: deque[Block] = deque()
         self._blocks: dict[int, Block] = {}
@@ -128,7 +134,7 @@ class SimKernel(Engine):
     def _begin(self, task: Task) -> None:
         self._resume(task, None)
 
-    def _resume(self, task: Task, value: Any, error: OSError | None = None) -> None:
+    def _resume(self, task: Task, value: Any, error: Exception | None = None) -> None:
         """Hand the program its reply and take its next request."""
         try:
             request = resume(task.program, value, error)
@@ -353,12 +359,32 @@ class SimKernel(Engine):
         else:
             fate = self._nobody
         if socket.stream:
-            socket.hold(fate, message)
+            parts = self._parts(message)
+            socket.hold(fate, message, parts[0])
             self._open_window(socket)
+            if parts[1:]:
+                self._plan(round(self.costs.segment), self._rest(socket, fate, message), self._wire)
         elif socket.queued + message.size > socket.rcvbuf:
             fate.dropped = True  # udp(7): no room, no datagram
         else:
             socket.put(fate, message, message.size)
+
+    def _parts(self, message: Message) -> list[int]:
+        """How many bytes of it come when: `Costs.segment`."""
+        rest = message.size - self._part
+        return [self._part, rest] if self._part and rest > 0 else [message.size]
+
+    def _rest(self, socket: Socket, fate: Fate, message: Message) -> Callable[[Task], None]:
+        """The second part arrives; a message of which nothing was taken is there only now."""
+
+        def arrive(wire: Task) -> None:
+            if fate.left == fate.size:
+                fate.arrived = self.now
+            socket.hold(fate, message, message.size - self._part)
+            self._open_window(socket)
+            self._announce(socket)
+
+        return arrive
 
     @staticmethod
     def _open_window(socket: Socket) -> None:
@@ -823,11 +849,11 @@ def simulate(
     with watchdog(limit_s, f"{plan.text.title} on the simulated kernel"):
         kernel.run()
     assert kernel.tape is not None
-    fates = kernel.fates + messages_to_come(kernel)
+    fates = kernel.fates + messages_to_come(kernel, story)
     return kernel.tape.timeline(plan.text, "simulated", cores, fates, kernel.now)
 
 
-def messages_to_come(kernel: SimKernel) -> list[Fate]:
+def messages_to_come(kernel: SimKernel, story: Traffic) -> list[Fate]:
     """The messages that were still on their way when the last process ended."""
     known = {fate.number for fate in kernel.fates}
-    return [fate for fate in messages(kernel.story) if fate.number not in known]
+    return [fate for fate in messages(story) if fate.number not in known]
