@@ -138,6 +138,10 @@ class Tape:
         entry.end, entry.errno, entry.nbytes, entry.sent = at, errno, nbytes, sent
         self._open.discard(call)
 
+    def brought(self, call: int, nbytes: int) -> None:
+        """Call number `call` has brought `nbytes` more, be it after its return."""
+        self._entries[call].nbytes += nbytes
+
     def waits(self, call: int) -> bool:
         """Does call number `call` return only when there is something for it?"""
         return self._entries[call].waits
