@@ -377,7 +377,9 @@ def _draw_flags(scene: Scene, flags: Sequence[Flag], labels: Sequence[Placed], s
         sheet.text(label.x, y, label.text, TINY)
 
 
-def _inside(scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: float) -> None:
+def _inside(
+    scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: float, exact: bool
+) -> None:
     """The state's name and its length on a white plate, where the interval has the room."""
     if h < 12 or len(lane) > MERGE:
         return
@@ -386,7 +388,8 @@ def _inside(scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: f
         if right - left < 30:
             continue
         whole_time = scale.start <= i.start and i.end <= scale.end
-        length = copying(scene.timeline, i.duration) if i.state == COPY else duration(i.duration)
+        bound = i.state == COPY and not exact
+        length = copying(scene.timeline, i.duration) if bound else duration(i.duration)
         full = (f"{i.state} {length}",) if whole_time else ()
         for text in (*full, i.state):
             wide = text_width(text, TINY)
@@ -487,7 +490,7 @@ def _lane(scene: Scene, row: Lane, scale: Scale, y: float) -> tuple[float, float
         _network(scene, shown, scale, top, row.bar)
     else:
         _bars(scene, shown, scale, top, row.bar)
-        _inside(scene, shown, scale, top, row.bar)
+        _inside(scene, shown, scale, top, row.bar, row.tag is TAGS["predicted"])
     if flags:
         _draw_flags(scene, flags, labels, scale, top)
     bottom = top + row.bar
