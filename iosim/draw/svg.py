@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from ..bounds import whole
 from ..timeline import (
     COPY,
+    GIL,
     KERNEL,
     NETWORK,
     TRANSIT,
@@ -289,7 +290,7 @@ def _flags(scene: Scene, name: str, scale: Scale) -> list[Flag]:
     flags += [
         Flag(i.start, i.end, (signal_name(i.note),))
         for i in scene.lanes.get(name, ())
-        if i.note and (i.call, i.state) == (None, KERNEL)
+        if i.note and not i.call and (i.state == KERNEL or i.note == GIL)
         if i.start < scale.end and scale.start < i.end
     ]
     return sorted(flags, key=lambda flag: (flag.start, flag.end))
