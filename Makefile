@@ -58,6 +58,8 @@ clean:  ## remove the environment and everything that was built
 	rm -rf .venv build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # Two steps: a changed lock makes a new environment, a changed pyproject.toml only reinstalls iosim.
+# The lock is complete, so nothing is left to resolve: with its dependencies, an older pip takes
+# `coverage[toml]` for another project than the locked `coverage`, and wants the newest of it.
 .venv/locked: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
 		"iosim needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
@@ -65,7 +67,7 @@ clean:  ## remove the environment and everything that was built
 		"$(PYTHON) cannot make environments; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Making .venv from requirements.txt (about a minute) ..."
 	@$(PYTHON) -m venv --clear .venv
-	@$(PIP) install --require-hashes -r requirements.txt
+	@$(PIP) install --no-deps --require-hashes -r requirements.txt
 	@touch $@
 
 # The news prompt of JupyterLab would cover the page and ask a host; matplotlib's first import

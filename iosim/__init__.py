@@ -5,6 +5,9 @@
     story = traffic.one(after_ms=20, size=1_000)
     simulate(models.blocking, story)      # -> Timeline, virtual time, textbook costs
     measure(models.blocking, story)       # -> Timeline, the real kernel
+    witness(models.blocking, story)       # -> Timeline, the same as strace sees it
+
+A story is Traffic for the I/O models (`models`), or `jobs` for the calls of a pool (`calls`).
 
 Everything is fetched when it is first asked for, so that `import iosim` costs next to nothing.
 """
@@ -14,32 +17,43 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .costs import CALIBRATE
 from .timeline import VIEWS, Timeline
 
 if TYPE_CHECKING:
-    from . import draw, syscalls, traffic
+    from . import draw, futures, jobs, syscalls, traffic
+    from .comparison import compare
     from .costs import Costs
-    from .kernels.linux import Unsupported, features, measure
+    from .kernels.front import measure, simulate
+    from .kernels.linux import Unsupported, features
     from .kernels.record import record
-    from .kernels.simulated import simulate
-    from .programs import models
+    from .kernels.witness import audit, witness
+    from .prediction import predict
+    from .programs import calls, models
 
 __all__ = [
-    "Costs", "Timeline", "Unsupported", "draw", "features", "measure", "models", "record",
-    "simulate", "syscalls", "traffic",
+    "Costs", "Timeline", "Unsupported", "audit", "calls", "compare", "draw", "features", "futures",
+    "jobs", "measure", "models", "predict", "record", "simulate", "syscalls", "traffic", "witness",
 ]  # fmt: skip
 
 _HOMES = {  # public name: its module, and its name there (None: the module itself)
     "Costs": (".costs", "Costs"),
     "Unsupported": (".kernels.linux", "Unsupported"),
+    "audit": (".kernels.witness", "audit"),
+    "calls": (".programs.calls", None),
+    "compare": (".comparison", "compare"),
     "draw": (".draw", None),
     "features": (".kernels.linux", "features"),
-    "measure": (".kernels.linux", "measure"),
+    "futures": (".futures", None),
+    "jobs": (".jobs", None),
+    "measure": (".kernels.front", "measure"),
     "models": (".programs.models", None),
+    "predict": (".prediction", "predict"),
     "record": (".kernels.record", "record"),
-    "simulate": (".kernels.simulated", "simulate"),
+    "simulate": (".kernels.front", "simulate"),
     "syscalls": (".syscalls", None),
     "traffic": (".traffic", None),
+    "witness": (".kernels.witness", "witness"),
 }
 
 
@@ -66,3 +80,15 @@ def _view(name: str) -> Any:
 
 
 VIEWS.update({name: _view(name) for name in ("svg", "text", "plot")})
+
+
+def _calibrate(progress: bool) -> Any:
+    """The costs of this machine; what could not be measured is printed."""
+    bar = import_module(".progress", __name__).bar(progress)
+    found = import_module(".kernels.calibrate", __name__).calibrate(bar)
+    for complaint in found.complaints():
+        print(complaint)
+    return found.costs
+
+
+CALIBRATE["calibrate"] = _calibrate

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from .bounds import number
 
-__all__ = ["Costs"]
+__all__ = ["CALIBRATE", "Costs"]
+
+SEGMENT = 65_536  # bytes that travel at once over loopback: its MTU
+HALF_WINDOW = 32_768  # of the 64 KiB that a receiver offers at first: tcp(7), "tcp_rmem"
+
+#: How costs are measured ("calibrate").  The package's front door fills this in, so that this floor
+#: need not know the ones above it.
+CALIBRATE: dict[str, Callable[..., Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +36,25 @@ class Costs:
     epoll_per_ready epoll_wait's look at one descriptor of the ready list
     timer_slack     how much later than asked for a timer wakes its sleeper: prctl(2)
     time_slice      how long a process may run while another one is ready
+
+    What a slide leaves out and a real machine does not (0 in a textbook):
+
+    network_per_byte how much longer a byte is on its way, up to the 64 KiB of a loopback segment
+    segment         the second part of a stream's message longer than 32 KiB, after the first: the
+                    sender fills half of a window at a time (tcp_bound_to_half_wnd)
+    eagain          a receive that finds nothing: raising the error
+    step            a request that enters no kernel (`compute`, a look at a ring): getting to it
+    start           a process's first call, for which nothing is in a cache
+    first_call      a further call that this process has not made before: its code is in no cache
+    cold_call       the rest of a call in which the process slept: its caches have gone cold
+    cold_receive    the same for a receive, besides its copy
+    cold_user       the process's own code after such a call
+    user_per_byte   its own code after a copy, for each byte that it brought into the caches
+    submission      handing an operation to io_uring
+    completion      io_uring's way to the submitter that is to do the copy (task work)
+
+    `stream` has the prices of a story over TCP (None: the same ones); `machine` says what they
+    were measured on ("" if they were not).
     """
 
     syscall: float = 500_000
@@ -41,11 +70,34 @@ class Costs:
     epoll_per_ready: float = 200_000
     timer_slack: float = 50_000
     time_slice: float = 3_000_000
+    network_per_byte: float = 0
+    segment: float = 0
+    eagain: float = 0
+    step: float = 0
+    start: float = 0
+    first_call: float = 0
+    cold_call: float = 0
+    cold_receive: float = 0
+    cold_user: float = 0
+    user_per_byte: float = 0
+    submission: float = 0
+    completion: float = 0
+    machine: str = ""
+    stream: Costs | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            low = 1 if field.name == "time_slice" else 0
-            number(f"Costs: {field.name}", getattr(self, field.name), low, 1e10, "ns")
+        if not isinstance(self.machine, str):
+            raise TypeError(f"Costs: machine must be text, got {self.machine!r}")
+        if not (self.stream is None or isinstance(self.stream, Costs)):
+            raise TypeError(f"Costs: stream must be Costs or None, got {self.stream!r}")
+        for name in self.names():
+            low = 1 if name == "time_slice" else 0
+            number(f"Costs: {name}", getattr(self, name), low, 1e10, "ns")
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of the prices, in their order."""
+        return tuple(f.name for f in fields(cls) if f.name not in ("machine", "stream"))
 
     @classmethod
     def textbook(cls) -> Costs:
@@ -61,6 +113,47 @@ class Costs:
             poll_per_fd=150, epoll_per_ready=60, timer_slack=50_000, time_slice=3_000_000,
         )  # fmt: skip
 
+    @classmethod
+    def calibrate(cls, *, progress: bool = True) -> Costs:
+        """The costs of this machine, measured in less than 5 s; prints what it could not measure.
+
+        `progress` shows a bar meanwhile: in a notebook, or on a terminal.  RuntimeError outside
+        of the package `iosim`, whose front door brings the measuring in.
+        """
+        if "calibrate" not in CALIBRATE:
+            raise RuntimeError("Costs.calibrate needs the whole package: import iosim")
+        costs: Costs = CALIBRATE["calibrate"](progress)
+        return costs
+
+    def over(self, transport: str) -> Costs:
+        """The prices for a story over "udp" or "tcp"."""
+        return self.stream if transport == "tcp" and self.stream is not None else self
+
     def copy(self, nbytes: int) -> int:
         """ns to copy `nbytes` to the program's buffer."""
         return round(self.copy_base + self.copy_per_byte * nbytes)
+
+    def transit(self, nbytes: int) -> int:
+        """ns from the sender's call to the receive queue, of a message or its first part."""
+        return round(self.network + self.network_per_byte * min(nbytes, self.part))
+
+    @property
+    def part(self) -> int:
+        """How many bytes of a message arrive at once, at most."""
+        return HALF_WINDOW if self.segment else SEGMENT
+
+    def to_json(self) -> str:
+        """The prices and the machine as JSON; `from_json` reads it back, equal."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Costs:
+        """The costs that `to_json` wrote.  ValueError if that is not what `text` is."""
+        plain = json.loads(text)
+        known = {field.name for field in fields(cls)}
+        if not isinstance(plain, dict) or not plain.keys() <= known:
+            strange = ", ".join(sorted(plain.keys() - known)) if isinstance(plain, dict) else text
+            raise ValueError(f"Costs: not the JSON of costs: {strange[:80]}")
+        if plain.get("stream") is not None:
+            plain["stream"] = cls.from_json(json.dumps(plain["stream"]))
+        return cls(**plain)

@@ -6,6 +6,7 @@ All times are integer nanoseconds from the start of the run.  A run is told on *
 - one for each message (`wait`, `queued`, `copy`): the kernel's work on that piece of data, from the
   start of the run until its last byte is in the program's hands; or one for each connection, on
   which the messages follow each other;
+- one for each job of a pool (`wait`, `queued`): until its result is there, and until it is fetched;
 - the `network` (`transit`): a message on its way, from the sender's call to its arrival.
 
 Nothing in a timeline says "blocked".  That is derived, by joining the two kinds of lanes.
@@ -22,9 +23,9 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 __all__ = [
-    "COPY", "FIGURE_6_6", "KERNEL", "NETWORK", "PROCESS_STATES", "QUEUED", "READY", "SLEEPING",
-    "TRANSIT", "USER", "VIEWS", "WAIT", "Broken", "Call", "Delivery", "Evidence", "Interval",
-    "Row", "Timeline", "errno_name",
+    "COPY", "FIGURE_6_6", "FOUR_CORNERS", "GIL", "KERNEL", "NETWORK", "PROCESS_STATES", "QUEUED",
+    "READY", "SLEEPING", "TRANSIT", "USER", "VIEWS", "WAIT", "Broken", "Call", "Corner", "Delivery",
+    "Evidence", "Interval", "Outcome", "Row", "Timeline", "errno_name", "merged",
 ]  # fmt: skip
 
 # States of a process.  `user` and `kernel` hold a core; `ready` wants one; `sleeping` does not.
@@ -32,6 +33,7 @@ USER, KERNEL, READY, SLEEPING = PROCESS_STATES = ("user", "kernel", "ready", "sl
 # Phases of the data (UNP 6.2 has two of them; `queued` lies between: ready, and nobody copies it).
 WAIT, QUEUED, COPY = PHASES = ("wait", "queued", "copy")
 NETWORK, TRANSIT = "network", "transit"
+GIL = "GIL"  # the note of a sleep in which a thread waits for its process's interpreter lock
 
 #: How a timeline is shown ("svg", "text", "plot").  The package's front door fills this in, so that
 #: this floor need not know the ones above it.
@@ -49,7 +51,7 @@ def errno_name(errno: int | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One system call of one process, from its entry to its return.
+    """One call of one process, of the system or of a pool's library, from its entry to its return.
 
     `errno` is None when it succeeded.  `line` is the line of the program's file that made it.
     `waits` says whether such a call, made in this way, returns only when there is something for it
@@ -79,8 +81,9 @@ class Interval:
     """A stretch of one lane in one state: `start` <= t < `end`, in ns.
 
     For a process's lane `call` is the call that it is in (None: in its own code, or in the kernel
-    for another reason, which `note` names).  For a message's `copy` it is the call for which the
-    kernel copies (None: for no call, as with io_uring's task work).
+    for another reason, which `note` names); for a worker's, the job or the callback that it does.
+    For a message's `copy` it is the call for which the kernel copies (None: for no call, as with
+    io_uring's task work).
     """
 
     lane: str
@@ -136,13 +139,39 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """The fate of one job that `process` had done: number 1, 2, ... in the order of asking.
+
+    `job` is its number in the story, `call` the call that asked for it.  `asked`, `begun`, `done`
+    (its result is there) and `received` (in the program's hands) are in ns, None for what did not
+    happen.  `worker` did it; None: the caller itself.  `told` is how the program learnt of the
+    result: "return" (of a call that waits), "check" (it asked) or "callback".
+    """
+
+    number: int
+    job: int
+    call: int
+    process: str
+    asked: int
+    begun: int | None = None
+    done: int | None = None
+    received: int | None = None
+    worker: str | None = None
+    told: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """What proc(5) said of the program's thread at one instant: `stat`, `wchan`, `syscall`."""
+    """What proc(5) said of a thread at one instant: `stat`, `wchan`, `syscall`.
+
+    `process` is the thread's lane; "" for that of a program that has only one.
+    """
 
     at: int
     state: str
     wchan: str
     syscall: str
+    process: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,16 +205,56 @@ FIGURE_6_6 = {
     "asynchronous": Row("free", "free", "kernel", "completion"),
 }
 
+
+@dataclass(frozen=True, slots=True)
+class Corner:
+    """A call's place by two questions that do not depend on each other, told by a run.
+
+    `call`: "asynchronous" if it returns before the result, which somebody else then completes;
+    else "synchronous".  `thread`: "blocking" if the calling thread sleeps in it, or "nonblocking".
+    """
+
+    call: str
+    thread: str
+
+
+_SYNC, _ASYNC, _BLOCKING, _NOT = "synchronous", "asynchronous", "blocking", "nonblocking"
+
+#: The expected answers: each program, the calls of it that are asked about, and their corner.
+#: For I/O the first question is POSIX's (XBD, "Synchronous I/O Operation"): is the thread that asks
+#: for the operation kept from going on until it completes?  So select stands beside recvfrom: it
+#: waits for readiness, and the operation itself is done within the next call.
+FOUR_CORNERS = {
+    "direct": (("call",), Corner(_SYNC, _NOT)),  # of a job that computes
+    "apply": (("apply",), Corner(_SYNC, _BLOCKING)),
+    "submit_result": (("submit", "result"), Corner(_SYNC, _BLOCKING)),
+    "submit": (("submit",), Corner(_ASYNC, _NOT)),
+    "apply_async": (("apply_async",), Corner(_ASYNC, _NOT)),
+    "bounded": (("submit",), Corner(_ASYNC, _BLOCKING)),  # with its queue full
+    "blocking": (("recvfrom",), Corner(_SYNC, _BLOCKING)),
+    "nonblocking": (("recvfrom",), Corner(_SYNC, _NOT)),
+    "multiplexing": (("select",), Corner(_SYNC, _BLOCKING)),
+    "signal_driven": (("recvfrom",), Corner(_SYNC, _NOT)),
+    "asynchronous": (("io_uring_submit",), Corner(_ASYNC, _NOT)),
+}
+
 Span = tuple[int, int]
+
+
+def merged(spans: Iterable[Span]) -> list[Span]:
+    """The union of `spans` as stretches that neither touch nor overlap, in time."""
+    union: list[Span] = []
+    for start, end in sorted(spans):
+        if union and start <= union[-1][1]:
+            union[-1] = (union[-1][0], max(end, union[-1][1]))
+        else:
+            union.append((start, end))
+    return union
 
 
 def _union(spans: Iterable[Span]) -> int:
     """The length in ns of the union of `spans`."""
-    total, reach = 0, 0
-    for start, end in sorted(spans):
-        total += max(0, end - max(start, reach))
-        reach = max(reach, end)
-    return total
+    return sum(end - start for start, end in merged(spans))
 
 
 def _meet(a: Interval, b: Interval) -> Span | None:
@@ -220,9 +289,10 @@ class _Sleeps:
 class Timeline:
     """A run: what each process did and what became of each message.  Immutable.
 
-    `kernel` is "simulated", "measured" or "recorded"; `title` names the program; `processes` lists
-    the lanes of the program's own processes (a library's helper thread is in `helpers`); `source`
-    is the program's text and `first_line` the number of its first line in its file.
+    `kernel` is "simulated", "measured", "recorded" or "witnessed"; `title` names the program;
+    `processes` lists the lanes of the program's own processes (a library's helper thread is in
+    `helpers`); `source` is the program's text and `first_line` the number of its first line in its
+    file.
     """
 
     title: str
@@ -237,11 +307,13 @@ class Timeline:
     machine: str = ""
     source: str = field(default="", repr=False)
     first_line: int = 1
+    outcomes: tuple[Outcome, ...] = ()
 
     def __repr__(self) -> str:
+        data = f"{len(self.outcomes)} jobs" if self.outcomes else f"{len(self.deliveries)} messages"
         return (
             f"<Timeline of {self.title}, {self.kernel}: {len(self.call_log)} calls, "
-            f"{len(self.deliveries)} messages, {self.end / 1e6:.3f} ms>"
+            f"{data}, {self.end / 1e6:.3f} ms>"
         )
 
     def __str__(self) -> str:
@@ -295,6 +367,19 @@ class Timeline:
         """CPU time of the program, its own code and the kernel's for it, in ns."""
         return self.time_in(USER) + self.time_in(KERNEL)
 
+    def cpu_while(self, phase: str) -> int:
+        """The part of `cpu_ns` during which a message was in `phase`, in ns.
+
+        `cpu_while("wait")` is what it costs to wait.  ValueError for what is no phase.
+        """
+        if phase not in PHASES:
+            raise ValueError(f"no phase {phase!r}: the phases are {', '.join(PHASES)}")
+        spans = merged((i.start, i.end) for i in self.intervals if i.state == phase)
+        busy = (i for i in self.intervals if i.lane in self.processes and i.state in (USER, KERNEL))
+        return sum(
+            max(0, min(i.end, end) - max(i.start, start)) for i in busy for start, end in spans
+        )
+
     def switches(self) -> tuple[int, int]:
         """(voluntary, involuntary) context switches: off the core to sleep, and to wait in line."""
         counts = {SLEEPING: 0, READY: 0}
@@ -306,8 +391,9 @@ class Timeline:
 
     # -- the join: who is blocked by what ------------------------------------------------------
 
-    def _phases(self, phase: str) -> Iterator[tuple[Interval, Delivery]]:
-        fates = {d.message: d for d in self.deliveries}
+    def _phases(self, phase: str) -> Iterator[tuple[Interval, Delivery | Outcome]]:
+        fates: dict[int, Delivery | Outcome] = {d.message: d for d in self.deliveries}
+        fates |= {outcome.number: outcome for outcome in self.outcomes}
         for interval in self.intervals:
             if interval.state == phase and interval.message is not None:
                 yield interval, fates[interval.message]
@@ -391,14 +477,14 @@ class Timeline:
             return "free"
         return "checks" if any(self._looked(phase, fate) for phase, fate in waits) else None
 
-    def _looked(self, phase: Interval, fate: Delivery) -> bool:
+    def _looked(self, phase: Interval, fate: Delivery | Outcome) -> bool:
         """Did the program ask in vain in this phase, and find the data by asking?"""
         return fate.told == "check" and any(
             c.errno == EAGAIN and c.process == fate.process and c.end <= phase.end
             for c in self.call_log
         )
 
-    def _ran_on(self, phase: Interval, fate: Delivery) -> bool:
+    def _ran_on(self, phase: Interval, fate: Delivery | Outcome) -> bool:
         """Did the program run its own code in this phase, having asked to be told of its end?"""
         if fate.told not in ("signal", "completion"):
             return False
@@ -407,6 +493,60 @@ class Timeline:
             i.state == USER and i.lane == fate.process and armed[0] < min(i.end, phase.end)
             and i.start < phase.end
             for i in (self.intervals if armed else ())
+        )  # fmt: skip
+
+    # -- synchronous or not, blocking or not ---------------------------------------------------
+
+    def corner(self, *names: str) -> Corner:
+        """Where the calls `names` stand: one call, or the first and the last of an expression.
+
+        `corner("submit")` asks about that call alone, `corner("submit", "result")` about
+        `submit(...).result()`.  Asked for each job and each message that they have to do with.
+        ValueError if this run has none.
+        """
+        found = [
+            (complete, stretch)
+            for call, complete in self._operations()
+            if (stretch := self._stretch(call, names))
+        ]
+        if not found:
+            raise ValueError(f"no {' and '.join(names) or 'call'} in this run asked for a result")
+        later = any(self._returns_before(stretch, complete) for complete, stretch in found)
+        asleep = any(self._sleeps_in(stretch, names) for _, stretch in found)
+        return Corner(_ASYNC if later else _SYNC, _BLOCKING if asleep else _NOT)
+
+    def _operations(self) -> Iterator[tuple[Call, int | None]]:
+        """Each operation: the call that it is due to; when another completes it (None: nobody)."""
+        calls = {call.id: call for call in self.call_log}
+        for outcome in self.outcomes:
+            end = self.end + 1 if outcome.done is None else outcome.done
+            yield calls[outcome.call], None if outcome.worker is None else end
+        for copy, fate in self._phases(COPY):
+            if copy.call is not None and self._for_the_program(copy):
+                yield copy.call, None
+            else:
+                armed = [c for c in self.call_log if c.arms and c.process == fate.process]
+                yield from [(c, copy.end) for c in armed if c.end <= copy.end][-1:]
+
+    def _stretch(self, call: Call, names: Sequence[str]) -> tuple[Call, Call] | None:
+        """The first and the last call of the expression `names` that has to do with `call`."""
+        named = [c for c in self.call_log if c.name in names and c.process == call.process]
+        first = [c for c in named if c.start <= call.start][-1:] or named[:1]
+        last = [c for c in named if first and c.name == names[-1] and c.start >= first[0].start]
+        return (first[0], last[0]) if last else None
+
+    @staticmethod
+    def _returns_before(stretch: tuple[Call, Call], complete: int | None) -> bool:
+        return complete is not None and stretch[1].end < complete
+
+    def _sleeps_in(self, stretch: tuple[Call, Call], names: Sequence[str]) -> bool:
+        """Does the thread sleep in one of them?  Only to take back the GIL does not count."""
+        first, last = stretch
+        return any(
+            i.state == SLEEPING and i.call is not None and i.call.waits and i.call.name in names
+            and i.lane == first.process and i.note != GIL and i.duration
+            and first.start <= i.call.start <= last.start
+            for i in self.intervals
         )  # fmt: skip
 
     # -- invariants ----------------------------------------------------------------------------
@@ -428,6 +568,8 @@ class Timeline:
         for delivery in self.deliveries:
             self._check_delivery(delivery, copies.get(delivery.message, []))
         self._check_bytes()
+        for outcome in self.outcomes:
+            self._check_outcome(outcome)
         return self
 
     def _check_lanes(self) -> None:
@@ -483,6 +625,15 @@ class Timeline:
                 raise Broken(f"{name}: copied at {copy.start} ns, before it was ready")
             if fate.received is not None and copy.start >= max(fate.received, 1):
                 raise Broken(f"{name}: copied again at {copy.start} ns, once received")
+
+    def _check_outcome(self, outcome: Outcome) -> None:
+        name = f"job {outcome.job}"
+        happened = (outcome.asked, outcome.begun, outcome.done, outcome.received)
+        times = [at for at in happened if at is not None]
+        if times != sorted(times):
+            raise Broken(f"{name}: time runs back: {times} ns")
+        if happened != (*times, *[None] * (4 - len(times))):
+            raise Broken(f"{name}: a step is missing: {happened}")
 
     def _check_bytes(self) -> None:
         numbers = [d.message for d in self.deliveries]
@@ -554,7 +705,7 @@ class Timeline:
             for name in ("title", "kernel", "cores", "processes", "helpers", "machine",
                          "source", "first_line")
         }  # fmt: skip
-        for name in ("call_log", "deliveries", "evidence"):
+        for name in ("call_log", "deliveries", "evidence", "outcomes"):
             plain[name] = [asdict(item) for item in getattr(self, name)]
         plain["intervals"] = [
             [i.lane, i.start, i.end, i.state, i.call.id if i.call else None, i.message, i.note]
@@ -573,5 +724,6 @@ class Timeline:
         )
         plain["deliveries"] = tuple(Delivery(**d) for d in plain["deliveries"])
         plain["evidence"] = tuple(Evidence(**e) for e in plain["evidence"])
+        plain["outcomes"] = tuple(Outcome(**o) for o in plain.get("outcomes", ()))
         plain["processes"], plain["helpers"] = tuple(plain["processes"]), tuple(plain["helpers"])
         return cls(intervals=intervals, call_log=tuple(calls.values()), **plain)

@@ -23,6 +23,23 @@ costs = st.builds(
     epoll_per_ready=_COST,
     timer_slack=_COST,
     time_slice=st.integers(100_000, 5_000_000),
+    network_per_byte=st.floats(0, 100, allow_nan=False),
+    user_per_byte=st.floats(0, 100, allow_nan=False),
+    **dict.fromkeys(
+        (
+            "eagain",
+            "step",
+            "segment",
+            "start",
+            "first_call",
+            "cold_call",
+            "cold_receive",
+            "cold_user",
+            "submission",
+            "completion",
+        ),
+        st.just(0) | _COST,
+    ),
 )
 
 

@@ -15,11 +15,14 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "iosim"
 
-VALUES = {"bounds", "timeline", "syscalls", "traffic", "costs", "evidence"}
+VALUES = {
+    "bounds", "comparison", "costs", "evidence", "futures", "jobs", "syscalls", "timeline",
+    "traffic",
+}  # fmt: skip
 FLOORS = dict.fromkeys(VALUES, VALUES) | {
-    "programs": {"programs", "syscalls", "bounds"},
+    "programs": {"programs", "syscalls", "futures", "bounds"},
     "kernels": {"kernels"} | VALUES,
-    "draw": {"draw", "timeline", "bounds"},
+    "draw": {"draw", "comparison", "timeline", "bounds"},
 }  # whatever is not named here (the facade, explore, puzzles, …) stands on top
 
 HEAVY = {"numpy", "matplotlib", "ipywidgets", "IPython", "asyncio"}

@@ -593,7 +593,7 @@ def test_to_wait_for_ever_is_a_time_out() -> None:
 
 
 def test_no_time_passing_is_a_time_out() -> None:
-    free = Costs(**{name: 0 for name in Costs.__dataclass_fields__ if name != "time_slice"})
+    free = Costs(**{name: 0 for name in Costs.names() if name != "time_slice"})
 
     def spin(fd: int, nbytes: int) -> Program:
         while True:

@@ -95,7 +95,7 @@ def test_bad_traffic_gets_one_line(make: Any, error: type, line: str) -> None:
 # -- costs -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", list(Costs.__dataclass_fields__))
+@pytest.mark.parametrize("name", Costs.names())
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, HUGE])
 def test_bad_costs_get_one_line(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"Costs: {name} must be from [01] to "):
@@ -105,6 +105,8 @@ def test_bad_costs_get_one_line(name: str, value: float) -> None:
 def test_costs_of_the_wrong_type() -> None:
     with pytest.raises(TypeError, match="Costs: wakeup must be a number of ns, got '1'"):
         Costs(wakeup="1")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Costs: machine must be text, got 5"):
+        Costs(machine=5)  # type: ignore[arg-type]
 
 
 def test_the_copy_is_a_line() -> None:
@@ -112,6 +114,29 @@ def test_the_copy_is_a_line() -> None:
     assert [price.copy(n) for n in (0, 1_000, 2_000)] == [100, 600, 1_100]
     assert Costs.textbook() == Costs()
     assert Costs.typical().copy(1_000) < Costs.textbook().copy(1_000)
+
+
+def test_a_stream_has_prices_of_its_own_or_those_of_a_datagram() -> None:
+    like = Costs(copy_base=100)
+    own = Costs(copy_base=100, stream=Costs(copy_base=7))
+    assert like.over("tcp") is like.over("udp") is like
+    assert own.over("udp").copy_base == 100
+    assert own.over("tcp").copy_base == 7
+    with pytest.raises(TypeError, match="Costs: stream must be Costs or None, got 5"):
+        Costs(stream=5)  # type: ignore[arg-type]
+
+
+def test_a_message_is_on_its_way_by_segments() -> None:
+    price = Costs(network=1_000, network_per_byte=0.5)
+    assert [price.transit(n) for n in (1, 100, 65_536, 4 << 20)] == [1_000, 1_050, 33_768, 33_768]
+
+
+def test_costs_survive_json() -> None:
+    price = Costs(machine="Linux 6.1, 2 cores", copy_per_byte=0.25, stream=Costs(network=3))
+    assert Costs.from_json(price.to_json()) == price
+    for text in ('{"wakeup": 1, "colour": 2}', "[1]"):
+        with pytest.raises(ValueError, match="Costs: not the JSON of costs: "):
+            Costs.from_json(text)
 
 
 # -- calls and programs ------------------------------------------------------------------------

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from .charts import Shown, plot, show
 from .compare import compare
+from .corners import corners
 from .inline import Inline, inline
 from .marks import LOOKS, TAGS, Picture
+from .overlay import overlay
 from .stevens import stevens
 from .svg import svg
 from .text import text
 from .words import describe, duration
 
 __all__ = [
-    "LOOKS", "TAGS", "Inline", "Picture", "Shown", "compare", "describe", "duration", "inline",
-    "plot", "show", "stevens", "svg", "text",
+    "LOOKS", "TAGS", "Inline", "Picture", "Shown", "compare", "corners", "describe", "duration",
+    "inline", "overlay", "plot", "show", "stevens", "svg", "text",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from ..bounds import whole
 from ..timeline import (
     COPY,
+    GIL,
     KERNEL,
     NETWORK,
     TRANSIT,
@@ -52,12 +53,15 @@ from .words import (
     unit_of,
 )  # fmt: skip
 
-__all__ = ["svg"]
+__all__ = [
+    "MARGIN", "SMALL", "TINY", "Lane", "Scale", "Scene", "axis", "legend", "lens", "lens_words",
+    "panel", "rows_of", "svg",
+]  # fmt: skip
 
 MARGIN = 12.0
 MERGE = 600  # intervals on one lane, above which neighbours narrower than a px are drawn as one
 ZOOM = 0.02  # a message's way from arrival to program below this part of the width is magnified
-SMALL, TINY = 11.0, 9.0  # font sizes
+SMALL, TINY, TAG_SIZE = 11.0, 9.0, 7.0  # font sizes
 
 
 @dataclass(slots=True)
@@ -82,12 +86,17 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A row of the picture and the room it gets: bar height, label lines above, brackets below."""
+    """A row of the picture and the room it gets: bar height, label lines above, brackets below.
+
+    `label` stands beside it in place of its name, behind a `tag` if it has one.
+    """
 
     name: str
     bar: float
     lines: int = 0
     brackets: bool = False
+    label: str | None = None
+    tag: Tag | None = None
 
 
 @dataclass(slots=True)
@@ -114,7 +123,7 @@ PROCESS_ROOM = ((2, 26.0, 4, True), (4, 22.0, 2, True), (8, 18.0, 1, True), (24,
 MESSAGE_ROOM = ((6, 16.0), (16, 12.0), (160, 4.0))
 
 
-def _rows(scene: Scene) -> list[Lane]:
+def rows_of(scene: Scene) -> list[Lane]:
     run, names = scene.timeline, scene.lanes
     own = [name for name in (*run.processes, *run.helpers) if name in names]
     data = [n for n, row in names.items() if n not in own and n != NETWORK and row]
@@ -281,7 +290,7 @@ def _flags(scene: Scene, name: str, scale: Scale) -> list[Flag]:
     flags += [
         Flag(i.start, i.end, (signal_name(i.note),))
         for i in scene.lanes.get(name, ())
-        if i.note and (i.call, i.state) == (None, KERNEL)
+        if i.note and not i.call and (i.state == KERNEL or i.note == GIL)
         if i.start < scale.end and scale.start < i.end
     ]
     return sorted(flags, key=lambda flag: (flag.start, flag.end))
@@ -369,7 +378,9 @@ def _draw_flags(scene: Scene, flags: Sequence[Flag], labels: Sequence[Placed], s
         sheet.text(label.x, y, label.text, TINY)
 
 
-def _inside(scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: float) -> None:
+def _inside(
+    scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: float, exact: bool
+) -> None:
     """The state's name and its length on a white plate, where the interval has the room."""
     if h < 12 or len(lane) > MERGE:
         return
@@ -378,7 +389,8 @@ def _inside(scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: f
         if right - left < 30:
             continue
         whole_time = scale.start <= i.start and i.end <= scale.end
-        length = copying(scene.timeline, i.duration) if i.state == COPY else duration(i.duration)
+        bound = i.state == COPY and not exact
+        length = copying(scene.timeline, i.duration) if bound else duration(i.duration)
         full = (f"{i.state} {length}",) if whole_time else ()
         for text in (*full, i.state):
             wide = text_width(text, TINY)
@@ -441,7 +453,7 @@ def _bracket_text(
 # -- the axis -------------------------------------------------------------------------------------
 
 
-def _axis(scene: Scene, scale: Scale, y: float, origin: int = 0, words: str = "") -> None:
+def axis(scene: Scene, scale: Scale, y: float, origin: int = 0, words: str = "") -> None:
     """Ticks at round times since `origin`, as many as have room, and the unit."""
     low, high = ends = scale.start - origin, scale.end - origin
     unit, name = unit_of(max(high - low, 1))
@@ -479,7 +491,7 @@ def _lane(scene: Scene, row: Lane, scale: Scale, y: float) -> tuple[float, float
         _network(scene, shown, scale, top, row.bar)
     else:
         _bars(scene, shown, scale, top, row.bar)
-        _inside(scene, shown, scale, top, row.bar)
+        _inside(scene, shown, scale, top, row.bar, row.tag is TAGS["predicted"])
     if flags:
         _draw_flags(scene, flags, labels, scale, top)
     bottom = top + row.bar
@@ -496,8 +508,13 @@ def _names(scene: Scene, places: Sequence[tuple[Lane, float]], left: float) -> N
         base = top + row.bar / 2 + 4
         if base - reach >= SMALL + 1.5:
             reach = base
-            text = clipped(row.name, left - MARGIN - 8, SMALL)
-            scene.sheet.text(left - 8, base, text, SMALL, "end")
+            room, words = left - MARGIN - 8, row.name if row.label is None else row.label
+            if row.tag:
+                wide = text_width(row.tag.name, TAG_SIZE, True) + 14
+                draw_tag(scene.sheet, left - 8 - wide, base - 11, row.tag, TAG_SIZE)
+                room -= wide + 6
+            text = clipped(words, room + 0.1, SMALL)  # what rounding may take
+            scene.sheet.text(MARGIN + room, base, text, SMALL, "end")
 
 
 def _arrivals(scene: Scene, scale: Scale, top: float, bottom: float) -> None:
@@ -511,9 +528,9 @@ def _arrivals(scene: Scene, scale: Scale, top: float, bottom: float) -> None:
         scene.sheet.line(path, "#707070", 0.8, ' stroke-dasharray="2 2"')
 
 
-def _panel(
+def panel(
     scene: Scene, rows: Sequence[Lane], scale: Scale, y: float,
-    axis: Callable[[float], None],
+    draw_axis: Callable[[float], None],
 ) -> float:  # fmt: skip
     """The lanes `rows` from `y` down, over their axis; returns the px below it."""
     places, at, top = [], y, y
@@ -526,7 +543,7 @@ def _panel(
     scene.sheet.parts += scene.over.parts
     scene.over.parts.clear()
     _names(scene, places, scale.left)
-    axis(at + 2)
+    draw_axis(at + 2)
     scene.sheet.parts.insert(start, (
         f'<g data-x0="{scale.left:.2f}" data-x1="{scale.right:.2f}" data-t0="{scale.start}" '
         f'data-t1="{scale.end}" data-top="{top:.1f}" data-bottom="{at:.1f}">'
@@ -568,23 +585,29 @@ def _zoom(scene: Scene, rows: Sequence[Lane], main: Scale, y: float) -> float:
         replace(row, bar=max(row.bar, 14.0)) if row.name in data else rooms[row.name]
         for row in near
     ]
-    factor = scale.ratio / main.ratio
-    text = (
-        f"magnified {_round(factor)} times: message {number}, "
-        f"{took_since_arrival(fate)} from arrival to program"
-    )
-    sheet = scene.sheet
-    a, b = main.x(start), max(main.x(end), main.x(start) + 1)
-    sheet.add(
+    took = took_since_arrival(fate)
+    text = lens_words(scale, main, f"message {number}, {took} from arrival to program")
+    lens(scene, main, scale, text, y)
+    return panel(
+        scene, shown, scale, y + 28,
+        lambda at: axis(scene, scale, at, fate.arrived or 0, " from the arrival"),
+    )  # fmt: skip
+
+
+def lens_words(near: Scale, main: Scale, what: str) -> str:
+    """ "magnified 120 times: ..." """
+    return f"magnified {_round(near.ratio / main.ratio)} times: {what}"
+
+
+def lens(scene: Scene, main: Scale, near: Scale, text: str, y: float) -> None:
+    """A cone from the stretch of `main` that `near` magnifies, and what it shows."""
+    a, b = main.x(near.start), max(main.x(near.end), main.x(near.start) + 1)
+    scene.sheet.add(
         f'<path d="M{a:.1f} {y - 20:.1f}L{main.left:.1f} {y + 22:.1f}H{main.right:.1f}'
         f'L{b:.1f} {y - 20:.1f}Z" fill="#7a7a7a" fill-opacity="0.13"/>'
     )
     text = clipped(text, main.right - main.left, SMALL, True)
-    sheet.text(main.left, y + 15, text, SMALL, bold=True, halo=True)
-    return _panel(
-        scene, shown, scale, y + 28,
-        lambda at: _axis(scene, scale, at, fate.arrived or 0, " from the arrival"),
-    )  # fmt: skip
+    scene.sheet.text(main.left, y + 15, text, SMALL, bold=True, halo=True)
 
 
 def _round(factor: float) -> str:
@@ -619,7 +642,7 @@ def _heading(scene: Scene, width: float, window: tuple[int, int] | None) -> floa
     return 38.0
 
 
-def _legend(scene: Scene, width: float, y: float) -> float:
+def legend(scene: Scene, width: float, y: float) -> float:
     x = MARGIN
     for state in (state for state in LOOKS if state in scene.states):
         words = LOOKS[state].words
@@ -651,7 +674,7 @@ def svg(timeline: Timeline, width: int = 700, window: tuple[int, int] | None = N
     whole("width", width, 320, 4000, "px")
     _check_window(window)
     scene = Scene(timeline)
-    rows = _rows(scene)
+    rows = rows_of(scene)
     names = max((text_width(row.name, SMALL) for row in rows), default=0.0)
     left = MARGIN + min(names, 110.0) + 8
     if window is None and timeline.start:  # a part that was cut out
@@ -659,10 +682,10 @@ def svg(timeline: Timeline, width: int = 700, window: tuple[int, int] | None = N
     start, end = window or (0, timeline.end)
     scale = Scale(start, max(end, start + 1), left, width - MARGIN - 2)
     y = _heading(scene, width, window)
-    y = _panel(scene, rows, scale, y, lambda at: _axis(scene, scale, at))
+    y = panel(scene, rows, scale, y, lambda at: axis(scene, scale, at))
     if window is None:
         y = _zoom(scene, rows, scale, y)
-    y = _legend(scene, width, y + 4)
+    y = legend(scene, width, y + 4)
     tag = _tag(timeline.kernel)
     return scene.sheet.finish(
         width, y + 8, _title(timeline), describe(timeline),

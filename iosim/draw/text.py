@@ -16,6 +16,7 @@ from .words import (
     count,
     duration,
     grouped,
+    jobs_words,
     moment,
     row_words,
     steps,
@@ -198,8 +199,14 @@ def _left_out(groups: Sequence[Sequence[Call]]) -> str:
 
 
 def _derived(timeline: Timeline) -> Iterator[str]:
-    yield f"Figure 6.6: {row_words(timeline.figure_6_6())}"
     voluntary, involuntary = timeline.switches()
+    if timeline.outcomes:
+        yield (
+            f"{jobs_words(timeline)}; CPU {duration(timeline.cpu_ns())}; "
+            f"switches {voluntary} voluntary, {involuntary} involuntary"
+        )
+        return
+    yield f"Figure 6.6: {row_words(timeline.figure_6_6())}"
     yield (
         f"blocked in wait {duration(timeline.blocked(WAIT))}, in copy "
         f"{copying(timeline, timeline.blocked(COPY))}; CPU {duration(timeline.cpu_ns())}; "

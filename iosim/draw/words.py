@@ -20,11 +20,13 @@ from ..timeline import (
     Span,
     Timeline,
     errno_name,
+    merged,
 )  # fmt: skip
 
 __all__ = [
-    "blocked_of", "called", "count", "describe", "duration", "grouped", "headline", "moment",
-    "row_words", "signal_name", "steps", "tick_text", "tip", "took_since_arrival", "unit_of",
+    "blocked_of", "called", "count", "describe", "duration", "grouped", "headline", "jobs_words",
+    "moment", "row_words", "signal_name", "steps", "tick_text", "tip", "took_since_arrival",
+    "unit_of",
 ]  # fmt: skip
 
 UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns"))
@@ -73,7 +75,9 @@ def count(number: int, noun: str) -> str:
 
 
 def called(call: Call) -> str:
-    """`recvfrom(fd 3)`, `pause()`."""
+    """`recvfrom(fd 3)`, `pause()`; what stands in no program has no parentheses: `job 1`."""
+    if " " in call.name:
+        return call.name
     return f"{call.name}({'' if call.fd is None else f'fd {call.fd}'})"
 
 
@@ -121,13 +125,7 @@ def blocked_of(timeline: Timeline, process: str, phase: str) -> list[Span]:
     """Where one process is blocked in `phase`, in time, as stretches that do not overlap."""
     if len(timeline.processes) > 1:
         timeline = replace(timeline, processes=(process,))
-    spans: list[Span] = []
-    for start, end in sorted(timeline.blocked_spans(phase)):
-        if spans and start <= spans[-1][1]:
-            spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
-        else:
-            spans.append((start, end))
-    return spans
+    return merged(timeline.blocked_spans(phase))
 
 
 def _times(timeline: Timeline, lanes: Sequence[str]) -> str:
@@ -168,8 +166,22 @@ def copying(timeline: Timeline, ns: int) -> str:
     return duration(ns) if timeline.kernel == "simulated" or not ns else f"≤ {duration(ns)}"
 
 
+def jobs_words(timeline: Timeline) -> str:
+    """What became of a pool's jobs, and how long the caller was blocked by them."""
+    outcomes = timeline.outcomes
+    told = Counter(o.told for o in outcomes if o.told)
+    ways = ", ".join(f"{way} ×{times}" for way, times in told.items())
+    received = sum(o.received is not None for o in outcomes)
+    return (
+        f"{count(len(outcomes), 'job')}, {received} received{f', told by {ways}' if ways else ''}; "
+        f"the caller blocked {duration(timeline.blocked(WAIT))}"
+    )
+
+
 def describe(timeline: Timeline, row: Row | None = None) -> str:
     """Alt text: what the figure of `timeline` shows, in three or four sentences."""
+    if timeline.outcomes:
+        return _describe_jobs(timeline)
     processes = count(len(timeline.processes), "process")
     if timeline.helpers:
         processes += f" and {count(len(timeline.helpers), 'helper thread')}"
@@ -183,6 +195,19 @@ def describe(timeline: Timeline, row: Row | None = None) -> str:
         f"Blocked in wait {duration(timeline.blocked(WAIT))}, "
         f"blocked in copy {copying(timeline, timeline.blocked(COPY))}. "
         f"Figure 6.6: {row_words(row)}.{where}"
+    )
+
+
+def _describe_jobs(timeline: Timeline) -> str:
+    own = [c for c in timeline.call_log if c.trap and c.process in timeline.processes]
+    lanes = ", ".join(
+        f"{name} {_times(timeline, [name])}" for name in (*timeline.processes, *timeline.helpers)
+    )
+    where = f" Machine: {timeline.machine}." if timeline.machine else ""
+    return (
+        f"{headline(timeline)}: {count(timeline.cores, 'core')}, {duration(timeline.end)}; "
+        f"{lanes}. {count(len(own), 'call')}{': ' + _tally(own) if own else ''}. "
+        f"{jobs_words(timeline)}.{where}"
     )
 
 

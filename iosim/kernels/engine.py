@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..bounds import whole
@@ -32,8 +32,9 @@ class Engine:
     `events` counts what has happened; `tape` None takes nothing down (for large runs).
     """
 
-    def __init__(self, story: Traffic, costs: Costs, cores: int, tape: Tape | None) -> None:
-        self.story, self.costs, self.tape = story, costs, tape
+    def __init__(self, story: Traffic | None, costs: Costs, cores: int, tape: Tape | None) -> None:
+        self.costs, self.tape = costs, tape
+        self._messages: Sequence[Message] = () if story is None else story.messages
         self.cores = whole("cores", cores, 1, 1024, "cores")
         self.now = 0
         self.events = 0
@@ -47,7 +48,8 @@ class Engine:
         self._running: list[Task] = []
         self._wakeup, self._switch = round(costs.wakeup), round(costs.context_switch)
         self._slice, self._slack = round(costs.time_slice), round(costs.timer_slack)
-        self._network = round(costs.network)
+        self._cold_call = round(costs.cold_call)
+        self._cools_off = bool(costs.cold_call or costs.cold_receive)
         # Bound once: a bound method costs time and memory for every task that holds one.
         self._when_ready, self._when_on_core = self._ready, self._on_core
         self._when_awake, self._when_preempted = self._again, self._preempt
@@ -71,9 +73,9 @@ class Engine:
         """
         for task in self.processes:
             self._start(task)
-        heap, messages, network = self._heap, self.story.messages, self._network
+        heap, messages, transit = self._heap, self._messages, self.costs.transit
         count, arrived, still = len(messages), 0, 0
-        coming = messages[0].at_ns + network
+        coming = messages[0].at_ns + transit(messages[0].size) if count else 0
         while self._alive:
             soon, self._soon = self._soon, None
             if (
@@ -87,7 +89,9 @@ class Engine:
                 self.events += 1
                 arrived += 1
                 self._arrive(arrived, messages[arrived - 1])
-                coming = messages[arrived].at_ns + network if arrived < count else 0
+                if arrived < count:  # none overtakes another
+                    new = messages[arrived]
+                    coming = max(coming, new.at_ns + transit(new.size))
                 continue
             if soon is not None:
                 at, _, act, task, token = heapq.heappushpop(heap, soon)
@@ -171,7 +175,13 @@ class Engine:
     def _work(
         self, task: Task, mode: str, ns: int, then: Callable[[Task], None] | None, note: str = ""
     ) -> None:
-        """Hold the core for `ns` in `mode`, then go on with `then`."""
+        """Hold the core for `ns` in `mode`, then go on with `then`.
+
+        What is left of a call in which its process slept takes `Costs.cold_call` longer.
+        """
+        if task.chilled and mode is KERNEL:
+            ns += self._cold_call
+            task.chilled = False
         task.mode, task.then, task.left = mode, then, 0
         task.until = self.now + ns
         task.token += 1
@@ -184,11 +194,12 @@ class Engine:
         if self._queue:
             self._plan_preemption(task)
 
-    def _sleep(self, task: Task, deadline: int | None = None) -> None:
+    def _sleep(self, task: Task, deadline: int | None = None, note: str = "") -> None:
         """Give up the core until woken, or until `deadline` (ns) and the timer's slack."""
         if self.tape is not None:
-            self._mark(task, SLEEPING)
-        task.sleeping = True
+            self._mark(task, SLEEPING, note)
+        task.sleeping = task.cold = True
+        task.chilled = self._cools_off
         task.token += 1
         task.mode, task.then, task.left = KERNEL, self._when_awake, 0
         if deadline is not None:

@@ -23,7 +23,7 @@ from itertools import count, pairwise
 from types import CodeType
 from typing import Any
 
-from ..timeline import KERNEL, READY, SLEEPING, USER, Call, Timeline
+from ..timeline import KERNEL, READY, SLEEPING, USER, Timeline
 from .measured import Stretch, Usage
 from .stamps import NOT_MADE, OFF_NS, Look, Stamp, Start
 from .tape import Fate, Tape, Text
@@ -400,7 +400,7 @@ def messages(
             fate.hand_over(names[number], made.received, made.end, told)
             fates.append(fate)
             call = made.calls[-1]
-            begin = max(made.runs_from, tape.calls[call].start, fate.arrived or 0)
+            begin = max(made.runs_from, tape.span(call)[0], fate.arrived or 0)
             tape.copied(fate.number, begin, made.end, call)
     return fates
 
@@ -504,16 +504,12 @@ def _number_calls(
                 log.append((start, name, nth, end, call, errno, made))
                 start = end
     log.sort(key=lambda row: row[:4])
-    for number, (start, name, nth, end, call, errno, made) in enumerate(log):
-        own = call == made.name
+    for start, name, nth, end, call, errno, made in log:
+        line, waits = places.line(made.stamp), made.waits and nth == 0
+        number = tape.enter(name, start, call, made.stamp.fd, line, waits, False)
+        moved = (made.received, made.sent) if call == made.name else (0, 0)
+        tape.leave(number, end, errno, *moved)
         made.calls.append(number)
-        tape.calls.append(
-            Call(
-                number, name, call, start, end, errno, made.stamp.fd, places.line(made.stamp),
-                made.waits and nth == 0, nbytes=made.received if own else 0,
-                sent=made.sent if own else 0,
-            )
-        )  # fmt: skip
 
 
 def _lane(tape: Tape, thread: Thread, name: str) -> None:
@@ -524,8 +520,9 @@ def _lane(tape: Tape, thread: Thread, name: str) -> None:
             continue
         at = part.start
         for number in part.made.calls:
-            if at < part.end and at < tape.calls[number].end:
+            ends = tape.span(number)[1]
+            if at < part.end and at < ends:
                 tape.change(name, at, part.state, number, part.made.note)
-                at = tape.calls[number].end
+                at = ends
     if thread.parts:
         tape.exit(name, thread.parts[-1].end)

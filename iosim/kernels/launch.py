@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import GeneratorType
 from typing import Any
 
+from .. import futures
+from ..jobs import Jobs
 from ..syscalls import (
     MSG_DONTWAIT,
     Program,
@@ -26,7 +28,7 @@ from ..syscalls import (
 from ..traffic import Traffic
 from .tape import Text
 
-__all__ = ["Plan", "launch", "line_of", "resume", "waits"]
+__all__ = ["JobPlan", "Plan", "launch", "launch_jobs", "line_of", "resume", "waits"]
 
 SERVES = {"fd": False, "fds": True}  # a program's first parameter: does it serve all connections?
 
@@ -53,11 +55,30 @@ class Plan:
 
     def start(self, descriptors: int | Sequence[int], nbytes: int) -> Program:
         """The program, ready for its first step.  TypeError if the call makes no generator."""
-        never_yielded.clear()
-        started = self.program(descriptors, nbytes, **self.options)
-        if not isinstance(started, GeneratorType):
-            raise TypeError(f"{self.text.title} is not a program: it has no yield")
-        return started
+        return _start(self.text.title, self.program, descriptors, nbytes, **self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """A program that was looked at and may be started, with the jobs that it will have done."""
+
+    text: Text
+    program: Callable[..., Program]
+    story: Jobs
+    options: Mapping[str, Any]
+
+    def start(self) -> Program:
+        """The program, ready for its first step.  TypeError if the call makes no generator."""
+        numbers = range(1, len(self.story) + 1)
+        return _start(self.text.title, self.program, numbers, **self.options)
+
+
+def _start(title: str, program: Callable[..., Program], *given: Any, **options: Any) -> Program:
+    never_yielded.clear()
+    started = program(*given, **options)
+    if not isinstance(started, GeneratorType):
+        raise TypeError(f"{title} is not a program: it has no yield")
+    return started
 
 
 def launch(program: Callable[..., Program], story: Traffic, options: Mapping[str, Any]) -> Plan:
@@ -67,15 +88,48 @@ def launch(program: Callable[..., Program], story: Traffic, options: Mapping[str
     have; ValueError if its first parameter is neither `fd` nor `fds`.
     """
     inner = _inner(program)
-    title = getattr(inner, "__name__", repr(inner))
-    if not callable(program):
-        raise TypeError(f"{title} is not a program: it has no yield")
+    title = _title(program, inner)
     if not isinstance(story, Traffic):
         raise TypeError(f"a story must be a Traffic, as one() or several() make it, got {story!r}")
+    _check_yields(title, inner)
+    names = _check_parameters(title, program, options, 2)
+    if len(names) < 2 or names[0] not in SERVES:
+        raise ValueError(
+            f"{title}: a program's parameters begin with fd or fds, then nbytes, got "
+            f"({', '.join(names)})"
+        )
+    return Plan(_text(title, inner), SERVES[names[0]], program, story, dict(options))
+
+
+def launch_jobs(
+    program: Callable[..., Program], story: Jobs, options: Mapping[str, Any]
+) -> JobPlan:
+    """Look at `program`: a generator function of `jobs` and `options`.
+
+    TypeError and ValueError as for `launch`.
+    """
+    inner = _inner(program)
+    title = _title(program, inner)
+    _check_yields(title, inner)
+    names = _check_parameters(title, program, options, 1)
+    if names[:1] != ["jobs"]:
+        raise ValueError(
+            f"{title}: the parameters of a program over Jobs begin with jobs, got "
+            f"({', '.join(names)})"
+        )
+    return JobPlan(_text(title, inner), program, story, dict(options))
+
+
+def _title(program: Any, inner: Any) -> str:
+    title = str(getattr(inner, "__name__", repr(inner)))
+    if not callable(program):
+        raise TypeError(f"{title} is not a program: it has no yield")
+    return title
+
+
+def _check_yields(title: str, inner: Any) -> None:
     if inspect.isfunction(inner) and not inspect.isgeneratorfunction(inner):
         raise TypeError(f"{title} is not a program: it has no yield")
-    first = _check_parameters(title, program, options)
-    return Plan(_text(title, inner), SERVES[first], program, story, dict(options))
 
 
 def _inner(program: Any) -> Any:
@@ -86,25 +140,21 @@ def _inner(program: Any) -> Any:
 
 
 def _check_parameters(
-    title: str, program: Callable[..., Program], options: Mapping[str, Any]
-) -> str:
+    title: str, program: Callable[..., Program], options: Mapping[str, Any], given: int
+) -> list[str]:
+    """Has it all `options`?  The names of its parameters, of which the kernel gives the first."""
     parameters = list(inspect.signature(program).parameters.values())
     names = [p.name for p in parameters]
-    if len(names) < 2 or names[0] not in SERVES:
-        raise ValueError(
-            f"{title}: a program's parameters begin with fd or fds, then nbytes, got "
-            f"({', '.join(names)})"
-        )
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     allowed = [
-        p.name for p in parameters[2:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        p.name for p in parameters[given:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     ]
     for name in options:
         if name not in allowed and not takes_any:
             raise TypeError(
                 f"{title} has no option {name!r}: its options are {', '.join(allowed) or 'none'}"
             )
-    return names[0]
+    return names
 
 
 @functools.lru_cache(maxsize=256)  # to find a function's source takes as long as to run it
@@ -184,6 +234,10 @@ def _always(request: Any, nonblocking: bool) -> bool:
     return True
 
 
+def _if_bounded(request: Any, nonblocking: bool) -> bool:
+    return request.room is not None
+
+
 _WAITS: dict[type[Request], Callable[[Any, bool], bool]] = {
     recvfrom: _unless_nonblocking,
     select: _unless_at_once,
@@ -192,6 +246,13 @@ _WAITS: dict[type[Request], Callable[[Any, bool], bool]] = {
     sigtimedwait: _unless_at_once,
     pause: _always,
     io_uring_enter: _always,
+    futures.call: _always,
+    futures.apply: _always,
+    futures.submit: _if_bounded,
+    futures.apply_async: _if_bounded,
+    futures.result: _unless_at_once,
+    futures.get: _unless_at_once,
+    futures.wait: _unless_at_once,
 }
 
 

@@ -12,13 +12,14 @@ there.  That is an upper bound: it holds the call's way out as well.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..timeline import KERNEL, READY, SLEEPING, USER, Call, Evidence, Timeline
+from ..timeline import KERNEL, READY, SLEEPING, USER, Evidence, Timeline
 from .tape import Fate, Tape, Text
 
-__all__ = ["PROCESS", "Job", "Receipt", "Run", "Stretch", "Usage"]
+__all__ = ["PROCESS", "Job", "Receipt", "Run", "Stretch", "Usage", "of_datagram", "of_stream"]
 
 PROCESS = "process"
 ENTRY_SHARE = (
@@ -103,6 +104,32 @@ class Job:
     receipt: Receipt | None = None
 
 
+def of_datagram(queue: deque[Fate], first: int, length: int, size: int) -> list[tuple[Fate, int]]:
+    """Of which message of `queue` is a datagram of `length` bytes, got with a buffer of `size`?
+
+    The first that it can be: each byte tells the number, so the `first` does.  Those before it
+    were dropped.
+    """
+    for place, fate in enumerate(queue):
+        if fate.number % 251 == first and length == min(size, fate.size):
+            for _ in range(place + 1):
+                queue.popleft()
+            return [(fate, fate.size)]  # the rest of a longer one is lost: udp(7)
+    return []
+
+
+def of_stream(queue: deque[Fate], count: int) -> list[tuple[Fate, int]]:
+    """A stream has no borders: `count` bytes are those of the messages, in order."""
+    parts = []
+    while count and queue:
+        fate = queue[0]
+        parts.append((fate, min(count, fate.left)))
+        if count >= fate.left:
+            queue.popleft()
+        count -= parts[-1][1]
+    return parts
+
+
 @dataclass
 class Run:
     """All that was taken down in one run; `timeline` makes sense of it.  ns from its start."""
@@ -117,8 +144,8 @@ class Run:
     evidence: list[Evidence] = field(default_factory=list)
     end: int = 0
 
-    def timeline(self, text: Text, cores: int, machine: str) -> Timeline:
-        """The whole run."""
+    def timeline(self, text: Text, cores: int, machine: str, kernel: str = "measured") -> Timeline:
+        """The whole run; `kernel` is what the timeline is called."""
         self._settle_fates()
         runs_from = self._process_lane()
         self._helper_lanes(cores)
@@ -126,7 +153,7 @@ class Run:
             if receipt.taken:
                 self._copies(receipt, runs_from)
         evidence = [e for e in self.evidence if e.at <= self.end]
-        return self.tape.timeline(text, "measured", cores, self.fates, self.end, evidence, machine)
+        return self.tape.timeline(text, kernel, cores, self.fates, self.end, evidence, machine)
 
     # -- when did it arrive? -------------------------------------------------------------------
 
@@ -173,8 +200,7 @@ class Run:
 
     def _woken(self, stretch: Stretch, arrivals: Sequence[int]) -> int | None:
         """The first arrival during a call that waits for one."""
-        call = None if stretch.call is None else self.tape.calls[stretch.call]
-        if not (isinstance(call, Call) and call.waits):
+        if stretch.call is None or not self.tape.waits(stretch.call):
             return None
         first = bisect_right(arrivals, stretch.start)
         found = first < len(arrivals) and arrivals[first] <= stretch.end

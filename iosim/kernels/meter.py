@@ -77,6 +77,11 @@ class WallClock:
         self._offset = offset
         self.zero = 0
 
+    @property
+    def began(self) -> int:
+        """The start of the run in ns of CLOCK_REALTIME."""
+        return self.zero + self._offset
+
     def at(self, ancillary: list[Any]) -> int | None:
         """When the stamped bytes arrived, or None."""
         stamped = read_stamp(ancillary)

@@ -56,9 +56,9 @@ class Socket:
         self.queue = _with(self.queue, [fate, message, nbytes])
         self.queued += nbytes
 
-    def hold(self, fate: Fate, message: Message) -> None:
-        """The sender wants to send `message`."""
-        self.held = _with(self.held, [fate, message, message.size])
+    def hold(self, fate: Fate, message: Message, nbytes: int) -> None:
+        """The sender wants to send `nbytes` more of `message`."""
+        self.held = _with(self.held, [fate, message, nbytes])
 
     @property
     def readable(self) -> bool:
@@ -127,12 +127,16 @@ class Task:
 
     __slots__ = (
         "blocked",
+        "brought",
         "call",
+        "chilled",
+        "cold",
         "deadline",
         "frames",
         "got",
         "handlers",
         "left",
+        "made",
         "mode",
         "name",
         "notice",
@@ -161,6 +165,10 @@ class Task:
         self.slice_end = 0
         self.token = 0  # planned events of an older token are void
         self.sleeping = False
+        self.chilled = False  # it slept in this call: the rest of it finds cold caches
+        self.cold = False  # and so does its own code after such a call
+        self.made: set[type[Request]] | None = None  # the kinds of calls that it has made
+        self.brought = 0  # bytes that its last call copied
         self.deadline: int | None = None
         self.handlers: dict[int, Callable[[int], Program]] | None = None
         self.blocked: set[int] | None = None

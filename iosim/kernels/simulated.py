@@ -76,29 +76,41 @@ class Refused(Exception):
 class SimKernel(Engine):
     """Answers the calls of processes (`spawn`) over the arrivals of `story`; `run` runs them all.
 
+    `story` None: a network on which nothing comes.
     `record` False takes nothing down (for large runs).
     """
 
     def __init__(
         self,
-        story: Traffic,
+        story: Traffic | None,
         costs: Costs | None = None,
         cores: int = 1,
         rcvbuf: int | None = None,
         record: bool = True,
     ) -> None:
-        price = Costs.textbook() if costs is None else costs
-        if not isinstance(price, Costs):
+        prices = Costs.textbook() if costs is None else costs
+        if not isinstance(prices, Costs):
             raise TypeError(f"costs must be Costs, got {costs!r}")
+        price = prices if story is None else prices.over(story.transport)
         super().__init__(story, price, cores, Tape() if record else None)
         room = whole("rcvbuf", DEFAULT_RCVBUF if rcvbuf is None else rcvbuf, 1, 1 << 30, "bytes")
         self._syscall, self._user = round(price.syscall), round(price.user)
         self._signal = round(price.signal_delivery)
+        self._step, self._eagain = round(price.step), round(price.eagain)
+        self._submission, self._completion = round(price.submission), round(price.completion)
+        self._always_warm = not any(
+            (price.start, price.first_call, price.cold_user, price.user_per_byte)
+        )
         self.fates: list[Fate] = []
         self._nobody = Fate(1, 0, 0, 0, 0)  # stands for every message where nothing is taken down
         self.sockets: dict[int, Any] = {}
-        stream = story.transport == "tcp"
-        self.connections = [self._open(Socket, stream, room) for _ in range(story.connections)]
+        self.connections: list[Socket] = []
+        self._wire = Task("network", None)  # type: ignore[arg-type]  # what comes later comes here
+        self._part = 0
+        if story is not None:
+            stream = story.transport == "tcp"
+            self._part = price.part if stream and price.segment else 0
+            self.connections += [self._open(Socket, stream, room) for _ in range(story.connections)]
         self._helpers: list[Task] = []
         self._jobs: deque[Block] = deque()
         self._blocks: dict[int, Block] = {}
@@ -122,7 +134,7 @@ class SimKernel(Engine):
     def _begin(self, task: Task) -> None:
         self._resume(task, None)
 
-    def _resume(self, task: Task, value: Any, error: OSError | None = None) -> None:
+    def _resume(self, task: Task, value: Any, error: Exception | None = None) -> None:
         """Hand the program its reply and take its next request."""
         try:
             request = resume(task.program, value, error)
@@ -137,10 +149,24 @@ class SimKernel(Engine):
         task.request = request
         if not request.trap:
             self._look_up(task, request)
-        elif self._user:
-            self._work(task, USER, self._user, self._when_in_user)
+        elif ns := self._user if self._always_warm else self._own_code(task, request):
+            self._work(task, USER, ns, self._when_in_user)
         else:
             self._trap(task)
+
+    def _own_code(self, task: Task, request: Request) -> int:
+        """ns of the program's own code before its next call, with what its caches have lost."""
+        ns = self._user + self.costs.user_per_byte * task.brought
+        if task.cold:
+            ns += self.costs.cold_user
+        if task.made is None:
+            task.made = {type(request)}
+            ns += self.costs.start
+        elif type(request) not in task.made:
+            task.made.add(type(request))
+            ns += self.costs.first_call
+        task.cold, task.brought = False, 0
+        return round(ns)
 
     def _trap(self, task: Task) -> None:
         """Enter the kernel."""
@@ -178,6 +204,14 @@ class SimKernel(Engine):
 
     def _look_up(self, task: Task, request: Request) -> None:
         """A request that does not enter the kernel: its own code, or a look into its memory."""
+        if self._step and type(request) is not compute:
+            self._work(task, USER, self._step, self._answer)
+        else:
+            self._answer(task)
+
+    def _answer(self, task: Task) -> None:
+        request = task.request
+        assert request is not None
         try:
             self._table[type(request)](self, task, request)
         except Refused as refusal:
@@ -185,6 +219,10 @@ class SimKernel(Engine):
 
     def _reply(self, task: Task, value: Any = None, nbytes: int = 0) -> None:
         """The call returns."""
+        if task.chilled:
+            self._work(task, KERNEL, 0, lambda task: self._reply(task, value, nbytes))
+            return
+        task.brought = nbytes
         if self.tape is not None:
             self._leave(task, None, nbytes)
         if (task.work or task.pending) and self._told(task):
@@ -296,7 +334,8 @@ class SimKernel(Engine):
             elif after is not None:
                 after(task)
 
-        self._work(task, KERNEL, self.costs.copy(len(got.data)), finish, "task work")
+        ns = self._completion + self.costs.copy(len(got.data))
+        self._work(task, KERNEL, ns, finish, "task work")
 
     # -- the network ---------------------------------------------------------------------------
 
@@ -320,12 +359,32 @@ class SimKernel(Engine):
         else:
             fate = self._nobody
         if socket.stream:
-            socket.hold(fate, message)
+            parts = self._parts(message)
+            socket.hold(fate, message, parts[0])
             self._open_window(socket)
+            if parts[1:]:
+                self._plan(round(self.costs.segment), self._rest(socket, fate, message), self._wire)
         elif socket.queued + message.size > socket.rcvbuf:
             fate.dropped = True  # udp(7): no room, no datagram
         else:
             socket.put(fate, message, message.size)
+
+    def _parts(self, message: Message) -> list[int]:
+        """How many bytes of it come when: `Costs.segment`."""
+        rest = message.size - self._part
+        return [self._part, rest] if self._part and rest > 0 else [message.size]
+
+    def _rest(self, socket: Socket, fate: Fate, message: Message) -> Callable[[Task], None]:
+        """The second part arrives; a message of which nothing was taken is there only now."""
+
+        def arrive(wire: Task) -> None:
+            if fate.left == fate.size:
+                fate.arrived = self.now
+            socket.hold(fate, message, message.size - self._part)
+            self._open_window(socket)
+            self._announce(socket)
+
+        return arrive
 
     @staticmethod
     def _open_window(socket: Socket) -> None:
@@ -419,11 +478,21 @@ class SimKernel(Engine):
             self._receive(task, request, socket)
         elif self._impatient(task, request, socket):
             self._forget(task, [socket])
-            self._fail(task, EAGAIN)
+            self._after(task, self._eagain, self._found_nothing)
         else:
             if socket.timeout and task.deadline is None:
                 task.deadline = self.now + socket.timeout
             self._wait_for(task, [socket])
+
+    def _found_nothing(self, task: Task) -> None:
+        self._fail(task, EAGAIN)
+
+    def _after(self, task: Task, ns: int, then: Callable[[Task], None]) -> None:
+        """`then`, once `ns` more of the call have passed."""
+        if ns:
+            self._work(task, KERNEL, ns, then)
+        else:
+            then(task)
 
     def _impatient(self, task: Task, request: recvfrom, socket: Socket) -> bool:
         """Does this receive not wait (any longer)?"""
@@ -438,7 +507,10 @@ class SimKernel(Engine):
             self._fail(task, got.error)
         elif got.parts:
             task.got, got.begun, got.told = got, self.now, self._how_told(task, request, socket)
-            self._work(task, KERNEL, self.costs.copy(len(got.data)), self._when_copied)
+            ns = self.costs.copy(len(got.data))
+            if task.chilled:
+                ns, task.chilled = ns + round(self.costs.cold_receive), False
+            self._work(task, KERNEL, ns, self._when_copied)
         else:
             self._reply(task, got if type(request) is read else b"")
 
@@ -566,7 +638,7 @@ class SimKernel(Engine):
     # -- small calls ---------------------------------------------------------------------------
 
     def _compute(self, task: Task, request: compute) -> None:
-        self._work(task, USER, request.ns, self._begin)
+        self._work(task, USER, self._step + request.ns, self._begin)
 
     def _nanosleep(self, task: Task, request: sleep) -> None:
         if self._expired(task, request.ns):
@@ -622,7 +694,13 @@ class SimKernel(Engine):
         self._reply(task, FIRST_FD + len(self.sockets) - 1)
 
     def _io_uring_submit(self, task: Task, request: io_uring_submit) -> None:
+        self._socket(request.ring, Ring), self._socket(request.fd)
+        self._after(task, self._submission, self._submitted)
+
+    def _submitted(self, task: Task) -> None:
         """What is there already is copied at once, in the submission (io_uring(7))."""
+        request = task.request
+        assert isinstance(request, io_uring_submit)
         ring, socket = self._socket(request.ring, Ring), self._socket(request.fd)
         if not socket.readable:
             socket.submissions = (*socket.submissions, (ring, request.size))
@@ -771,11 +849,11 @@ def simulate(
     with watchdog(limit_s, f"{plan.text.title} on the simulated kernel"):
         kernel.run()
     assert kernel.tape is not None
-    fates = kernel.fates + messages_to_come(kernel)
+    fates = kernel.fates + messages_to_come(kernel, story)
     return kernel.tape.timeline(plan.text, "simulated", cores, fates, kernel.now)
 
 
-def messages_to_come(kernel: SimKernel) -> list[Fate]:
+def messages_to_come(kernel: SimKernel, story: Traffic) -> list[Fate]:
     """The messages that were still on their way when the last process ended."""
     known = {fate.number for fate in kernel.fates}
-    return [fate for fate in messages(kernel.story) if fate.number not in known]
+    return [fate for fate in messages(story) if fate.number not in known]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ..timeline import (
     COPY,
@@ -67,13 +67,39 @@ class _Life:
     end: int | None = None
 
 
+@dataclass(slots=True)
+class _Entry:
+    """A `Call` that is still being written; cheap, because a program runs meanwhile."""
+
+    id: int
+    process: str
+    name: str
+    start: int
+    end: int
+    errno: int | None
+    fd: int | None
+    line: int | None
+    waits: bool
+    arms: bool
+    nbytes: int
+    trap: bool
+    sent: int = 0
+
+    def call(self) -> Call:
+        """As it stands now."""
+        return Call(
+            self.id, self.process, self.name, self.start, self.end, self.errno, self.fd, self.line,
+            self.waits, self.arms, self.nbytes, self.trap, self.sent,
+        )  # fmt: skip
+
+
 class Tape:
     """Takes down states, calls, copies and fates; `timeline()` freezes them."""
 
     def __init__(self) -> None:
         self.lives: dict[str, _Life] = {}
         self.helpers: list[str] = []
-        self.calls: list[Call] = []
+        self._entries: list[_Entry] = []
         self._open: set[int] = set()  # the numbers of the calls that have not returned
         self.copies: list[tuple[int, int, int, int | None]] = []
 
@@ -97,15 +123,33 @@ class Tape:
         waits: bool, arms: bool, trap: bool = True,
     ) -> int:  # fmt: skip
         """A call begins; returns its number."""
-        number = len(self.calls)
-        self.calls.append(Call(number, process, name, at, at, None, fd, line, waits, arms, 0, trap))
+        number = len(self._entries)
+        self._entries.append(
+            _Entry(number, process, name, at, at, None, fd, line, waits, arms, 0, trap)
+        )
         self._open.add(number)
         return number
 
-    def leave(self, call: int, at: int, errno: int | None = None, nbytes: int = 0) -> None:
+    def leave(
+        self, call: int, at: int, errno: int | None = None, nbytes: int = 0, sent: int = 0
+    ) -> None:
         """Call number `call` returns."""
-        self.calls[call] = replace(self.calls[call], end=at, errno=errno, nbytes=nbytes)
+        entry = self._entries[call]
+        entry.end, entry.errno, entry.nbytes, entry.sent = at, errno, nbytes, sent
         self._open.discard(call)
+
+    def brought(self, call: int, nbytes: int) -> None:
+        """Call number `call` has brought `nbytes` more, be it after its return."""
+        self._entries[call].nbytes += nbytes
+
+    def waits(self, call: int) -> bool:
+        """Does call number `call` return only when there is something for it?"""
+        return self._entries[call].waits
+
+    def span(self, call: int) -> tuple[int, int]:
+        """When call number `call` began and when it returned, so far as that is known."""
+        entry = self._entries[call]
+        return entry.start, entry.end
 
     def copied(self, message: int, start: int, end: int, call: int | None) -> None:
         """The kernel copied bytes of `message` from `start` to `end`, for `call` or for none."""
@@ -120,7 +164,7 @@ class Tape:
         """All of it, frozen.  `end` (ns) closes what is still open: calls, lives, messages."""
         for number in sorted(self._open):
             self.leave(number, end)
-        calls = self.calls
+        calls = [entry.call() for entry in self._entries]
         intervals = [
             interval
             for name, life in self.lives.items()

@@ -1,0 +1,102 @@
+"""Calls in their corners: does it return before the result, and does its thread sleep?
+
+Nothing is labelled by hand: each run tells where its calls stand (`Timeline.corner`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..timeline import FOUR_CORNERS, Corner, Timeline
+from .marks import HAIR, INK, LOOKS, MUTED, TAGS, Picture, Sheet, Tag, clipped, draw_tag
+
+__all__ = ["corners"]
+
+WIDE, LEFT, TOP = 700, 118.0, 78.0
+LINE, SIZE = 17.0, 11.0
+CALLS = {
+    "synchronous": ("synchronous", "returns with", "the result"),
+    "asynchronous": ("asynchronous", "returns before", "the result"),
+}
+THREADS = {
+    "blocking": ("blocking: the thread sleeps in it", "sleeping"),
+    "nonblocking": ("nonblocking: it does not", "user"),
+}
+
+Entries = dict[Corner, list[str]]
+
+
+def _entries(runs: Sequence[Timeline]) -> Entries:
+    found: Entries = {Corner(call, thread): [] for call in CALLS for thread in THREADS}
+    for run in runs:
+        if run.title not in FOUR_CORNERS:
+            raise ValueError(
+                f"nothing is known of the calls of {run.title!r}: known are "
+                f"{', '.join(FOUR_CORNERS)}"
+            )
+        names, _ = FOUR_CORNERS[run.title]
+        label = ", ".join(names)
+        found[run.corner(*names)].append(label if label == run.title else f"{label} ({run.title})")
+    return found
+
+
+def _draw(found: Entries, tags: Sequence[Tag]) -> str:
+    sheet, half = Sheet(), (WIDE - LEFT - 12) / 2
+    x = 12.0
+    for tag in tags:
+        x = draw_tag(sheet, x, 10, tag) + 8
+    sheet.text(x + 2, 24, "where each call stands, as its run tells", 13, bold=True)
+    for column, (words, state) in enumerate(THREADS.values()):
+        left = LEFT + half * column
+        sheet.swatch(left + 8, TOP - 26, state)
+        sheet.text(left + 30, TOP - 17, words, SIZE, bold=True)
+    y = TOP
+    for call, (name, first, second) in CALLS.items():
+        rows = [found[Corner(call, thread)] for thread in THREADS]
+        high = max(3, *map(len, rows)) * LINE + 14
+        sheet.text(12, y + 20, name, SIZE, bold=True)
+        sheet.text(12, y + 36, first, 10, fill=MUTED)
+        sheet.text(12, y + 50, second, 10, fill=MUTED)
+        for column, labels in enumerate(rows):
+            left = LEFT + half * column
+            sheet.box(left, y, half, high, "none", f' stroke="{HAIR}"')
+            for place, label in enumerate(labels or ["nothing here"]):
+                ink = INK if labels else MUTED
+                text = clipped(label, half - 20, SIZE)
+                sheet.text(left + 10, y + 20 + LINE * place, text, SIZE, fill=ink)
+        y += high
+    used = [state for state in LOOKS if state in {state for _, state in THREADS.values()}]
+    return sheet.finish(WIDE, y + 14, "Four corners: calls by two questions", _words(found), used)
+
+
+def _words(found: Entries) -> str:
+    parts = (
+        f"{corner.call} and {corner.thread}: {', '.join(labels) or 'nothing'}"
+        for corner, labels in found.items()
+    )
+    return f"{'; '.join(parts)}."
+
+
+def _table(found: Entries) -> str:
+    lines = [f"{'':<13} {'blocking':<32} nonblocking"]
+    for call in CALLS:
+        columns = [found[Corner(call, thread)] for thread in THREADS]
+        for place in range(max(1, *map(len, columns))):
+            cells = [labels[place] if place < len(labels) else "" for labels in columns]
+            lines.append(f"{call if not place else '':<13} {cells[0]:<32} {cells[1]}".rstrip())
+    return "\n".join(lines)
+
+
+def corners(runs: Sequence[Timeline]) -> Picture:
+    """The calls of `runs` in the four corners of (a)synchronous and (non)blocking.
+
+    Which calls of a run are asked about is in `FOUR_CORNERS`; where they stand, the run tells.
+    The result shows itself as SVG in a notebook, and as a table where it is printed.
+    ValueError for no run, and for one of a program that the table does not know.
+    """
+    given = list(runs)
+    if not given:
+        raise ValueError("corners takes one timeline or more, got none")
+    kinds = dict.fromkeys(TAGS.get(run.kernel, TAGS["recorded"]).name for run in given)
+    found = _entries(given)
+    return Picture(_draw(found, [t for t in TAGS.values() if t.name in kinds]), _table(found))

@@ -1,0 +1,274 @@
+"""A prediction and the run that it was for, on one clock, with their differences named.
+
+The two runs become one timeline whose lanes stand in pairs, and the drawing of timelines does the
+rest.  What was predicted and what was measured never look alike: each lane bears its tag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ..bounds import whole
+from ..comparison import Comparison, compare
+from ..timeline import NETWORK, PHASES, Call, Delivery, Interval, Timeline
+from .marks import INK, LOOKS, MUTED, TAGS, Picture, clipped, draw_tag, text_width
+from .svg import (
+    MARGIN,
+    SMALL,
+    TINY,
+    Lane,
+    Scale,
+    Scene,
+    axis,
+    legend,
+    lens,
+    lens_words,
+    panel,
+    rows_of,
+)
+from .words import duration
+
+__all__ = ["overlay"]
+
+SIDES = ("predicted", "measured")
+SOON = 0.05  # of the run: a first message that takes longer than this needs no lens
+DELTA_INK = "#a0006d"
+
+
+def overlay(predicted: Timeline, measured: Timeline, width: int = 700) -> Picture:
+    """Both runs over one time axis, their processes and their data in pairs, and a closer look.
+
+    `measured` is a run of the real kernel, or its recording.  The result shows itself as SVG in a
+    notebook, and as the table of `iosim.compare` where it is printed.
+    TypeError for what is not a timeline; ValueError for two programs, for a second run that is
+    simulated, and unless 320 <= width <= 4000.
+    """
+    found = compare(predicted, measured)
+    if measured.kernel == "simulated":
+        raise ValueError("overlay draws a prediction and a real run: the second one is simulated")
+    whole("width", width, 320, 4000, "px")
+    return Picture(_draw(predicted, measured, found, width), str(found))
+
+
+# -- two runs as one timeline ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """How one run's lanes, calls and messages are named in the joint timeline."""
+
+    name: str
+    run: Timeline
+    calls: int  # how many calls, and messages, the runs before it have
+    messages: int
+
+    def lane(self, name: str) -> str:
+        """The joint timeline's name for a lane."""
+        if name.startswith("message "):
+            number = name.removeprefix("message ")
+            return (
+                f"data, {self.name}" if len(self.run.deliveries) < 2 else f"{number}, {self.name}"
+            )
+        return self.name if (name,) == self.run.processes else f"{self.name}: {name}"
+
+    def call(self, call: Call) -> Call:
+        """A call with its joint number and process."""
+        return replace(call, id=call.id + self.calls, process=self.lane(call.process))
+
+    def intervals(self) -> Iterator[Interval]:
+        """All but the network's: when the data is there shows in its own lane."""
+        calls = {call.id: self.call(call) for call in self.run.call_log}
+        for i in self.run.intervals:
+            if i.lane != NETWORK:
+                yield replace(
+                    i, lane=self.lane(i.lane), call=calls[i.call.id] if i.call else None,
+                    message=None if i.message is None else i.message + self.messages,
+                )  # fmt: skip
+
+    def deliveries(self) -> Iterator[Delivery]:
+        """The messages, told apart from the other run's."""
+        for fate in self.run.deliveries:
+            process = None if fate.process is None else self.lane(fate.process)
+            yield replace(fate, message=fate.message + self.messages, process=process)
+
+
+def _joint(predicted: Timeline, measured: Timeline) -> Timeline:
+    first = _Side(SIDES[0], predicted, 0, 0)
+    second = _Side(
+        measured.kernel, measured,
+        1 + max((call.id for call in predicted.call_log), default=0),
+        max((fate.message for fate in predicted.deliveries), default=0),
+    )  # fmt: skip
+    sides = (first, second)
+    return Timeline(
+        title=predicted.title, kernel=measured.kernel, cores=measured.cores,
+        intervals=tuple(_in_pairs([i for side in sides for i in side.intervals()])),
+        call_log=tuple(side.call(c) for side in sides for c in side.run.call_log),
+        deliveries=tuple(fate for side in sides for fate in side.deliveries()),
+        processes=tuple(side.lane(p) for side in sides for p in side.run.processes),
+        helpers=tuple(side.lane(p) for side in sides for p in side.run.helpers),
+        machine=measured.machine,
+    )  # fmt: skip
+
+
+def _in_pairs(intervals: Sequence[Interval]) -> list[Interval]:
+    """The data's lanes message by message, the prediction first."""
+    order: dict[str, tuple[int, int]] = {}
+    for i in intervals:
+        seen = sum(name.partition(", ")[2] == i.lane.partition(", ")[2] for name in order)
+        order.setdefault(i.lane, (seen, len(order)))
+    data = sorted((i for i in intervals if i.state in PHASES), key=lambda i: order[i.lane])
+    return [i for i in intervals if i.state not in PHASES] + data
+
+
+# -- drawing --------------------------------------------------------------------------------------
+
+
+def _draw(predicted: Timeline, measured: Timeline, found: Comparison, width: int) -> str:
+    scene = Scene(_joint(predicted, measured))
+    rows = [_tagged(row, measured.kernel) for row in rows_of(scene)]
+    left = MARGIN + max((_room(row) for row in rows), default=0.0) + 8
+    scale = Scale(0, max(1, scene.timeline.end), left, width - MARGIN - 2)
+    y = _heading(scene, measured, width)
+    y = panel(scene, rows, scale, y, lambda at: axis(scene, scale, at))
+    y = _closer(scene, rows, scale, y, predicted, measured)
+    y = _named(scene, found, y + 4, width)
+    y = legend(scene, width, y + 6)
+    drawn = [state for state in LOOKS if state in scene.states]
+    title = f"{predicted.title}: predicted and {measured.kernel}"
+    return scene.sheet.finish(width, y + 8, title, _alt(measured, found), drawn)
+
+
+def _tagged(row: Lane, kernel: str) -> Lane:
+    """A lane bears the tag of its side: in its name, or before it."""
+    side = SIDES[0] if SIDES[0] in row.name else kernel
+    name = row.name.replace(f", {side}", "").removeprefix(side).removeprefix(": ")
+    return replace(row, tag=TAGS[side], label=name)
+
+
+def _room(row: Lane) -> float:
+    assert row.tag is not None
+    return min(text_width(row.label or "", SMALL), 70.0) + text_width(row.tag.name, 7, True) + 24
+
+
+def _heading(scene: Scene, measured: Timeline, width: int) -> float:
+    sheet, tag = scene.sheet, TAGS[measured.kernel]
+    x = draw_tag(sheet, MARGIN, 10, TAGS[SIDES[0]]) + 7
+    x = draw_tag(sheet, x, 10, tag) + 9
+    sheet.text(x, 24, scene.timeline.title, 13, bold=True)
+    x += text_width(scene.timeline.title, 13, True) + 12
+    facts = clipped(f"one clock · {measured.machine}", width - MARGIN - x, SMALL)
+    if facts:
+        sheet.text(x, 24, facts, SMALL, fill=MUTED)
+    return 38.0
+
+
+def _first(run: Timeline) -> tuple[int, int] | None:
+    """When the first message that was received arrived, and when the program had it."""
+    return next(
+        (
+            (f.arrived, f.received) for f in run.deliveries
+            if f.arrived is not None and f.received is not None
+        ),
+        None,
+    )  # fmt: skip
+
+
+def _closer(
+    scene: Scene, rows: Sequence[Lane], main: Scale, y: float, predicted: Timeline,
+    measured: Timeline,
+) -> float:  # fmt: skip
+    """The first message's way to the program, magnified; and who took longer.
+
+    Each run is laid with its own arrival at 0: a sender that was late must not hide the rest.
+    """
+    before, after = _first(predicted), _first(measured)
+    if before is None or after is None:
+        return y
+    zero, took = before[0], [received - arrived for arrived, received in (before, after)]
+    if max(took) > SOON * scene.timeline.end:
+        return y
+    spare = max(2, max(took) // 4)
+    scale = Scale(max(0, zero - spare), zero + max(took) + spare, main.left, main.right)
+    what = "the first message, from its arrival to the program, in each run"
+    lens(scene, main, scale, lens_words(scale, main, what), y)
+    aligned = Scene(_joint(predicted, _moved(measured, zero - after[0])), scene.sheet)
+    near = [replace(row, bar=max(row.bar, 16.0)) for row in _of_first(rows)]
+    bottom = panel(
+        aligned, near, scale, y + 28,
+        lambda at: axis(aligned, scale, at, zero, " from the arrival"),
+    )  # fmt: skip
+    scene.states |= aligned.states
+    return _delta(scene, scale, bottom + 2, measured.kernel, [zero + ns for ns in took])
+
+
+def _moved(run: Timeline, by: int) -> Timeline:
+    """The same run, `by` ns later on the clock."""
+    calls = {c.id: replace(c, start=c.start + by, end=c.end + by) for c in run.call_log}
+    return replace(
+        run,
+        intervals=tuple(
+            replace(
+                i, start=i.start + by, end=i.end + by, call=calls[i.call.id] if i.call else None
+            )
+            for i in run.intervals
+        ),
+        call_log=tuple(calls.values()),
+        deliveries=tuple(
+            replace(f, arrived=None if f.arrived is None else f.arrived + by)
+            for f in run.deliveries
+        ),
+    )
+
+
+def _of_first(rows: Sequence[Lane]) -> list[Lane]:
+    """The processes, and of the data the first message's lanes."""
+    data = [row for row in rows if row.label in ("data", "1")]
+    return [row for row in rows if row.label == ""] + data
+
+
+def _delta(scene: Scene, scale: Scale, y: float, kernel: str, received: Sequence[int]) -> float:
+    """A bracket from where the prediction has the data to where the run had it."""
+    predicted, measured = received
+    a, b = sorted((scale.x(predicted), scale.x(measured)))
+    words = f"{kernel} {duration(abs(measured - predicted))} "
+    words += "later" if measured >= predicted else "earlier"
+    scene.sheet.line(f"M{a:.1f} {y:.1f}v6H{max(b, a + 1):.1f}v-6", DELTA_INK, 1.6)
+    wide = text_width(words, TINY)
+    x = min(max((a + b - wide) / 2, scale.left), scale.right - wide)
+    scene.sheet.text(x, y + 17, words, TINY, fill=DELTA_INK, halo=True)
+    return y + 24
+
+
+COPIED = "data copied"
+#: Differences that are named under the picture, if a run has them.
+NAMED = ("latency after arrival", "blocked in wait", COPIED, "CPU while waiting")
+
+
+def _named(scene: Scene, found: Comparison, y: float, width: int) -> float:
+    lines = [found.verdict(), *_sentences(found)]
+    for number, words in enumerate(lines):
+        text = clipped(words, width - 2 * MARGIN, SMALL, number == 0)
+        scene.sheet.text(MARGIN, y + 10 + 15 * number, text, SMALL, fill=INK, bold=not number)
+    return y + 15 * len(lines)
+
+
+def _sentences(found: Comparison) -> Iterator[str]:
+    for name in NAMED:
+        quantity = found[name]
+        if quantity.error is None or not (quantity.predicted or quantity.measured):
+            continue
+        before, after = round(quantity.predicted or 0), round(quantity.measured or 0)
+        sign, off = "+" if after >= before else "−", duration(abs(after - before))
+        bound = "≤ " if name == COPIED else ""  # a real kernel shows no more: see words.copying
+        took = f"predicted {duration(before)}, {found.kernel} {bound}{duration(after)}"
+        yield f"{name}: {took} ({sign}{off})"
+
+
+def _alt(measured: Timeline, found: Comparison) -> str:
+    where = f" Machine: {measured.machine}." if measured.machine else ""
+    return (
+        f"{found.title}, predicted and {measured.kernel}, on one clock. "
+        f"{found.verdict()}. {'. '.join(_sentences(found))}.{where}"
+    )

@@ -1,0 +1,530 @@
+"""`Costs`, measured on this machine: each step by itself, in less than five seconds.
+
+A step is measured by a program of a few lines on the real kernel, read off its timeline, so that
+what is predicted and what is measured go through the same instrument: a cost holds Python's own
+part of the step as well.  Values are medians; a wake-up that stood in the run queue behind
+somebody else (schedstat) is left out.  The gaps and sizes used here are not those of the
+benchmarks that hold a prediction to a run.
+"""
+
+from __future__ import annotations
+
+import os
+import select as real_select
+import socket
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import combinations, pairwise
+from time import perf_counter_ns as clock
+from typing import Any
+
+from ..costs import HALF_WINDOW, SEGMENT, Costs
+from ..syscalls import (
+    F_SETFL,
+    F_SETOWN,
+    MSG_DONTWAIT,
+    O_ASYNC,
+    O_NONBLOCK,
+    SELF,
+    SIGIO,
+    SIZE,
+    SO_RCVTIMEO,
+    Program,
+    compute,
+    fcntl,
+    getpid,
+    io_uring_peek_cqe,
+    io_uring_setup,
+    io_uring_submit,
+    ms,
+    poll,
+    recvfrom,
+    select,
+    setsockopt,
+    sigaction,
+    sleep,
+    us,
+)
+from ..timeline import KERNEL, READY, SLEEPING, WAIT, Call, Delivery, Timeline
+from ..traffic import Traffic, burst, one, replay, several
+from .features import Unsupported, machine
+from .linux import measure
+
+__all__ = ["Calibration", "Step", "calibrate"]
+
+NOISE_NS = 200_000  # this long in the run queue: somebody else ran
+GAPS_MS = (3, 7, 15, 30)  # how long a process sleeps; the benchmarks use others
+SIZES = (64, 512, 4_096, 24_000, 45_000)  # of a message, in bytes; as above
+TCP = " (TCP)"  # behind the name of a step
+FEW, MANY = 4, 64  # descriptors, for the slope of a scan
+AGAIN = 150  # times a short call is repeated
+LIMIT_S = 3.0  # for one experiment
+
+Report = Callable[[int, int, str], None]  # experiments done, in all, and the next one's name
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: the median of `count` samples and their interquartile range, in `unit`."""
+
+    name: str
+    median: float
+    spread: float
+    count: int
+    unit: str = "ns"
+
+
+@dataclass(slots=True)
+class Calibration:
+    """What was measured, step by step; `missing` says what was not, and why not.
+
+    `costs` are the prices that follow; where a step is missing, that of `Costs.typical()` stands.
+    A step that was measured over TCP has " (TCP)" behind its name.
+    """
+
+    costs: Costs
+    steps: dict[str, Step] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> float:
+        """The median of a step that was measured.  LookupError for others."""
+        if name not in self.steps:
+            raise LookupError(f"it needs {name}, which was not measured")
+        return self.steps[name].median
+
+    def note(self, name: str, samples: Iterable[float], unit: str = "ns") -> None:
+        """Take down a step.  LookupError if nothing was left of its samples."""
+        values = sorted(samples)
+        if not values:
+            raise LookupError(f"{name}: every sample was noise")
+        low, middle, high = _quartiles(values)
+        self.steps[name] = Step(name, middle, high - low, len(values), unit)
+
+    def note_line(self, name: str, points: Sequence[tuple[float, float]], over: str) -> None:
+        """Take down a line through `(bytes, ns)`: its height at 0 bytes, and ns for each byte."""
+        slopes, bases = _line(points)
+        flat = name if name == "network" else f"{name}_base"
+        self.note(flat + over, bases)
+        self.note(f"{name}_per_byte{over}", slopes, "ns/B")
+
+    def __str__(self) -> str:
+        lines = [f"measured on {self.costs.machine}"]
+        lines += [
+            f"{step.name:<28}{step.median:>12,.2f} {step.unit:<6}"
+            f"± {step.spread / 2:,.2f} ({step.count} samples)"
+            for step in self.steps.values()
+        ]
+        return "\n".join(lines + self.complaints())
+
+    def complaints(self) -> list[str]:
+        """A line for each step that could not be measured."""
+        return [f"not measured: {what}: {why}" for what, why in self.missing.items()]
+
+
+def calibrate(report: Report | None = None) -> Calibration:
+    """Measure every step that this system has; takes less than 5 s.
+
+    `report` is called before each experiment.  Unsupported where there are no sockets or processes
+    to measure with.
+    """
+    found = Calibration(replace(Costs.typical(), machine=machine()))
+    for number, (title, experiment) in enumerate(EXPERIMENTS.items()):
+        if report:
+            report(number, len(EXPERIMENTS), title)
+        try:
+            experiment(found)
+        except (LookupError, OSError, RuntimeError) as error:
+            found.missing[title] = str(error)
+    if report:
+        report(len(EXPERIMENTS), len(EXPERIMENTS), "done")
+    if not found.steps:
+        raise Unsupported("calibration", "; ".join(found.complaints()))
+    costs = replace(found.costs, **_prices(found, ""))
+    found.costs = replace(costs, stream=replace(costs, **_prices(found, TCP)))
+    return found
+
+
+def _prices(found: Calibration, over: str) -> dict[str, Any]:
+    """The steps that are prices; a difference of two noisy numbers is never below 0."""
+    medians = {name: found.steps.get(name + over) for name in Costs.names()}
+    return {name: max(0.0, round(s.median, 4)) for name, s in medians.items() if s is not None}
+
+
+# -- statistics --------------------------------------------------------------------------------
+
+
+def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    if len(values) == 1:
+        return values[0], values[0], values[0]
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, middle, high
+
+
+def _line(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """Theil–Sen: the slopes of pairs that lie far apart, and with their median the intercepts."""
+    far = max(x for x, _ in points) / 2 if points else 0
+    slopes = [
+        (y2 - y1) / (x2 - x1)
+        for (x1, y1), (x2, y2) in combinations(points, 2)
+        if abs(x2 - x1) > far
+    ]
+    slope = max(0.0, statistics.median(slopes)) if slopes else 0.0
+    return slopes, [y - slope * x for x, y in points]
+
+
+# -- reading timelines -------------------------------------------------------------------------
+
+
+def _took(run: Timeline, name: str) -> list[int]:
+    return [call.end - call.start for call in run.call_log if call.name == name]
+
+
+def _between(run: Timeline, name: str) -> list[int]:
+    """ns of own code between two calls of that name that follow each other."""
+    return [
+        after.start - before.end
+        for before, after in pairwise(run.call_log)
+        if before.name == after.name == name
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wake:
+    """What one message set off in the process that slept until it came; all but `size` in ns."""
+
+    size: int
+    transit: int
+    wakeup: int
+    context_switch: int
+    way_out: int  # of the call in which it slept
+    own_code: int = 0  # from there to the call that receives, if that is another one
+    receive: int = 0
+
+
+def _wakes(run: Timeline) -> Iterator[_Wake]:
+    """Each message that ended a sleep, unless its process then stood behind somebody else."""
+    for fate in run.deliveries:
+        calls = _calls_about(run, fate)
+        if fate.arrived is None or fate.sent is None or not 1 <= len(calls) <= 2:
+            continue
+        inside = [i for i in run.lane(run.processes[0]) if i.call is calls[0]]
+        asleep = [i.end for i in inside if i.state == SLEEPING]
+        ready = sum(i.duration for i in inside if i.state == READY)
+        if not asleep or ready > NOISE_NS:
+            continue
+        way_out = sum(i.duration for i in inside if i.state == KERNEL and i.start >= asleep[-1])
+        then = (calls[1].start - calls[0].end, calls[1].end - calls[1].start) if calls[1:] else ()
+        yield _Wake(
+            fate.size, fate.arrived - fate.sent, max(0, asleep[-1] - fate.arrived), ready, way_out,
+            *then,
+        )  # fmt: skip
+
+
+def _calls_about(run: Timeline, fate: Delivery) -> list[Call]:
+    """The calls between a message's arrival and its last byte."""
+    if fate.arrived is None or fate.received is None:
+        return []
+    return [c for c in run.call_log if fate.arrived <= c.end <= fate.received]
+
+
+# -- the experiments: a program, its run, what it shows -------------------------------------------
+
+
+def _patient() -> Traffic:
+    """A message that comes when all is over: these programs do not wait for it."""
+    return one(after_ms=900, size=1)
+
+
+def _run(program: Callable[..., Program], story: Traffic, **options: Any) -> Timeline:
+    return measure(program, story, limit_s=LIMIT_S, **options)
+
+
+def entering(fd: int, nbytes: int) -> Program:
+    """The cheapest call, again and again."""
+    for _ in range(AGAIN):
+        yield getpid()
+
+
+def _entry(found: Calibration) -> None:
+    run = _run(entering, _patient())
+    found.note("syscall", _took(run, "getpid"))
+    found.note("user", _between(run, "getpid"))
+
+
+def beginning(fds: Sequence[int], nbytes: int) -> Program:
+    """Six calls, each for the first time."""
+    yield getpid()
+    yield fcntl(fds[0], F_SETFL, O_NONBLOCK)
+    yield setsockopt(fds[0], SO_RCVTIMEO, 0)
+    yield select(fds, 0)
+    yield poll(fds, 0)
+    try:
+        yield recvfrom(fds[0], SIZE)
+    except BlockingIOError:
+        return
+
+
+def _first(found: Calibration) -> None:
+    took, warm = [], found["user"] + found["syscall"]
+    for _ in range(4):
+        calls = _run(beginning, _patient()).call_log
+        took += [after.end - before.end - warm for before, after in pairwise(calls)]
+    found.note("first_call", took)
+
+
+def _start(found: Calibration) -> None:
+    """The CPU time of a run until its first sleep."""
+    runs = [_run(receiving, one(after_ms=3, size=64)) for _ in range(6)]
+    warm = found["user"] + found["syscall"]
+    found.note("start", [run.cpu_while(WAIT) - warm for run in runs])
+
+
+def looking(fd: int, nbytes: int) -> Program:
+    """A poller: a look in vain, and a millisecond of other work."""
+    for _ in range(40):
+        try:
+            yield recvfrom(fd, SIZE, MSG_DONTWAIT)
+        except BlockingIOError:
+            yield compute(ms(1))
+
+
+def _eagain(found: Calibration) -> None:
+    run = _run(looking, _patient())
+    found.note("eagain", [ns - found["syscall"] for ns in _took(run, "recvfrom")])
+    gaps = _between(run, "recvfrom")
+    found.note("step", [gap - ms(1) - found["user"] for gap in gaps if gap < ms(1) + NOISE_NS])
+
+
+def waiting(fds: Sequence[int], nbytes: int) -> Program:
+    """Sleep until there is something, and receive it."""
+    while nbytes > 0:
+        for fd in (yield select(fds)):
+            data = yield recvfrom(fd, SIZE)
+            nbytes -= len(data)
+
+
+def _spaced(sizes: Sequence[int], rounds: int, transport: str) -> Traffic:
+    """Every size after every gap."""
+    rows, at = [], 0
+    for number in range(rounds):
+        at += ms(GAPS_MS[number % len(GAPS_MS)])
+        rows.append((at, sizes[number % len(sizes)]))
+    return replay(rows, transport)
+
+
+def _wake(found: Calibration, transport: str = "udp", over: str = "") -> None:
+    wakes = list(_wakes(_run(waiting, _spaced(SIZES, 32, transport))))
+    found.note("wakeup" + over, [w.wakeup for w in wakes])
+    found.note("context_switch" + over, [w.context_switch for w in wakes])
+    found.note("cold_call" + over, [w.way_out for w in wakes])
+    found.note("cold_user" + over, [w.own_code - found["user"] for w in wakes])
+    points = [(w.size, w.receive - found["syscall"]) for w in wakes if w.receive]
+    found.note_line("copy", points, over)
+    whole = [w for w in wakes if not over or w.size <= HALF_WINDOW]
+    found.note_line("network", [(w.size, w.transit) for w in whole], over)
+    if over:
+        first = found["network" + over] + found["network_per_byte" + over] * HALF_WINDOW
+        found.note("segment" + over, [w.transit - first for w in wakes if w not in whole])
+
+
+def receiving(fd: int, nbytes: int) -> Program:
+    """Sleep in the receive itself."""
+    while nbytes > 0:
+        data = yield recvfrom(fd, SIZE)
+        nbytes -= len(data)
+
+
+def _receive(found: Calibration, transport: str = "udp", over: str = "") -> None:
+    wakes = _wakes(_run(receiving, _spaced(SIZES, 20, transport)))
+    base, each = found["copy_base" + over], found["copy_per_byte" + over]
+    found.note("cold_receive" + over, [w.way_out - base - each * w.size for w in wakes])
+
+
+def _long_stream(found: Calibration) -> None:
+    """Whole segments, one after the other: what a copy of 64 KiB leaves of the caches."""
+    run = _run(waiting, several(2, 20, 1 << 20, "tcp"))
+    full = [c for c in run.call_log if c.nbytes == SEGMENT]
+    found.note("copy of 64 KiB, stream", [c.end - c.start for c in full])
+    gaps = [b.start - a.end for a, b in pairwise(run.call_log) if a in full and b.name == "select"]
+    per_byte = [(gap - found["user"]) / SEGMENT for gap in gaps]
+    found.note("user_per_byte" + TCP, per_byte, "ns/B")
+
+
+def hoarding(fd: int, nbytes: int, size: int) -> Program:
+    """Let bytes come in, and receive them at one go: caches are hot but for the data."""
+    yield sleep(ms(12))
+    while nbytes > 0:
+        data = yield recvfrom(fd, size)
+        nbytes -= len(data)
+
+
+def _hot(found: Calibration, transport: str = "udp", over: str = "") -> None:
+    """For comparison only: Costs has the copy as a process meets it that has slept."""
+    points = []
+    for size in SIZES[:-1]:
+        calls = _run(hoarding, burst(6, 2, size, transport), size=size).call_log
+        full = [c for c in calls if c.nbytes == size][1:]
+        points += [(size, c.end - c.start - found["syscall"]) for c in full]
+    found.note_line("hot_copy", points, over)
+
+
+def napping(fd: int, nbytes: int) -> Program:
+    """Ask to sleep for two milliseconds, and see when it ends."""
+    for _ in range(25):
+        yield sleep(ms(2))
+
+
+def _timer(found: Calibration) -> None:
+    run = _run(napping, _patient())
+    steps = ("syscall", "wakeup", "context_switch", "cold_call")
+    rest = ms(2) + sum(found[step] for step in steps)
+    found.note("timer_slack", [ns - rest for ns in _took(run, "sleep") if ns - rest < NOISE_NS])
+
+
+def signalled(fd: int, nbytes: int) -> Program:
+    """Work, until a signal says that there is something to receive."""
+    inbox: list[bytes] = []
+
+    def handler(signo: int) -> Program:
+        data = b"?"
+        with suppress(BlockingIOError):
+            while data:  # one signal may stand for many messages (UNP 25.3)
+                data = yield recvfrom(fd, SIZE)
+                inbox.append(data)
+
+    yield sigaction(SIGIO, handler)
+    yield fcntl(fd, F_SETOWN, SELF)
+    yield fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK)
+    while sum(map(len, inbox)) < nbytes:
+        yield compute(ms(1))
+
+
+def _signal(found: Calibration, transport: str = "udp", over: str = "") -> None:
+    run = _run(signalled, several(16, 7, 64, transport))
+    late = []
+    for fate in run.deliveries:
+        calls = _calls_about(run, fate)
+        if fate.arrived is not None and len(calls) == 1:  # else its signal was merged with others
+            late.append(calls[0].start - fate.arrived - found["user"])
+    clean = [ns for ns in late if 0 < ns < NOISE_NS * 2]
+    enough = len(clean) >= len(run.deliveries) / 4  # the few that a busy machine leaves are noise
+    found.note("signal_delivery" + over, clean if enough else [])
+
+
+LOOK = us(50)
+
+
+def ringing(fd: int, nbytes: int) -> Program:
+    """Submit a receive, and look for its completion every 50 µs."""
+    ring = yield io_uring_setup()
+    while nbytes > 0:
+        yield io_uring_submit(ring, fd, SIZE)
+        while (data := (yield io_uring_peek_cqe(ring))) is None:
+            yield compute(LOOK)
+        nbytes -= len(data)
+
+
+def _ring(found: Calibration) -> None:
+    run = _run(ringing, several(16, 7, 64))
+    found.note("submission", [ns - found["syscall"] for ns in _took(run, "io_uring_submit")])
+    between_looks = LOOK + 2 * found["step"]
+    rest = found["copy_base"] + between_looks / 2
+    late = [run.latency_ns(d.message) - rest for d in run.deliveries]
+    found.note("completion", [ns for ns in late if ns < NOISE_NS])
+
+
+def _scans(found: Calibration) -> None:
+    """select, poll and epoll by themselves, over a few and over many descriptors."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(_datagram_socket()) for _ in range(MANY)]
+        for name, look in SCANS.items():
+            try:
+                slope = _slope(look, sockets, stack)
+            except AttributeError:
+                found.missing[name] = "this system has no such call"
+            else:
+                found.note(name, slope)
+
+
+def _datagram_socket() -> socket.socket:
+    one_end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one_end.bind(("127.0.0.1", 0))
+    one_end.setblocking(False)
+    return one_end
+
+
+Look = Callable[[Sequence[socket.socket], ExitStack], Callable[[], Any]]
+
+
+def _slope(look: Look, sockets: Sequence[socket.socket], stack: ExitStack) -> list[float]:
+    """ns more for each further descriptor; blocks of few and many in turn."""
+    few, many = look(sockets[:FEW], stack), look(sockets, stack)
+    pairs = [(_timed(few), _timed(many)) for _ in range(AGAIN)]
+    return [(after - before) / (MANY - FEW) for before, after in pairs]
+
+
+def _timed(action: Callable[[], Any]) -> int:
+    start = clock()
+    action()
+    return clock() - start
+
+
+def _select_all(sockets: Sequence[socket.socket], stack: ExitStack) -> Callable[[], Any]:
+    fds = [s.fileno() for s in sockets]
+    return lambda: real_select.select(fds, [], [], 0)
+
+
+def _poll_all(sockets: Sequence[socket.socket], stack: ExitStack) -> Callable[[], Any]:
+    interest = real_select.poll()
+    for s in sockets:
+        interest.register(s, real_select.POLLIN)
+    return lambda: interest.poll(0)
+
+
+def _epoll_ready(sockets: Sequence[socket.socket], stack: ExitStack) -> Callable[[], Any]:
+    interest = stack.enter_context(real_select.epoll())
+    for s in sockets:
+        s.sendto(b"?", s.getsockname())
+        interest.register(s, real_select.EPOLLIN)
+    return lambda: interest.poll(0, len(sockets))
+
+
+SCANS: dict[str, Look] = {
+    "select_per_fd": _select_all,
+    "poll_per_fd": _poll_all,
+    "epoll_per_ready": _epoll_ready,
+}
+
+
+def _time_slice(found: Calibration) -> None:
+    """As the scheduler tells it: sched_rr_get_interval(2)."""
+    if not hasattr(os, "sched_rr_get_interval"):
+        raise Unsupported("sched_rr_get_interval", "not on this system")
+    seconds = os.sched_rr_get_interval(0)
+    if not seconds:
+        raise Unsupported("sched_rr_get_interval", "it says 0: no slice for this policy")
+    found.note("time_slice", [seconds * 1e9])
+
+
+EXPERIMENTS: dict[str, Callable[[Calibration], None]] = {
+    "entry": _entry,
+    "first calls": _first,
+    "start": _start,
+    "EAGAIN": _eagain,
+    "wake-up, switch and copy": _wake,
+    "wake-up, switch and copy over TCP": partial(_wake, transport="tcp", over=TCP),
+    "blocking receive": _receive,
+    "blocking receive over TCP": partial(_receive, transport="tcp", over=TCP),
+    "long stream": _long_stream,
+    "copy with hot caches": _hot,
+    "copy with hot caches over TCP": partial(_hot, transport="tcp", over=TCP),
+    "timer": _timer,
+    "signal": _signal,
+    "signal over TCP": partial(_signal, transport="tcp", over=TCP),
+    "io_uring": _ring,
+    "scans": _scans,
+    "time slice": _time_slice,
+}

@@ -1,0 +1,81 @@
+"""The two front doors: the kind of story says which kernel answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from ..jobs import Jobs
+from ..syscalls import Program
+from ..timeline import Timeline
+from ..traffic import Traffic
+
+__all__ = ["measure", "simulate"]
+
+#: A story's type: where its kernels live, `(module, function)`.  Fetched when first asked for.
+_SIMULATED = {Traffic: (".simulated", "simulate"), Jobs: (".pool", "simulate_jobs")}
+_REAL = {Traffic: (".linux", "measure"), Jobs: (".workers", "measure_jobs")}
+
+
+def simulate(program: Callable[..., Program], story: Traffic | Jobs, **options: Any) -> Timeline:
+    """Run `program` over `story` on the simulated kernel and return its `Timeline`.
+
+    costs    what each step costs (ns); `Costs.textbook()` unless given
+    cores    how many cores the processes share: 1 over Traffic, 2 over Jobs, unless given
+    limit_s  seconds of real time after which a program that never yields is stopped: 10
+
+    Over Traffic (programs of `fd` or `fds`, and `nbytes`):
+
+    rcvbuf   size of each receive buffer in bytes: 212,992 unless given
+
+    Over Jobs (programs of `jobs`):
+
+    pool     "Pool" (of multiprocessing), "ProcessPoolExecutor" or "ThreadPoolExecutor"
+    workers  how many workers it has: 2
+    gil      has each process an interpreter lock?  True
+    switch_interval  ns after which who waits for the lock asks for it: 5,000,000
+    start_method     accepted; it has no effect
+
+    Whatever else is named is an argument of the program.  A program of one `fd` gets a process for
+    each connection of the story.
+    Raises what the program raises; TypeError or ValueError for bad input; TimeoutError if a process
+    would wait for ever, or the program never yields.
+    """
+    return _answer(_SIMULATED, program, story, options)
+
+
+def measure(program: Callable[..., Program], story: Traffic | Jobs, **options: Any) -> Timeline:
+    """Run `program` over `story` on this machine's kernel and return its `Timeline`.
+
+    cores, costs  accepted, so that `measure` can stand for `simulate`; they have no effect
+    limit_s       seconds after which a run that has not ended is stopped: 10
+
+    Over Traffic the run takes place in this process and thread, and only the sender is another
+    process: a program of one `fd` cannot serve several connections (ValueError).
+
+    rcvbuf        SO_RCVBUF of each socket in bytes; socket(7): Linux doubles it
+
+    Over Jobs the caller is this thread:
+
+    pool, workers as for `simulate`
+    gil           accepted; it has no effect
+    start_method  "fork", "spawn" or "forkserver"; None: multiprocessing's default
+    switch_interval  sys.setswitchinterval() for the run, in ns; None: as it is
+
+    Whatever else is named is an argument of the program.  Where a feature that the program needs is
+    missing, the recorded run is returned, with a warning; without one `Unsupported` is raised.
+    Raises what the program raises, an OSError that it does not catch with a note of the place;
+    TimeoutError at the limit; RuntimeError for a call that was never yielded, and for signals
+    outside of the main thread.
+    """
+    return _answer(_REAL, program, story, options)
+
+
+def _answer(
+    kernels: dict[type, tuple[str, str]], program: Any, story: Any, options: dict[str, Any]
+) -> Timeline:
+    module, name = kernels.get(type(story), kernels[Traffic])  # which refuses what is no story
+    home = import_module(module, __package__)
+    run: Timeline = getattr(home, name)(program, story, **options)
+    return run
