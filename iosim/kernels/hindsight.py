@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from errno import EINPROGRESS
-from itertools import count, pairwise
+from itertools import pairwise
 from types import CodeType
 from typing import Any
 
@@ -31,6 +31,9 @@ from .tape import Fate, Tape, Text
 __all__ = ["Thread", "timeline"]
 
 UNSEEN = "in a call that is not recorded"  # a sleep, a lock, the GIL, a file
+LEAST_NS = (
+    2_000  # of CPU time for the way in and out, wherever else a thread may have lost its core
+)
 COARSE = time.get_clock_info("thread_time").resolution > 1e-6  # Windows: 16 ms
 
 # -- what each call is ----------------------------------------------------------------------------
@@ -108,7 +111,7 @@ class Made:
 
     @property
     def count(self) -> int:
-        """Bytes, or whatever it returned; 0 if it failed."""
+        """Bytes, or a new descriptor; 0 if it failed."""
         outcome = self.stamp.outcome
         return outcome if type(outcome) is int and outcome > 0 else 0
 
@@ -158,7 +161,7 @@ class Made:
         ran = self.runs_from
         border = ran if ran > self.start else (self.start + self.end) // 2
         if self.role == CONNECT and self.timed_out:  # under way, then poll(2) gave up
-            entered = min((part.end for part in self.parts), default=self.end)
+            entered = next((p.start for p in self.parts if p.state == SLEEPING), self.end)
             return [(self.name, entered, EINPROGRESS), ("poll", self.end, None)]
         if self.polls and self.timed_out:
             return [("poll", self.end, None)]
@@ -202,7 +205,9 @@ class Thread:
         for row in raw:
             if len(row) == len(Stamp._fields):
                 stamp = Stamp(*row)
-                if stamp.end <= end and stamp.outcome != NOT_MADE:
+                if stamp.end > end:
+                    stamp = stamp._replace(end=end, outcome=0)
+                if stamp.start <= end and stamp.outcome != NOT_MADE:
                     thread.made.append(Made(stamp, zero))
             elif len(row) == len(Look._fields) and row[0] <= end:
                 upto, at, *used = row
@@ -210,9 +215,9 @@ class Thread:
             elif len(row) == len(Start._fields):
                 thread.starts.append(Start(row[0], row[1] - zero))
         thread.starts += [
-            Start(made.stamp.outcome, made.end)
+            Start(made.count, made.end)
             for made in thread.made
-            if made.role == ACCEPT and made.errno is None and not made.timed_out
+            if made.role == ACCEPT and made.count
         ]
         thread.made.sort(key=lambda made: (made.start, -made.end))  # a handler's lie within others
         return thread
@@ -280,7 +285,7 @@ def _share_out(batch: Iterable[Piece], before: Look, after: Look) -> None:
         if off <= OFF_NS or (COARSE and not (made and made.may_sleep)):
             return
         length = stretch.end - stretch.start
-        away = min(off, length)
+        away = min(off, max(0, length - LEAST_NS))
         line = min(queued, away)
         stretch.usage = Usage(length - away, line, switches)
         off, queued = off - away, queued - line
@@ -362,7 +367,7 @@ class Connection:
 class Connections:
     """Which connection a descriptor stood for, and when: numbers are used again after a close."""
 
-    def __init__(self, threads: Iterable[Thread], names: set[str]) -> None:
+    def __init__(self, threads: Iterable[Thread], names: Counter[str]) -> None:
         self._of: dict[int, list[Connection]] = {}
         starts = sorted((s for thread in threads for s in thread.starts), key=lambda s: s.at)
         for number, start in enumerate(starts):
@@ -371,14 +376,14 @@ class Connections:
 
     def at(self, fd: int, at: int) -> Connection:
         """The connection that `fd` stands for at `at`."""
-        return next((one for one in reversed(self._of[fd]) if one.begun <= at), self._of[fd][0])
+        place = bisect_right(self._of[fd], at, key=lambda one: one.begun)
+        return self._of[fd][max(0, place - 1)]
 
 
-def unique(name: str, taken: set[str]) -> str:
+def unique(name: str, taken: Counter[str]) -> str:
     """`name`, or `name (2)`, ... if it is taken; it is taken from now on."""
-    found = next(n for i in count(1) if (n := name if i == 1 else f"{name} ({i})") not in taken)
-    taken.add(found)
-    return found
+    taken[name] += 1
+    return name if taken[name] == 1 else unique(f"{name} ({taken[name]})", taken)
 
 
 def messages(
@@ -473,11 +478,12 @@ def _line(code: CodeType, lasti: int) -> int | None:
 
 def timeline(threads: Sequence[Thread], title: str, cores: int, machine: str) -> Timeline:
     """All that was recorded."""
-    tape, taken = Tape(), set[str]()
+    tape, taken = Tape(), Counter[str]()
     threads = [thread for thread in threads if thread.looks]
     for thread in threads:
         thread.deduce()
-    share_cores(threads, cores)
+    if len(threads) > cores:
+        share_cores(threads, cores)
     names = [unique(thread.name, taken) for thread in threads]
     places = Places(made for thread in threads for made in thread.made)
     for thread in threads:

@@ -281,12 +281,14 @@ class record:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._end, self._running = clock(), False
-            self._rows = self._read(self._end)
-            for track in self._tracks:
-                track.stop()
-        self._undo.close()
+        try:
+            with self._lock:
+                self._end, self._running = clock(), False
+                self._rows = self._read(self._end)
+                for track in self._tracks:
+                    track.stop()
+        finally:
+            self._undo.close()
 
     @property
     def timeline(self) -> Timeline:
