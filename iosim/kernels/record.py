@@ -132,9 +132,9 @@ def stamped({parameters}):
         end = clock()
         add((WHAT, number, timeout, {extra}, code, frame.f_lasti, start, end, {outcome}))
         return result
-    except BlockingIOError as error:
+    except {again}:
         end = clock()
-        add((WHAT, number, timeout, {flags}, code, frame.f_lasti, start, end, -error.errno))
+        add((WHAT, number, timeout, {flags}, code, frame.f_lasti, start, end, AGAIN))
         raise
     except BaseException as error:
         end = clock()
@@ -152,6 +152,7 @@ def _text(method: Method) -> str:
     return TEMPLATE.format(
         **method._asdict(), arguments=", ".join(names),
         flags="flags" if method.extra == "flags" else "0",
+        again="()" if method.what == "connect" else "BlockingIOError",  # it has other errnos, too
     )  # fmt: skip
 
 
@@ -202,9 +203,9 @@ INNER = frozenset(
 )
 
 _COMMON: Mapping[str, Any] = {
-    "EAGAIN": EAGAIN, "GAP_NS": GAP_NS, "INNER": INNER, "LONG_NS": LONG_NS, "NOT_MADE": NOT_MADE,
-    "clock": clock, "descriptor": _descriptor, "descriptors": _descriptors, "failure": _failure,
-    "fileno": socket.socket.fileno, "getframe": sys._getframe,
+    "AGAIN": -EAGAIN, "EAGAIN": EAGAIN, "GAP_NS": GAP_NS, "INNER": INNER, "LONG_NS": LONG_NS,
+    "NOT_MADE": NOT_MADE, "clock": clock, "descriptor": _descriptor, "descriptors": _descriptors,
+    "failure": _failure, "fileno": socket.socket.fileno, "getframe": sys._getframe,
     "gettimeout": socket.socket.gettimeout, "size": _size,
 }  # fmt: skip
 
