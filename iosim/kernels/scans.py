@@ -25,7 +25,7 @@ __all__ = [
 MAX_SOCKETS = 1 << 20
 SPARE = 200  # descriptors that a process needs besides those that it asks about
 WAKE_MS = 10_000  # loopback delivers at once; on a machine that is very busy, a little later
-BLOCKS = 9  # of calls, of which the median is taken
+BLOCKS = 25  # of calls, of which the median is taken
 BLOCK_US = 500  # of CPU time in a block: a single short call drowns in the noise of the clock
 MAX_CALLS = 200
 
