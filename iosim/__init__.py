@@ -6,7 +6,8 @@
     simulate(models.blocking, story)      # -> Timeline, virtual time, textbook costs
     measure(models.blocking, story)       # -> Timeline, the real kernel
 
-A story is Traffic for the I/O models (`models`), or `jobs` for the calls of a pool (`calls`).
+A story is Traffic for the I/O models (`models`), `jobs` for the calls of a pool (`calls`), or
+`clients` for servers (`servers`).
 
 Everything is fetched when it is first asked for, so that `import iosim` costs next to nothing.
 """
@@ -20,23 +21,25 @@ from .costs import CALIBRATE
 from .timeline import VIEWS, Timeline
 
 if TYPE_CHECKING:
-    from . import draw, futures, jobs, syscalls, traffic
+    from . import clients, draw, futures, jobs, sockets, syscalls, traffic
     from .comparison import compare
     from .costs import Costs
     from .kernels.front import measure, simulate
     from .kernels.linux import Unsupported, features
     from .prediction import predict
-    from .programs import calls, models
+    from .programs import calls, models, servers
 
 __all__ = [
-    "Costs", "Timeline", "Unsupported", "calls", "compare", "draw", "features", "futures", "jobs",
-    "measure", "models", "predict", "simulate", "syscalls", "traffic",
+    "Costs", "Timeline", "Unsupported", "calls", "clients", "compare", "draw", "features",
+    "futures", "jobs", "measure", "models", "predict", "servers", "simulate", "sockets", "syscalls",
+    "traffic",
 ]  # fmt: skip
 
 _HOMES = {  # public name: its module, and its name there (None: the module itself)
     "Costs": (".costs", "Costs"),
     "Unsupported": (".kernels.linux", "Unsupported"),
     "calls": (".programs.calls", None),
+    "clients": (".clients", None),
     "compare": (".comparison", "compare"),
     "draw": (".draw", None),
     "features": (".kernels.linux", "features"),
@@ -45,7 +48,9 @@ _HOMES = {  # public name: its module, and its name there (None: the module itse
     "measure": (".kernels.front", "measure"),
     "models": (".programs.models", None),
     "predict": (".prediction", "predict"),
+    "servers": (".programs.servers", None),
     "simulate": (".kernels.front", "simulate"),
+    "sockets": (".sockets", None),
     "syscalls": (".syscalls", None),
     "traffic": (".traffic", None),
 }

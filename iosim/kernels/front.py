@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from ..clients import Clients
 from ..jobs import Jobs
 from ..syscalls import Program
 from ..timeline import Timeline
@@ -14,12 +15,20 @@ from ..traffic import Traffic
 __all__ = ["measure", "simulate"]
 
 #: A story's type: where its kernels live, `(module, function)`.  Fetched when first asked for.
-_SIMULATED = {Traffic: (".simulated", "simulate"), Jobs: (".pool", "simulate_jobs")}
-_REAL = {Traffic: (".linux", "measure"), Jobs: (".workers", "measure_jobs")}
+_SIMULATED = {
+    Traffic: (".simulated", "simulate"),
+    Jobs: (".pool", "simulate_jobs"),
+    Clients: (".served", "simulate_clients"),
+}
+_REAL = {
+    Traffic: (".linux", "measure"),
+    Jobs: (".workers", "measure_jobs"),
+    Clients: (".served", "measure_clients"),
+}
 
 
 def simulate(
-    program: Callable[..., Program], story: Traffic | Jobs, **options: Any
+    program: Callable[..., Program], story: Traffic | Jobs | Clients, **options: Any
 ) -> Timeline:  # fmt: skip
     """Run `program` over `story` on the simulated kernel and return its `Timeline`.
 
@@ -38,6 +47,13 @@ def simulate(
     gil      has each process an interpreter lock?  True
     switch_interval  ns after which who waits for the lock asks for it: 5,000,000
 
+    Over Clients (programs of `listener` and `clients`):
+
+    backlog  of the listening socket: 4,096 connections (SOMAXCONN)
+    sndbuf   size of each connection's send buffer in bytes: 87,040
+    rcvbuf   and of its receive buffer: 131,072
+    nofile   how many descriptors the program may have open besides the listener: 1,048,576
+
     Whatever else is named is an argument of the program.  A program of one `fd` gets a process for
     each connection of the story.
     Raises what the program raises; TypeError or ValueError for bad input; TimeoutError if a process
@@ -47,7 +63,7 @@ def simulate(
 
 
 def measure(
-    program: Callable[..., Program], story: Traffic | Jobs, **options: Any
+    program: Callable[..., Program], story: Traffic | Jobs | Clients, **options: Any
 ) -> Timeline:  # fmt: skip
     """Run `program` over `story` on this machine's kernel and return its `Timeline`.
 
@@ -64,6 +80,11 @@ def measure(
     pool, workers as for `simulate`
     gil           accepted; it has no effect
     start_method  "fork", "spawn" or "forkserver"; None: multiprocessing's default
+
+    Over Clients the program and its threads run in this process, and the clients in another one:
+
+    backlog, nofile  as for `simulate`
+    sndbuf, rcvbuf   SO_SNDBUF and SO_RCVBUF in bytes; None: the system tunes them itself
 
     Whatever else is named is an argument of the program.  Where a feature that the program needs is
     missing, the recorded run is returned, with a warning; without one `Unsupported` is raised.

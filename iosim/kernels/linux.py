@@ -148,13 +148,13 @@ def measure(
 def _measure(plan: Plan, rcvbuf: int | None, limit_s: float) -> Timeline:
     with ExitStack() as stack:
         wires = Wires(plan.story, rcvbuf, stack)
-        kernel = LinuxKernel(plan, wires, stack)
+        run = Run(messages(plan.story), plan.story.transport == "udp")
+        kernel = LinuxKernel(plan, wires, stack, run)
         kernel.run_program(limit_s)
         kernel.run.end = kernel.now()
         kernel.disarm()
         kernel.note_leftovers()
         report = wires.sender.finish()
-    run = kernel.run
     run.sent = {number: (before, after) for number, before, after in report["sent"]}
     run.evidence = [Evidence(*row) for row in report["evidence"]]
     return run.timeline(plan.text, os.cpu_count() or 1, machine())
@@ -166,11 +166,13 @@ def _measure(plan: Plan, rcvbuf: int | None, limit_s: float) -> Timeline:
 class LinuxKernel:
     """Makes a program's requests, and takes down when."""
 
-    def __init__(self, plan: Plan, wires: Wires, stack: ExitStack) -> None:
-        self.plan, self.wires = plan, wires
-        self.run = Run(messages(plan.story), plan.story.transport == "udp")
+    lane = PROCESS  # whose calls these are
+
+    def __init__(self, plan: Any, wires: Any, stack: ExitStack, run: Run) -> None:
+        self.plan, self.wires, self.run = plan, wires, run
+        self.stretches = run.stretches
         self.zero = 0
-        self.sockets = {one.fileno(): one for one in wires.sockets}
+        self.sockets: dict[int, socket.socket] = {one.fileno(): one for one in wires.sockets}
         self.connection = {fd: number for number, fd in enumerate(self.sockets)}
         self.pending = [
             deque(f for f in self.run.fates if f.connection == number)
@@ -198,18 +200,21 @@ class LinuxKernel:
     def run_program(self, limit_s: float) -> None:
         """From its start to its end."""
         self.limit_s = limit_s
-        plan, fds = self.plan, list(self.sockets)
-        target: Any = fds if plan.serves_all else fds[0]
-        program = plan.start(target, plan.nbytes(None))
+        program = self._program()
         collects = gc.isenabled()
         gc.disable()  # its pauses would look like the program's
         try:
-            with watchdog(limit_s, plan.text.title, self.wires.shut) as self.dog:
+            with watchdog(limit_s, self.plan.text.title, self.wires.shut) as self.dog:
                 self._guarded(program, limit_s)
         finally:
             program.close()
             if collects:
                 gc.enable()
+
+    def _program(self) -> Program:
+        plan, fds = self.plan, list(self.sockets)
+        started: Program = plan.start(fds if plan.serves_all else fds[0], plan.nbytes(None))
+        return started
 
     def _guarded(self, program: Program, limit_s: float) -> None:
         """What goes wrong says where."""
@@ -287,14 +292,18 @@ class LinuxKernel:
         action, finish = self._prepare(request)
         fd = getattr(request, "fd", None)
         may_wait = waits(request, fd in self.nonblocking)
-        metered = self.meter.read() if may_wait or type(request) is sleep else None
+        metered = self.meter.read() if may_wait or self._may_sleep(request) else None
         start = clock() - self.zero
         call = self.run.tape.enter(
-            PROCESS, start, type(request).__name__, fd, line, may_wait, request.arms, request.trap
+            self.lane, start, type(request).__name__, fd, line, may_wait, request.arms, request.trap
         )
         if metered is not None:
             self.signals.open = _Open(call, start, metered)
         return self._make(call, start, action, finish, request.trap)
+
+    def _may_sleep(self, request: Request) -> bool:
+        """May a call sleep that waits for nothing of the network's?"""
+        return type(request) is sleep
 
     def _make(self, call: int, start: int, action: Action, finish: Finish, trap: bool) -> Any:
         result, error = None, None
@@ -307,7 +316,7 @@ class LinuxKernel:
         if opened is not None:
             self.close_stretch(opened, end)
         elif trap:
-            self.run.stretches.append(Stretch(start, end, KERNEL, call))
+            self.stretches.append(Stretch(start, end, KERNEL, call))
         if error is not None:
             self.run.tape.leave(call, end, error.errno or EINVAL)
             raise error
@@ -322,7 +331,7 @@ class LinuxKernel:
     def close_stretch(self, opened: _Open, end: int) -> None:
         """A call that may have slept returns, or is interrupted."""
         usage = self.meter.since(opened.metered)
-        self.run.stretches.append(Stretch(opened.start, end, KERNEL, opened.call, "", usage))
+        self.stretches.append(Stretch(opened.start, end, KERNEL, opened.call, "", usage))
 
     def _prepare(self, request: Request) -> Prepared:
         """Everything that is not the call itself is done before its clock starts."""
@@ -355,7 +364,7 @@ class LinuxKernel:
             now = clock()
             self.dog.check()
             if now - last > PREEMPTED_NS:
-                self.run.stretches.append(Stretch(last - self.zero, now - self.zero, READY))
+                self.stretches.append(Stretch(last - self.zero, now - self.zero, READY))
                 end += now - last
             if signals.noted:
                 signals.deliver()
@@ -394,10 +403,9 @@ class LinuxKernel:
         asks = request.fd in self.nonblocking or request.flags & MSG_DONTWAIT
         return "check" if asks else "return"
 
-    @staticmethod
-    def _in_hands(parts: list[tuple[Fate, int]], at: int, told: str) -> None:
+    def _in_hands(self, parts: list[tuple[Fate, int]], at: int, told: str) -> None:
         for fate, count in parts:
-            fate.hand_over(PROCESS, count, at, told)
+            fate.hand_over(self.lane, count, at, told)
 
     def _taken(self, fd: int, data: bytes, size: int) -> list[tuple[Fate, int]]:
         """Of which messages are these bytes, and how many of each?"""
@@ -438,7 +446,7 @@ class LinuxKernel:
         if not hasattr(real_select, "poll"):
             raise missing("poll")
         interest = real_select.poll()
-        for fd in _each(self._socket, request.fds):
+        for fd in _each(self._socket, list(request.fds)):
             interest.register(fd, real_select.POLLIN)
         timeout = None if request.timeout is None else -(-request.timeout // 1_000_000)
         return partial(_descriptors, interest.poll, timeout), self._ready
@@ -598,7 +606,7 @@ class LinuxKernel:
 
     def _woke(self, call: int) -> int:
         """About when the thread ran again, if it slept in this call; else 0."""
-        last = self.run.stretches[-1] if self.run.stretches else None
+        last = self.stretches[-1] if self.stretches else None
         if last is None or last.call != call or last.usage is None or not last.usage.switches:
             return 0
         return last.parts(None)[-1][0]
@@ -776,7 +784,7 @@ class _Signals:
             self._run(handler, signo, at)
 
     def _run(self, handler: Callable[[int], Program], signo: int, at: int) -> None:
-        kernel, stretches = self._kernel, self._kernel.run.stretches
+        kernel, stretches = self._kernel, self._kernel.stretches
         begin = max(at, stretches[-1].end if stretches else 0)
         stretches.append(Stretch(begin, kernel.now(), KERNEL, note=f"signal {signo}"))
         self.depth += 1

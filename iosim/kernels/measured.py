@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from ..timeline import KERNEL, READY, SLEEPING, USER, Evidence, Timeline
 from .tape import Fate, Tape, Text
 
-__all__ = ["PROCESS", "Job", "Receipt", "Run", "Stretch", "Usage"]
+__all__ = ["PROCESS", "Job", "Receipt", "Run", "Stretch", "Thread", "Usage"]
 
 PROCESS = "process"
 ENTRY_SHARE = (
@@ -103,6 +103,16 @@ class Job:
     receipt: Receipt | None = None
 
 
+@dataclass(slots=True)
+class Thread:
+    """A further thread of the program: its lane, from `start` to `end` (None: to the run's)."""
+
+    name: str
+    start: int
+    end: int | None = None
+    stretches: list[Stretch] = field(default_factory=list)
+
+
 @dataclass
 class Run:
     """All that was taken down in one run; `timeline` makes sense of it.  ns from its start."""
@@ -113,6 +123,7 @@ class Run:
     stretches: list[Stretch] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
+    threads: list[Thread] = field(default_factory=list)
     sent: dict[int, tuple[int, int]] = field(default_factory=dict)
     evidence: list[Evidence] = field(default_factory=list)
     end: int = 0
@@ -120,7 +131,7 @@ class Run:
     def timeline(self, text: Text, cores: int, machine: str) -> Timeline:
         """The whole run."""
         self._settle_fates()
-        runs_from = self._process_lane()
+        runs_from = self._process_lanes()
         self._helper_lanes(cores)
         for receipt in self.receipts:
             if receipt.taken:
@@ -156,18 +167,21 @@ class Run:
 
     # -- the lanes -----------------------------------------------------------------------------
 
-    def _process_lane(self) -> dict[int, int]:
-        """The process's states; since when each call ran without a break until its end."""
+    def _process_lanes(self) -> dict[int, int]:
+        """The threads' states; since when each call ran without a break until its end."""
         arrivals = sorted(fate.arrived for fate in self.fates if fate.arrived is not None)
-        change, runs_from = self.tape.change, {}
-        change(PROCESS, 0, USER)
-        for stretch in self.stretches:
-            parts = stretch.parts(self._woken(stretch, arrivals))
-            for at, state in parts:
-                change(PROCESS, at, state, stretch.call, stretch.note)
-            change(PROCESS, stretch.end, USER)
-            if stretch.call is not None and parts:
-                runs_from[stretch.call] = parts[-1][0]
+        change, runs_from = self.tape.change, dict[int, int]()
+        for lane in (Thread(PROCESS, 0, None, self.stretches), *self.threads):
+            change(lane.name, lane.start, USER)
+            for stretch in lane.stretches:
+                parts = stretch.parts(self._woken(stretch, arrivals))
+                for at, state in parts:
+                    change(lane.name, at, state, stretch.call, stretch.note)
+                change(lane.name, stretch.end, USER)
+                if stretch.call is not None and parts:
+                    runs_from[stretch.call] = parts[-1][0]
+            if lane.end is not None:
+                self.tape.exit(lane.name, lane.end)
         return runs_from
 
     def _woken(self, stretch: Stretch, arrivals: Sequence[int]) -> int | None:

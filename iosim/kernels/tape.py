@@ -54,6 +54,10 @@ class Text:
     first_line: int = 1
 
 
+#: A copy: the message's number, its start and end in ns, and the number of its call, or None.
+_Copy = tuple[int, int, int, int | None]
+
+
 @dataclass(slots=True)
 class _Life:
     """One process's lane so far: `(at, state, call, note)`, the last one still open."""
@@ -95,7 +99,7 @@ class Tape:
         self.helpers: list[str] = []
         self._entries: list[_Entry] = []
         self._open: set[int] = set()  # the numbers of the calls that have not returned
-        self.copies: list[tuple[int, int, int, int | None]] = []
+        self.copies: list[_Copy] = []
 
     # -- one process ---------------------------------------------------------------------------
 
@@ -153,8 +157,11 @@ class Tape:
             for name, life in self.lives.items()
             for interval in self._lane(name, life, calls, end)
         ]
+        copies: dict[int, list[_Copy]] = {}
+        for copy in self.copies:
+            copies.setdefault(copy[0], []).append(copy)
         for fate in fates:
-            intervals += self._message(fate, calls, end)
+            intervals += self._message(fate, copies.get(fate.number, []), calls, end)
         return Timeline(
             title=text.title, kernel=kernel, cores=cores, intervals=tuple(intervals),
             call_log=tuple(calls), deliveries=tuple(_delivery(fate) for fate in fates),
@@ -173,15 +180,18 @@ class Tape:
             if at < until
         ]
 
-    def _message(self, fate: Fate, calls: list[Call], end: int) -> list[Interval]:
+    @staticmethod
+    def _message(
+        fate: Fate, copies: Sequence[_Copy], calls: list[Call], end: int
+    ) -> list[Interval]:
         lane, number = f"message {fate.number}", fate.number
         if fate.arrived is None or fate.dropped:
             return []
         parts = [Interval(NETWORK, fate.sent, fate.arrived, TRANSIT, message=number)]
         parts += [Interval(lane, 0, fate.arrived, WAIT, message=number)] if fate.arrived else []
         at = fate.arrived
-        for message, start, stop, call in self.copies:
-            if message != number or start == stop:
+        for _, start, stop, call in copies:
+            if start == stop:
                 continue
             if at < start:
                 parts.append(Interval(lane, at, start, QUEUED, message=number))
