@@ -21,7 +21,10 @@ from itertools import combinations, pairwise
 from time import perf_counter_ns as clock
 from typing import Any
 
+from .. import clients
+from ..clients import Clients
 from ..costs import HALF_WINDOW, SEGMENT, Costs
+from ..sockets import accept, close, pthread_create, pthread_join, send
 from ..syscalls import (
     F_SETFL,
     F_SETOWN,
@@ -51,7 +54,7 @@ from ..syscalls import (
 from ..timeline import KERNEL, READY, SLEEPING, WAIT, Call, Delivery, Timeline
 from ..traffic import Traffic, burst, one, replay, several
 from .features import Unsupported, machine
-from .linux import measure
+from .front import measure
 
 __all__ = ["Calibration", "Step", "calibrate"]
 
@@ -238,7 +241,7 @@ def _patient() -> Traffic:
     return one(after_ms=900, size=1)
 
 
-def _run(program: Callable[..., Program], story: Traffic, **options: Any) -> Timeline:
+def _run(program: Callable[..., Program], story: Traffic | Clients, **options: Any) -> Timeline:
     return measure(program, story, limit_s=LIMIT_S, **options)
 
 
@@ -434,6 +437,35 @@ def _ring(found: Calibration) -> None:
     found.note("completion", [ns for ns in late if ns < NOISE_NS])
 
 
+def serving(listener: int, count: int) -> Program:
+    """One client after the other; nothing is accepted, nor sent, that would have to wait."""
+
+    def idle() -> Program:
+        yield getpid()
+
+    for _ in range(count):
+        yield select([listener])
+        conn = yield accept(listener)
+        while data := (yield recvfrom(conn, SIZE)):
+            yield send(conn, data)
+        yield close(conn)
+    for _ in range(count):
+        thread = yield pthread_create(idle())
+        yield pthread_join(thread)
+
+
+def _server(found: Calibration) -> None:
+    """The first of each kind has been measured as a first call: medians leave it out."""
+    story = clients.several(9, clients.echo(5, SIZES[1], every_ms=3, at_ms=3), every_ms=25)
+    run = _run(serving, story)
+    mine = replace(run, call_log=tuple(c for c in run.call_log if c.process == run.processes[0]))
+    copy = found["copy_base" + TCP] + found["copy_per_byte" + TCP] * SIZES[1]
+    for name, call, rest in (
+        ("accept", "accept", 0.0), ("send", "send", copy), ("clone", "pthread_create", 0.0),
+    ):  # fmt: skip
+        found.note(name, [ns - found["syscall"] - rest for ns in _took(mine, call)])
+
+
 def _scans(found: Calibration) -> None:
     """select, poll and epoll by themselves, over a few and over many descriptors."""
     with ExitStack() as stack:
@@ -522,6 +554,7 @@ EXPERIMENTS: dict[str, Callable[[Calibration], None]] = {
     "signal": _signal,
     "signal over TCP": partial(_signal, transport="tcp", over=TCP),
     "io_uring": _ring,
+    "server": _server,
     "scans": _scans,
     "time slice": _time_slice,
 }
