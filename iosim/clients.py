@@ -14,12 +14,12 @@ from .bounds import HOUR_NS, number, whole
 from .traffic import MAX_STREAM, Message
 
 __all__ = [
-    "CLOSE", "RECEIVE", "RESET", "SEND", "SHUTDOWN", "UNTIL", "WAIT", "Client", "Clients", "echo",
-    "of", "paced", "script", "several",
+    "AFTER", "CLOSE", "RECEIVE", "RESET", "SEND", "SHUTDOWN", "UNTIL", "WAIT", "Client", "Clients",
+    "echo", "of", "paced", "script", "several",
 ]  # fmt: skip
 
-SEND, RECEIVE, WAIT, UNTIL, SHUTDOWN, RESET, CLOSE = KINDS = (
-    "send", "receive", "wait", "until", "shutdown", "reset", "close",
+SEND, RECEIVE, WAIT, UNTIL, AFTER, SHUTDOWN, RESET, CLOSE = KINDS = (
+    "send", "receive", "wait", "until", "after", "shutdown", "reset", "close",
 )  # fmt: skip
 SIZED, TIMED, LAST = (SEND, RECEIVE), (WAIT, UNTIL), (RESET, CLOSE)
 MAX_STEPS = 10_000
@@ -36,6 +36,7 @@ class Client:
     ("receive", n)   read until n more bytes have come; only then it reads at all
     ("wait", ns)     do nothing for that long
     ("until", ns)    do nothing until that instant of the run
+    ("after", n)     do nothing until n receive steps are over, of all clients together
     ("shutdown", 0)  send nothing more, but go on reading: shutdown(2), SHUT_WR
     ("reset", 0)     break off: close(2) with SO_LINGER of 0 s (socket(7)), which is the last step
     ("close", 0)     close(2), which ends every other script, said or not
@@ -68,6 +69,8 @@ class Client:
 def _bounds(kind: str) -> tuple[int, int, str]:
     if kind in SIZED:
         return 1, MAX_STREAM, "bytes"
+    if kind == AFTER:
+        return 0, MAX_CLIENTS * MAX_STEPS, "receive steps"
     return (0, HOUR_NS, "ns") if kind in TIMED else (0, 0, "(it takes no number)")
 
 
@@ -142,23 +145,26 @@ def paced(
     connections: int = 10, messages: int = 20, every_ms: float = 2, size: int = 1_000,
     start_ms: float = 20,
 ) -> Clients:  # fmt: skip
-    """`connections` clients that take turns: one message under way at a time, `every_ms` apart.
+    """`connections` clients that take turns: one message under way at a time.
 
-    All connect in the first half of `start_ms`; with fewer `messages` than connections, the others
-    are idle to the end.  So a server's calls for each message can be counted exactly.
+    The next client sends `every_ms` after the answer to the one before, the first at `start_ms`;
+    until half of that they connect.  With fewer `messages` than connections, the others are idle
+    to the end.  So a server's calls for each message do not depend on how fast it is.
     """
     whole("connections", connections, 1, MAX_CLIENTS, "connections")
     whole("messages", messages, 1, 1_000_000, "messages")
-    end = _ns(start_ms + every_ms * messages)
+    gap, start = _ns(every_ms), _ns(start_ms)
     clients = []
     for place in range(connections):
         turns = range(place, messages, connections)
-        steps = [
+        steps = tuple(
             step
             for turn in turns
-            for step in ((UNTIL, _ns(start_ms + every_ms * turn)), (SEND, size), (RECEIVE, size))
-        ]
-        at = _ns(start_ms / 2 * place / connections)
-        close = end + _ns(start_ms / 2 * place / connections)
-        clients.append(Client(at, (*steps, (UNTIL, close))))
+            for step in (
+                (AFTER, turn), (WAIT, gap) if turn else (UNTIL, start),
+                (SEND, size), (RECEIVE, size),
+            )
+        )  # fmt: skip
+        delay = start * place // (2 * connections)
+        clients.append(Client(delay, (*steps, (AFTER, messages), (WAIT, gap + delay))))
     return Clients(tuple(clients))

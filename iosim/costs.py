@@ -55,6 +55,7 @@ class Costs:
     accept          taking a connection off a listening socket's queue
     send            a send besides its copy: through the stack to the other side's receive queue
     clone           starting a thread
+    user_per_fd     its own code before a server's select or poll, for each descriptor that it lists
 
     `stream` has the prices of a story over TCP (None: the same ones); `machine` says what they
     were measured on ("" if they were not).
@@ -88,6 +89,7 @@ class Costs:
     accept: float = 0
     send: float = 0
     clone: float = 0
+    user_per_fd: float = 0
     machine: str = ""
     stream: Costs | None = None
 

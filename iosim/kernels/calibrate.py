@@ -37,6 +37,7 @@ from ..syscalls import (
     SO_RCVTIMEO,
     Program,
     compute,
+    epoll_create,
     fcntl,
     getpid,
     io_uring_peek_cqe,
@@ -63,6 +64,7 @@ GAPS_MS = (3, 7, 15, 30)  # how long a process sleeps; the benchmarks use others
 SIZES = (64, 512, 4_096, 24_000, 45_000)  # of a message, in bytes; as above
 TCP = " (TCP)"  # behind the name of a step
 FEW, MANY = 4, 64  # descriptors, for the slope of a scan
+SCANNED = 60  # times a list is scanned
 AGAIN = 150  # times a short call is repeated
 LIMIT_S = 3.0  # for one experiment
 
@@ -466,6 +468,23 @@ def _server(found: Calibration) -> None:
         found.note(name, [ns - found["syscall"] - rest for ns in _took(mine, call)])
 
 
+def listing(listener: int, count: int) -> Program:
+    """Scan a few descriptors, and many, again and again; nothing is ready."""
+    fds = []
+    for _ in range(MANY):
+        fds.append((yield epoll_create()))
+    for some in (fds[:FEW], fds):
+        for _ in range(SCANNED):
+            yield select(some, 0)
+
+
+def _lists(found: Calibration) -> None:
+    """Its own code between two scans: to make the list, and to check it."""
+    gaps = _between(_run(listing, clients.of(clients.script(at_ms=900))), "select")
+    few, many = gaps[: SCANNED - 1], gaps[SCANNED:]
+    found.note("user_per_fd", [(b - a) / (MANY - FEW) for a, b in zip(few, many, strict=True)])
+
+
 def _scans(found: Calibration) -> None:
     """select, poll and epoll by themselves, over a few and over many descriptors."""
     with ExitStack() as stack:
@@ -555,6 +574,7 @@ EXPERIMENTS: dict[str, Callable[[Calibration], None]] = {
     "signal over TCP": partial(_signal, transport="tcp", over=TCP),
     "io_uring": _ring,
     "server": _server,
+    "lists to scan": _lists,
     "scans": _scans,
     "time slice": _time_slice,
 }

@@ -156,6 +156,7 @@ class Client:
                 return
             self.ear.hear(data)
         self.ear.answered.append(self.crowd.now())
+        self.crowd.answer()
         if go_on:
             self.go_on()
 
@@ -165,6 +166,12 @@ class Client:
 
     def until(self, amount: int) -> bool:
         self.crowd.later(amount, self.go_on)
+        return True
+
+    def after(self, amount: int) -> bool:
+        if self.crowd.answers >= amount:
+            return False
+        self.crowd.turns.append((amount, self))
         return True
 
     def shut(self, amount: int) -> bool:
@@ -189,7 +196,6 @@ class Client:
             self.flush()
         self.over, self.trouble = self.crowd.now(), trouble
         self.socket.close()
-        self.crowd.left -= 1
 
     def report(self) -> list[Any]:
         """What it met with."""
@@ -202,6 +208,7 @@ class Client:
 
 ACTS = {
     "send": Client.send, "receive": Client.receive, "wait": Client.wait, "until": Client.until,
+    "after": Client.after,
     "shutdown": Client.shut, "reset": Client.reset, "close": Client.close,
 }  # fmt: skip
 
@@ -221,7 +228,8 @@ class Crowd:
         self.edges = select.EPOLLIN | select.EPOLLOUT | select.EPOLLET
         self.clients = [Client(self, row) for row in plan["clients"]]
         self.of_fd = {client.socket.fileno(): client for client in self.clients}
-        self.left = len(self.clients)
+        self.answers = 0  # receive steps that are over, of all clients
+        self.turns: list[tuple[int, Client]] = []  # who waits for how many of them
 
     def now(self) -> int:
         """ns since the start of the run."""
@@ -235,6 +243,14 @@ class Crowd:
         """`act` at the instant `at`."""
         self.number += 1
         heapq.heappush(self.due, (at, self.number, act))
+
+    def answer(self) -> None:
+        """One receive step more is over; whose turn is it now?"""
+        self.answers += 1
+        due = [turn for turn in self.turns if turn[0] <= self.answers]
+        self.turns = [turn for turn in self.turns if turn[0] > self.answers]
+        for _, client in due:
+            self.later(self.now(), client.go_on)
 
     def run(self) -> None:
         """Until the end of the input: the server is over."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from errno import ECONNREFUSED, ETIMEDOUT, errorcode
 from typing import ClassVar
 
-from ..clients import CLOSE, RECEIVE, RESET, SEND, SHUTDOWN, UNTIL, WAIT, Client, Clients
+from ..clients import AFTER, CLOSE, RECEIVE, RESET, SEND, SHUTDOWN, UNTIL, WAIT, Client, Clients
 from ..costs import Costs
 from ..sockets import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from ..syscalls import O_ASYNC
@@ -62,6 +62,8 @@ class Network(SimKernel):
         self._sndbuf, self._rcvbuf = sndbuf, rcvbuf
         self._ports: dict[int, Listener] = {}
         self._wire_ns = round(self.costs.network)
+        self._answers = 0  # receive steps that are over, of all clients
+        self._turns: list[tuple[int, Visitor]] = []  # who waits for how many of them
         self.listener = self._listen_on(self._lowest(), backlog)
         told: dict[int, list[Fate]] = {}
         for number, message in story.messages:
@@ -278,6 +280,21 @@ class Network(SimKernel):
     def _until_step(self, visitor: Visitor, amount: int) -> bool:
         return self._wait_step(visitor, max(0, amount - self.now))
 
+    def _after_step(self, visitor: Visitor, amount: int) -> bool:
+        if self._answers >= amount:
+            return False
+        self._turns.append((amount, visitor))
+        return True
+
+    def _answered(self, visitor: Visitor) -> None:
+        """One receive step more is over; whose turn is it now?"""
+        visitor.ear.answered.append(self.now)
+        self._answers += 1
+        due = [turn for turn in self._turns if turn[0] <= self._answers]
+        self._turns = [turn for turn in self._turns if turn[0] > self._answers]
+        for _, waiting in due:
+            self._wait_step(waiting, 0)
+
     def _shutdown_step(self, visitor: Visitor, amount: int) -> bool:
         visitor.end.finishing = True
         self._transmit(visitor.end)
@@ -294,6 +311,7 @@ class Network(SimKernel):
 
     _acts: ClassVar[dict[str, Callable[..., bool]]] = {
         SEND: _send_step, RECEIVE: _receive_step, WAIT: _wait_step, UNTIL: _until_step,
+        AFTER: _after_step,
         SHUTDOWN: _shutdown_step, CLOSE: _close_step, RESET: _reset_step,
     }  # fmt: skip
 
@@ -311,7 +329,7 @@ class Network(SimKernel):
             if end.peer is not None:
                 self._transmit(end.peer)  # the window is open again
         if visitor.ear.wants <= 0:
-            visitor.ear.answered.append(self.now)
+            self._answered(visitor)
             if go_on:
                 self._go_on(visitor)
 

@@ -59,6 +59,7 @@ from ..sockets import (
 from ..syscalls import (
     MSG_DONTWAIT,
     O_NONBLOCK,
+    Request,
     epoll_create,
     epoll_ctl,
     epoll_wait,
@@ -94,9 +95,17 @@ class ServerKernel(Network):
         super().__init__(story, costs, cores, backlog, room, window, record)
         self._accept_ns, self._send_ns = round(self.costs.accept), round(self.costs.send)
         self._clone_ns = round(self.costs.clone)
+        self._always_warm = self._always_warm and not self.costs.user_per_fd
         self._threads: list[Task] = []
         self._joiners: dict[Task, list[Task]] = {}
         self._progress: dict[Task, int] = {}  # how far a call has come that sleeps in between
+
+    def _own_code(self, task: Task, request: Request) -> int:
+        """Who scans has made a list of what to scan."""
+        ns = super()._own_code(task, request)
+        if isinstance(request, select | poll):
+            ns += round(self.costs.user_per_fd * len(request.fds))
+        return ns
 
     # -- descriptors ---------------------------------------------------------------------------
 
