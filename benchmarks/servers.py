@@ -19,8 +19,9 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
+from statistics import median
 
 from iosim import Costs, Timeline, clients, features, measure, predict, servers
 
@@ -60,7 +61,7 @@ class Row:
 
 
 def per_message(run: Timeline) -> tuple[dict[str, float], float]:
-    """Calls by name, and ns of CPU time, of each message but the last.
+    """Calls by name, and the median of ns of CPU time, of each message but the last.
 
     A call that waits belongs where it ends, any other where it begins: so what is done for one
     message stands before what is done for the next, however late a thread is.
@@ -71,8 +72,8 @@ def per_message(run: Timeline) -> tuple[dict[str, float], float]:
     count = len(brought) - 1
     made = Counter(call.name for call in calls[brought[0] : brought[-1]])
     arrivals = sorted(d.arrived for d in run.deliveries if d.arrived is not None)
-    cpu = run.between(arrivals[0], arrivals[-1]).cpu_ns()
-    return {name: number / count for name, number in sorted(made.items())}, cpu / count
+    cpu = median(run.between(a, b).cpu_ns() for a, b in pairwise(arrivals))
+    return {name: number / count for name, number in sorted(made.items())}, cpu
 
 
 def row_of(name: str, connections: int, messages: int, costs: Costs) -> Row:
