@@ -5,6 +5,7 @@
     story = traffic.one(after_ms=20, size=1_000)
     simulate(models.blocking, story)      # -> Timeline, virtual time, textbook costs
     measure(models.blocking, story)       # -> Timeline, the real kernel
+    witness(models.blocking, story)       # -> Timeline, the same as strace sees it
 
 A story is Traffic for the I/O models (`models`), `jobs` for the calls of a pool (`calls`), or
 `clients` for servers (`servers`).
@@ -26,18 +27,21 @@ if TYPE_CHECKING:
     from .costs import Costs
     from .kernels.front import measure, simulate
     from .kernels.linux import Unsupported, features
+    from .kernels.record import record
+    from .kernels.witness import audit, witness
     from .prediction import predict
     from .programs import calls, models, servers
 
 __all__ = [
-    "Costs", "Timeline", "Unsupported", "calls", "clients", "compare", "draw", "features",
-    "futures", "jobs", "measure", "models", "predict", "servers", "simulate", "sockets", "syscalls",
-    "traffic",
+    "Costs", "Timeline", "Unsupported", "audit", "calls", "clients", "compare", "draw", "features",
+    "futures", "jobs", "measure", "models", "predict", "record", "servers", "simulate", "sockets",
+    "syscalls", "traffic", "witness",
 ]  # fmt: skip
 
 _HOMES = {  # public name: its module, and its name there (None: the module itself)
     "Costs": (".costs", "Costs"),
     "Unsupported": (".kernels.linux", "Unsupported"),
+    "audit": (".kernels.witness", "audit"),
     "calls": (".programs.calls", None),
     "clients": (".clients", None),
     "compare": (".comparison", "compare"),
@@ -48,11 +52,13 @@ _HOMES = {  # public name: its module, and its name there (None: the module itse
     "measure": (".kernels.front", "measure"),
     "models": (".programs.models", None),
     "predict": (".prediction", "predict"),
+    "record": (".kernels.record", "record"),
     "servers": (".programs.servers", None),
     "simulate": (".kernels.front", "simulate"),
     "sockets": (".sockets", None),
     "syscalls": (".syscalls", None),
     "traffic": (".traffic", None),
+    "witness": (".kernels.witness", "witness"),
 }
 
 

@@ -213,6 +213,6 @@ def test_on_this_machine() -> None:
     assert costs.machine
     assert 0 < costs.syscall < costs.user + costs.cold_user
     assert costs.cold_user > costs.user
-    assert found["copy_base"] > found["hot copy:_base"]
+    assert found["copy_base"] > found["hot_copy_base"]
     assert min(step.count for step in found.steps.values()) >= 1
     assert Costs.from_json(costs.to_json()) == costs

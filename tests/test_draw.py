@@ -232,16 +232,17 @@ def test_alt_text_says_what_the_picture_shows(five: list[Timeline]) -> None:
 
 @pytest.mark.parametrize(("kernel", "tag"), [
     ("simulated", "SIMULATED"), ("measured", "MEASURED"), ("recorded", "RECORDED"),
+    ("witnessed", "WITNESSED"),
 ])  # fmt: skip
 def test_kinds_of_runs_are_told_apart(one: Timeline, kernel: str, tag: str) -> None:
     run = replace(one, kernel=kernel, machine="" if kernel == "simulated" else "Linux 6.8, 4 cores")
     pictures = [draw.svg(run), draw.text(run), draw.stevens(run).svg, draw.compare([run, run]).svg]
     for picture in pictures:
         assert tag in picture
-        assert all(other not in picture for other in {"SIMULATED", "MEASURED", "RECORDED"} - {tag})
+        assert all(other.name not in picture for other in marks.TAGS.values() if other.name != tag)
     assert kernel == "simulated" or all("Linux 6.8, 4 cores" in text for text in pictures[:2])
     assert marks.TAGS[kernel].colour in pictures[0]
-    assert len({tag.colour for tag in marks.TAGS.values()}) == 3
+    assert len({tag.colour for tag in marks.TAGS.values()}) == 4
 
 
 NASTY = "<script>&\"'\x00\ufffe\ud800]]> ×"

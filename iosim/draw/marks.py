@@ -160,6 +160,7 @@ TAGS = {
     "predicted": Tag("PREDICTED", "virtual time", "#1f4e9c", True),
     "measured": Tag("MEASURED", "real time", "#b34700", False, double=True),
     "recorded": Tag("RECORDED", "real time", "#5b3a86", False, dash="6 3"),
+    "witnessed": Tag("WITNESSED", "time under strace", "#5c5a00", False, dash="2 2", double=True),
 }
 
 

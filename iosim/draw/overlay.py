@@ -189,7 +189,7 @@ def _closer(
     near = [replace(row, bar=max(row.bar, 16.0)) for row in _of_first(rows)]
     top = y + 28
     bottom = panel(scene, near, scale, top, lambda at: axis(scene, scale, at))
-    return _delta(scene, scale, bottom + 2, [received for _, received in ends])
+    return _delta(scene, scale, bottom + 2, measured.kernel, [received for _, received in ends])
 
 
 def _of_first(rows: Sequence[Lane]) -> list[Lane]:
@@ -198,11 +198,11 @@ def _of_first(rows: Sequence[Lane]) -> list[Lane]:
     return [row for row in rows if row.label == ""] + data
 
 
-def _delta(scene: Scene, scale: Scale, y: float, received: Sequence[int]) -> float:
+def _delta(scene: Scene, scale: Scale, y: float, kernel: str, received: Sequence[int]) -> float:
     """A bracket from where the prediction has the data to where the run had it."""
     predicted, measured = received
     a, b = sorted((scale.x(predicted), scale.x(measured)))
-    words = f"measured {duration(abs(measured - predicted))} "
+    words = f"{kernel} {duration(abs(measured - predicted))} "
     words += "later" if measured >= predicted else "earlier"
     scene.sheet.line(f"M{a:.1f} {y:.1f}v6H{max(b, a + 1):.1f}v-6", DELTA_INK, 1.6)
     wide = text_width(words, TINY)
@@ -232,7 +232,7 @@ def _sentences(found: Comparison) -> Iterator[str]:
         before, after = round(quantity.predicted or 0), round(quantity.measured or 0)
         sign, off = "+" if after >= before else "−", duration(abs(after - before))
         bound = "≤ " if name == COPIED else ""  # a real kernel shows no more: see words.copying
-        took = f"predicted {duration(before)}, measured {bound}{duration(after)}"
+        took = f"predicted {duration(before)}, {found.kernel} {bound}{duration(after)}"
         yield f"{name}: {took} ({sign}{off})"
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from ..bounds import whole
 from ..timeline import (
     COPY,
+    GIL,
+    KERNEL,
     NETWORK,
     TRANSIT,
     WAIT,
@@ -47,6 +49,7 @@ from .words import (
     steps,
     tick_text,
     tip,
+    took_since_arrival,
     unit_of,
 )  # fmt: skip
 
@@ -287,7 +290,8 @@ def _flags(scene: Scene, name: str, scale: Scale) -> list[Flag]:
     flags += [
         Flag(i.start, i.end, (signal_name(i.note),))
         for i in scene.lanes.get(name, ())
-        if i.note and not i.call and i.start < scale.end and scale.start < i.end
+        if i.note and not i.call and (i.state == KERNEL or i.note == GIL)
+        if i.start < scale.end and scale.start < i.end
     ]
     return sorted(flags, key=lambda flag: (flag.start, flag.end))
 
@@ -374,7 +378,9 @@ def _draw_flags(scene: Scene, flags: Sequence[Flag], labels: Sequence[Placed], s
         sheet.text(label.x, y, label.text, TINY)
 
 
-def _inside(scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: float) -> None:
+def _inside(
+    scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: float, exact: bool
+) -> None:
     """The state's name and its length on a white plate, where the interval has the room."""
     if h < 12 or len(lane) > MERGE:
         return
@@ -383,7 +389,8 @@ def _inside(scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: f
         if right - left < 30:
             continue
         whole_time = scale.start <= i.start and i.end <= scale.end
-        length = copying(scene.timeline, i.duration) if i.state == COPY else duration(i.duration)
+        bound = i.state == COPY and not exact
+        length = copying(scene.timeline, i.duration) if bound else duration(i.duration)
         full = (f"{i.state} {length}",) if whole_time else ()
         for text in (*full, i.state):
             wide = text_width(text, TINY)
@@ -484,7 +491,7 @@ def _lane(scene: Scene, row: Lane, scale: Scale, y: float) -> tuple[float, float
         _network(scene, shown, scale, top, row.bar)
     else:
         _bars(scene, shown, scale, top, row.bar)
-        _inside(scene, shown, scale, top, row.bar)
+        _inside(scene, shown, scale, top, row.bar, row.tag is TAGS["predicted"])
     if flags:
         _draw_flags(scene, flags, labels, scale, top)
     bottom = top + row.bar
@@ -570,15 +577,15 @@ def _zoom(scene: Scene, rows: Sequence[Lane], main: Scale, y: float) -> float:
     start, end, number = window
     fate = next(d for d in scene.timeline.deliveries if d.message == number)
     scale = Scale(start, end, main.left, main.right)
-    wanted = (fate.process, f"message {number}", NETWORK, *scene.timeline.helpers)
+    data = {i.lane for i in scene.timeline.intervals if i.message == number} | {NETWORK}
+    wanted = (fate.process, *data, *scene.timeline.helpers)
     near = [row for row in rows if row.name in wanted]
-    data = {NETWORK, f"message {number}"}
     rooms = {name: Lane(name, 22.0, 3, name in scene.timeline.processes) for name in wanted if name}
     shown = [
         replace(row, bar=max(row.bar, 14.0)) if row.name in data else rooms[row.name]
         for row in near
     ]
-    took = duration((fate.received or 0) - (fate.arrived or 0))
+    took = took_since_arrival(fate)
     text = lens_words(scale, main, f"message {number}, {took} from arrival to program")
     lens(scene, main, scale, text, y)
     return panel(

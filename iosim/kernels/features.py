@@ -32,7 +32,7 @@ from ..syscalls import (
 )  # fmt: skip
 from ..syscalls import pause as pause_request
 from ..syscalls import select as select_request
-from . import aio, uring
+from . import aio, strace, uring
 
 try:
     import fcntl as real_fcntl
@@ -55,6 +55,10 @@ class Unsupported(RuntimeError):
     def __init__(self, feature: str, reason: str) -> None:
         super().__init__(f"this system has no {feature}: {reason}")
         self.feature, self.reason = feature, reason
+
+    def __reduce__(self) -> tuple[type[Unsupported], tuple[str, str]]:
+        """So that it survives the way out of another process."""
+        return type(self), (self.feature, self.reason)
 
 
 def missing(name: str) -> OSError:
@@ -126,6 +130,7 @@ PROBES: dict[str, Callable[[], None]] = {
     "arrival stamps": _probe_stamps,
     "schedstat": _probe_schedstat,
     "wchan": _probe_wchan,
+    "strace": strace.available,
 }
 
 

@@ -46,6 +46,7 @@ def simulate(
     workers  how many workers it has: 2
     gil      has each process an interpreter lock?  True
     switch_interval  ns after which who waits for the lock asks for it: 5,000,000
+    start_method     accepted; it has no effect
 
     Over Clients (programs of `listener` and `clients`):
 
@@ -80,6 +81,7 @@ def measure(
     pool, workers as for `simulate`
     gil           accepted; it has no effect
     start_method  "fork", "spawn" or "forkserver"; None: multiprocessing's default
+    switch_interval  sys.setswitchinterval() for the run, in ns; None: as it is
 
     Over Clients the program and its threads run in this process, and the clients in another one:
 

@@ -18,7 +18,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from errno import EAGAIN, EBADF, EINPROGRESS, EINVAL
 from functools import partial
@@ -76,13 +76,24 @@ from .features import (
     real_fcntl,
 )  # fmt: skip
 from .launch import Plan, launch, line_of, resume, waits
-from .measured import PROCESS, Job, Receipt, Run, Stretch, Usage
+from .measured import (
+    PROCESS,
+    Job,
+    Receipt,
+    Run,
+    Stretch,
+    Usage,
+    of_datagram,
+    of_stream,
+)  # fmt: skip
 from .meter import Meter, wall_clock
 from .tape import Fate, messages
 from .watchdog import Expired, watchdog
 from .wires import Wires
 
-__all__ = ["Unsupported", "features", "measure"]
+__all__ = [
+    "LinuxKernel", "Signals", "Unsupported", "features", "measure", "measure_on", "prepare",
+]  # fmt: skip
 
 F_SETOWN_EX, F_OWNER_TID = 15, 0  # fcntl(2): Python's fcntl has no name for them
 ANCILLARY = 128  # bytes for the arrival stamp
@@ -127,16 +138,9 @@ def measure(
     TimeoutError at the limit; RuntimeError for a call that was never yielded, and for signals
     outside of the main thread.
     """
-    plan = launch(program, story, options)
-    if rcvbuf is not None:
-        whole("rcvbuf", rcvbuf, 1, 1 << 30, "bytes")
-    if not plan.serves_all and story.connections > 1:
-        raise ValueError(
-            f"{plan.text.title} serves one fd and the story has {story.connections} connections: "
-            "the real kernel runs one process, use a program with fds"
-        )
+    plan = prepare(program, story, options, rcvbuf)
     try:
-        return _measure(plan, rcvbuf, limit_s)
+        return measure_on(LinuxKernel, plan, rcvbuf, limit_s)
     except Unsupported as error:
         recorded = recordings.load(plan)
         if recorded is None:
@@ -145,19 +149,32 @@ def measure(
         return recorded
 
 
-def _measure(plan: Plan, rcvbuf: int | None, limit_s: float) -> Timeline:
+def prepare(
+    program: Callable[..., Program], story: Traffic, options: Mapping[str, Any], rcvbuf: int | None
+) -> Plan:
+    """What `measure` looks at before it begins; raises its TypeErrors and ValueErrors."""
+    plan = launch(program, story, options)
+    if rcvbuf is not None:
+        whole("rcvbuf", rcvbuf, 1, 1 << 30, "bytes")
+    if not plan.serves_all and story.connections > 1:
+        raise ValueError(
+            f"{plan.text.title} serves one fd and the story has {story.connections} connections: "
+            "the real kernel runs one process, use a program with fds"
+        )
+    return plan
+
+
+def measure_on(kind: type[LinuxKernel], plan: Plan, rcvbuf: int | None, limit_s: float) -> Timeline:
+    """As `measure`, on this kind of kernel and without recordings."""
     with ExitStack() as stack:
         wires = Wires(plan.story, rcvbuf, stack)
-        run = Run(messages(plan.story), plan.story.transport == "udp")
-        kernel = LinuxKernel(plan, wires, stack, run)
+        kernel = kind(plan, wires, stack)
         kernel.run_program(limit_s)
         kernel.run.end = kernel.now()
         kernel.disarm()
         kernel.note_leftovers()
-        report = wires.sender.finish()
-    run.sent = {number: (before, after) for number, before, after in report["sent"]}
-    run.evidence = [Evidence(*row) for row in report["evidence"]]
-    return run.timeline(plan.text, os.cpu_count() or 1, machine())
+        kernel.note_report(wires.sender.finish())
+    return kernel.run.timeline(plan.text, os.cpu_count() or 1, machine())
 
 
 # -- the kernel's side -------------------------------------------------------------------------
@@ -168,9 +185,9 @@ class LinuxKernel:
 
     lane = PROCESS  # whose calls these are
 
-    def __init__(self, plan: Any, wires: Any, stack: ExitStack, run: Run) -> None:
-        self.plan, self.wires, self.run = plan, wires, run
-        self.stretches = run.stretches
+    def __init__(self, plan: Any, wires: Any, stack: ExitStack) -> None:
+        self.plan, self.wires = plan, wires
+        self.run = self._make_run()
         self.zero = 0
         self.sockets: dict[int, socket.socket] = {one.fileno(): one for one in wires.sockets}
         self.connection = {fd: number for number, fd in enumerate(self.sockets)}
@@ -188,8 +205,19 @@ class LinuxKernel:
         self.submissions: dict[tuple[int, int], int] = {}  # (ring, number): the socket
         self.meter = Meter(stack)
         self.wall = wall_clock()
-        self.signals = _Signals(self)
+        self.signals = self._make_signals()
         stack.callback(self.close)
+
+    def _make_run(self) -> Run:
+        return Run(messages(self.plan.story), self.plan.story.transport == "udp")
+
+    def _make_signals(self) -> Signals:
+        return Signals(self)
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        """The life of this lane outside its own code."""
+        return self.run.stretches
 
     def now(self) -> int:
         """ns since the start of the run."""
@@ -411,8 +439,8 @@ class LinuxKernel:
         """Of which messages are these bytes, and how many of each?"""
         queue = self.pending[self.connection[fd]]
         if self.run.datagrams:
-            return _datagram(queue, data, size)
-        return _from_stream(queue, len(data))
+            return of_datagram(queue, data[0], len(data), size)
+        return of_stream(queue, len(data))
 
     def note_leftovers(self) -> None:
         """What lies in the receive queues when the program is over has arrived, and is not lost."""
@@ -431,6 +459,11 @@ class LinuxKernel:
                     fate.left -= count
                 stamped = self.wall.at(ancillary)
                 self.run.receipts.append(Receipt(0, self.run.end, parts, stamped, None, False))
+
+    def note_report(self, report: Mapping[str, Any]) -> None:
+        """What the sender has sent and seen."""
+        self.run.sent = {number: (before, after) for number, before, after in report["sent"]}
+        self.run.evidence = [Evidence(*row) for row in report["evidence"]]
 
     # -- readiness -----------------------------------------------------------------------------
 
@@ -717,7 +750,7 @@ class _Open:
         self.call, self.start, self.metered = call, start, metered
 
 
-class _Signals:
+class Signals:
     """Handlers, mask and armed descriptors, and how all of it is undone.
 
     Python runs a handler between two bytecodes, or while a call that a signal interrupted is about
@@ -729,7 +762,7 @@ class _Signals:
         self._kernel = kernel
         self._previous: dict[int, Any] = {}
         self._handlers: dict[int, Callable[[int], Program]] = {}
-        self._mask: set[Any] | None = None
+        self._mask = _mask()
         self.noted: deque[tuple[int, int]] = deque()
         self.open: _Open | None = None
         self.depth = 0
@@ -745,21 +778,23 @@ class _Signals:
             raise missing("signals")
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("a program that uses signals must be measured in the main thread")
-        if self._mask is None:
-            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
     def guard(self, signo: int) -> None:
         """From here on `signo` comes to us: by default most signals would end this process."""
+        if signo not in self._previous:
+            self._catch(signo)
+
+    def install(self, signo: int, handler: Callable[[int], Program]) -> None:
+        """The program's own handler: a call each time, even where there is a guard already."""
+        self._catch(signo)
+        self._handlers[signo] = handler
+
+    def _catch(self, signo: int) -> None:
         self.need_main_thread()
         if signo == signal.SIGALRM:
             raise OSError(EINVAL, "SIGALRM is the watchdog's")
-        if signo not in self._previous:
-            self._previous[signo] = signal.signal(signo, self._arrives)
-
-    def install(self, signo: int, handler: Callable[[int], Program]) -> None:
-        """The program's own handler."""
-        self.guard(signo)
-        self._handlers[signo] = handler
+        previous = signal.signal(signo, self._arrives)
+        self._previous.setdefault(signo, previous)
 
     def _arrives(self, signo: int, frame: FrameType | None) -> None:
         self.noted.append((signo, self._kernel.now()))
@@ -833,34 +868,21 @@ class _Signals:
 # -- small parts -------------------------------------------------------------------------------
 
 
-def _datagram(queue: deque[Fate], data: bytes, size: int) -> list[tuple[Fate, int]]:
-    """The first that it can be: each byte tells the number.  Those before it were dropped."""
-    for place, fate in enumerate(queue):
-        if fate.number % 251 == data[0] and len(data) == min(size, fate.size):
-            for _ in range(place + 1):
-                queue.popleft()
-            return [(fate, fate.size)]  # the rest of a longer one is lost: udp(7)
-    return []
-
-
-def _from_stream(queue: deque[Fate], count: int) -> list[tuple[Fate, int]]:
-    """A stream has no borders: the bytes are those of the messages, in order."""
-    parts = []
-    while count and queue:
-        fate = queue[0]
-        parts.append((fate, min(count, fate.left)))
-        if count >= fate.left:
-            queue.popleft()
-        count -= parts[-1][1]
-    return parts
-
-
 def _nothing(call: int, start: int, end: int, result: Any) -> tuple[None, int]:
     return None, 0
 
 
 def _as_it_is(call: int, start: int, end: int, result: Any) -> tuple[Any, int]:
     return result, 0
+
+
+def _mask() -> set[Any] | None:
+    """What this thread holds back; None where a program that uses signals cannot run."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    if not hasattr(signal, "pthread_sigmask"):
+        return None
+    return signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def _fail(error: OSError) -> None:

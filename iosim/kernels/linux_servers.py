@@ -147,18 +147,32 @@ class SharedTape(Tape):
 class LinuxServerKernel(LinuxKernel):
     """Makes a server's requests, and those of its threads, and takes down when."""
 
-    def __init__(self, plan: ServerPlan, door: Door, stack: ExitStack, run: Run) -> None:
-        super().__init__(plan, door, stack, run)
+    thread: Thread | None = None  # whose calls these are; None: the first one's
+
+    def __init__(self, plan: ServerPlan, door: Door, stack: ExitStack) -> None:
+        super().__init__(plan, door, stack)
         self.door = door
         door.open = self.sockets
         self.connection = {}
         self.pending = [deque[Fate]() for _ in range(len(plan.story))]
-        for fate in run.fates:
+        for fate in self.run.fates:
             self.pending[fate.connection].append(fate)
         self.threads: list[threading.Thread] = []
         self.trouble: list[BaseException] = []
         self.stopping = threading.Event()
         stack.callback(self.leave)
+
+    def _make_run(self) -> Run:
+        fates = [
+            Fate(number, m.connection, m.size, m.at_ns, m.size)
+            for number, m in self.plan.story.messages
+        ]
+        return Run(fates, datagrams=False, tape=SharedTape())
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        """The life of this lane outside its own code."""
+        return self.run.stretches if self.thread is None else self.thread.stretches
 
     def _program(self) -> Program:
         started: Program = self.plan.start(self.door.sockets[0].fileno())
@@ -171,6 +185,7 @@ class LinuxServerKernel(LinuxKernel):
 
     def leave(self) -> None:
         """As when the process ends: every descriptor of the program is closed."""
+        self.disarm()
         for one in list(self.sockets.values()):
             one.close()
         self.sockets.clear()
@@ -258,7 +273,14 @@ class LinuxServerKernel(LinuxKernel):
         one = self._stream(request.fd)
         action = one.send if request.fd in self.nonblocking or request.flags else one.sendall
         flags = real_socket.MSG_DONTWAIT if request.flags else 0
-        return partial(action, request.data, flags), partial(_count, len(request.data))
+        return partial(action, request.data, flags), partial(self._sent, len(request.data))
+
+    def _sent(
+        self, size: int, call: int, start: int, end: int, sent: int | None
+    ) -> tuple[int, int]:
+        count = size if sent is None else sent  # None: sendall took all
+        self.run.tape.took(call, count)
+        return count, 0
 
     def _shutdown(self, request: shutdown) -> Prepared:
         return partial(self._stream(request.fd).shutdown, _SHUT[request.how]), _nothing
@@ -352,7 +374,7 @@ class LinuxServerKernel(LinuxKernel):
     def become(self, lane: Thread, stack: ExitStack) -> None:
         """From here on this is the kernel's side of another thread."""
         lane.start = self.now()
-        self.lane, self.stretches = lane.name, lane.stretches
+        self.lane, self.thread = lane.name, lane
         self.notice = ""
         self.meter = Meter(stack)
         self.signals = _NoSignals()  # type: ignore[assignment]
@@ -360,7 +382,7 @@ class LinuxServerKernel(LinuxKernel):
         self.left: tuple[int, Usage] | None = None
 
     def _perform(self, program: Program, request: Request) -> Any:
-        if self.lane == "process":
+        if self.thread is None:
             return super()._perform(program, request)
         if self.left is not None:
             self._note_gap(*self.left)
@@ -447,10 +469,6 @@ def _accept4(listener: real_socket.socket) -> tuple[int, tuple[str, int]]:
     """The call alone: socket.accept makes an object around it."""
     made: tuple[int, tuple[str, int]] = listener._accept()  # type: ignore[attr-defined]
     return made
-
-
-def _count(size: int, call: int, start: int, end: int, sent: int | None) -> tuple[int, int]:
-    return size if sent is None else sent, 0
 
 
 def _nothing(call: int, start: int, end: int, result: Any) -> tuple[None, int]:

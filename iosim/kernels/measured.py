@@ -12,13 +12,16 @@ there.  That is an upper bound: it holds the call's way out as well.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..timeline import KERNEL, READY, SLEEPING, USER, Evidence, Timeline
 from .tape import Fate, Tape, Text
 
-__all__ = ["PROCESS", "Job", "Receipt", "Run", "Stretch", "Thread", "Usage"]
+__all__ = [
+    "PROCESS", "Job", "Receipt", "Run", "Stretch", "Thread", "Usage", "of_datagram", "of_stream",
+]  # fmt: skip
 
 PROCESS = "process"
 ENTRY_SHARE = (
@@ -63,12 +66,12 @@ class Stretch:
         way_in = ran - out  # more than its share, if the way out would not fit after the arrival
         before = way_in // 2 if ready < queued else 0  # cut in two by what queued on the way in
         lengths = (
-            (before, KERNEL),
+            (before, self.state),
             (queued - ready, READY),
-            (way_in - before, KERNEL),
+            (way_in - before, self.state),
             (asleep, SLEEPING),
             (ready, READY),
-            (out, KERNEL),
+            (out, self.state),
         )
         at, parts = self.start, []
         for length, state in lengths:
@@ -113,6 +116,32 @@ class Thread:
     stretches: list[Stretch] = field(default_factory=list)
 
 
+def of_datagram(queue: deque[Fate], first: int, length: int, size: int) -> list[tuple[Fate, int]]:
+    """Of which message of `queue` is a datagram of `length` bytes, got with a buffer of `size`?
+
+    The first that it can be: each byte tells the number, so the `first` does.  Those before it
+    were dropped.
+    """
+    for place, fate in enumerate(queue):
+        if fate.number % 251 == first and length == min(size, fate.size):
+            for _ in range(place + 1):
+                queue.popleft()
+            return [(fate, fate.size)]  # the rest of a longer one is lost: udp(7)
+    return []
+
+
+def of_stream(queue: deque[Fate], count: int) -> list[tuple[Fate, int]]:
+    """A stream has no borders: `count` bytes are those of the messages, in order."""
+    parts = []
+    while count and queue:
+        fate = queue[0]
+        parts.append((fate, min(count, fate.left)))
+        if count >= fate.left:
+            queue.popleft()
+        count -= parts[-1][1]
+    return parts
+
+
 @dataclass
 class Run:
     """All that was taken down in one run; `timeline` makes sense of it.  ns from its start."""
@@ -128,8 +157,8 @@ class Run:
     evidence: list[Evidence] = field(default_factory=list)
     end: int = 0
 
-    def timeline(self, text: Text, cores: int, machine: str) -> Timeline:
-        """The whole run."""
+    def timeline(self, text: Text, cores: int, machine: str, kernel: str = "measured") -> Timeline:
+        """The whole run; `kernel` is what the timeline is called."""
         self._settle_fates()
         runs_from = self._process_lanes()
         self._helper_lanes(cores)
@@ -137,7 +166,7 @@ class Run:
             if receipt.taken:
                 self._copies(receipt, runs_from)
         evidence = [e for e in self.evidence if e.at <= self.end]
-        return self.tape.timeline(text, "measured", cores, self.fates, self.end, evidence, machine)
+        return self.tape.timeline(text, kernel, cores, self.fates, self.end, evidence, machine)
 
     # -- when did it arrive? -------------------------------------------------------------------
 
@@ -154,7 +183,8 @@ class Run:
 
     def _settle(self, fate: Fate, receipt: Receipt) -> None:
         """The kernel's stamp is exact; else the middle of the sender's clock, before and after."""
-        before, after = self.sent.get(fate.number, (fate.sent, fate.sent))
+        planned = fate.sent or 0
+        before, after = self.sent.get(fate.number, (planned, planned))
         arrived = (before + after) // 2
         if receipt.stamp is not None:
             last = fate is receipt.parts[-1][0]  # the stamp is that of the last bytes received
@@ -163,7 +193,7 @@ class Run:
             del self.sent[fate.number]
             return
         fate.arrived = max(0, min(arrived, receipt.end - 1))
-        fate.sent = max(0, min(fate.sent, fate.arrived))
+        fate.sent = max(0, min(before, fate.arrived))
 
     # -- the lanes -----------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from ..futures import (
     wait,
 )  # fmt: skip
 from ..jobs import COMPUTE, Job, Jobs
-from ..syscalls import Program, Request, compute, ms
+from ..syscalls import Program, Request, compute, ms, sleep
 from ..timeline import GIL, KERNEL, SLEEPING, USER, Timeline
 from .launch import launch_jobs, resume
 from .parts import Task
@@ -181,16 +181,25 @@ class PoolKernel(SimKernel):
         for callback in promise.callbacks:
             promise.hand_over(self.now, "callback")
             self._open_call(thread, "callback")
-            yield from calls_of(callback(None if promise.error else promise.value))
+            yield from self._told_by(callback, promise)
             self._leave(thread)
         if self.flavour.callback_first:
             self._announce_done(promise)
 
+    @staticmethod
+    def _told_by(callback: Callback, promise: Promise) -> Program:
+        """The callback's program, within whatever its thread is doing."""
+        for request in calls_of(callback(None if promise.error else promise.value)):
+            yield io(request.ns) if isinstance(request, sleep) else request
+
     def _announce_done(self, promise: Promise) -> None:
+        """Wake who waits for this one, or for several of which it is the last."""
         promise.visible = True
         waiters, promise.waiters = promise.waiters, []
         for task in waiters:
-            self._wake(task)
+            several = task.request.futures if isinstance(task.request, wait) else ()
+            if all(self._future(number).visible for number in several):
+                self._wake(task)
         while self._for_room:
             self._wake(self._for_room.popleft())
 
@@ -393,7 +402,8 @@ class PoolKernel(SimKernel):
         promises = [self._future(number) for number in request.futures]
         undone = [promise for promise in promises if not promise.visible]
         if undone and not self._expired(task, request.timeout):
-            undone[0].waiters += [] if task in undone[0].waiters else [task]
+            for promise in undone:
+                promise.waiters += [] if task in promise.waiters else [task]
             self._sleep(task, task.deadline)
             return
         for promise in promises:
@@ -416,12 +426,7 @@ class PoolKernel(SimKernel):
             self._reply(task)
             return
         promise.hand_over(self.now, "callback")
-        value = None if promise.error else promise.value
-        self._insert(task, self._in_place(request.callback, value), self._reply)
-
-    @staticmethod
-    def _in_place(callback: Callback, value: Any) -> Program:
-        yield from calls_of(callback(value))
+        self._insert(task, self._told_by(request.callback, promise), self._reply)
 
     _table: ClassVar[dict[type, Callable[..., None]]] = SimKernel._table | {
         take: _hand_out, io: _io, post: _post, call: _call, apply: _apply, submit: _submit,
@@ -433,7 +438,7 @@ class PoolKernel(SimKernel):
 def simulate_jobs(
     program: Callable[..., Program], story: Jobs, *, costs: Costs | None = None, cores: int = 2,
     pool: str = "Pool", workers: int = 2, gil: bool = True, switch_interval: int = SWITCH_INTERVAL,
-    limit_s: float = 10.0, **options: Any,
+    start_method: str | None = None, limit_s: float = 10.0, **options: Any,
 ) -> Timeline:  # fmt: skip
     """Run `program` over the jobs of `story` on the simulated kernel and return its `Timeline`.
 
@@ -443,6 +448,7 @@ def simulate_jobs(
     workers          how many workers it has; all are started before the run
     gil              has each process an interpreter lock?  False: a free-threaded Python (PEP 703)
     switch_interval  ns after which who waits for the lock asks for it: sys.setswitchinterval()
+    start_method     accepted, so that `simulate` can stand for `measure`; it has no effect
     limit_s          seconds of real time after which a program that never yields is stopped
     options          further arguments of the program
 

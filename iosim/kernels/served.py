@@ -17,11 +17,9 @@ from ..timeline import Timeline, Visit
 from .features import machine
 from .launch import launch_server
 from .linux_rings import LinuxRingKernel
-from .linux_servers import Door, SharedTape
-from .measured import Run
+from .linux_servers import Door
 from .sim_rings import RingKernel
 from .sim_servers import DEFAULT_NOFILE
-from .tape import Fate
 from .watchdog import watchdog
 from .workers import within_cores
 
@@ -95,28 +93,24 @@ def measure_clients(
         whole("nofile", nofile, 0, 1 << 20, "descriptors")
     with ExitStack() as stack:
         door = Door(story, backlog, sndbuf, rcvbuf, stack)
-        run = Run(_fates(story), datagrams=False, tape=SharedTape())
-        kernel = LinuxRingKernel(plan, door, stack, run)
+        kernel = LinuxRingKernel(plan, door, stack)
         _limit_descriptors(len(story), nofile, stack)
         try:
             kernel.run_program(limit_s)
         finally:
             kernel.stop_threads()
         kernel.complain()
-        run.end = kernel.now()
+        kernel.run.end = kernel.now()
         kernel.disarm()
         kernel.leave()
         report = door.sender.finish()
+    run = kernel.run
     run.sent = {number: (before, after) for number, before, after in report["sent"]}
     timeline = run.timeline(plan.text, os.cpu_count() or 1, machine())
     if run.threads:
         log = tuple(sorted(timeline.call_log, key=lambda call: (call.start, call.id)))
         timeline = replace(within_cores(timeline), call_log=log)
     return replace(timeline, visits=_visits(report["visits"], run.end))
-
-
-def _fates(story: Clients) -> list[Fate]:
-    return [Fate(number, m.connection, m.size, m.at_ns, m.size) for number, m in story.messages]
 
 
 def _visits(rows: Sequence[Any], end: int) -> tuple[Visit, ...]:

@@ -315,6 +315,8 @@ class ServerKernel(Network):
 
     def _sent(self, task: Task, stream: Stream, chunk: bytes) -> None:
         self._progress[task] = self._progress.get(task, 0) + len(chunk)
+        if self.tape is not None and task.call is not None:
+            self.tape.took(task.call, len(chunk))
         self._post(stream, chunk)
         self._again(task)
 

@@ -85,10 +85,11 @@ class Ring:
         return None
 
     def wait(self) -> tuple[int, bytes | OSError]:
-        """As `peek`, but sleeps until there is one."""
-        while (completion := self.peek()) is None:
+        """As `peek`, but sleeps until there is one.  A call even if there is one already."""
+        while True:
             _enter_kernel(ENTER, self.fd, 0, 1, GETEVENTS, 0, 0)
-        return completion
+            if (completion := self.peek()) is not None:
+                return completion
 
     # -- many operations at once: prepared, then handed in together ----------------------------
 

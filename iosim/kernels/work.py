@@ -105,15 +105,13 @@ def compute(ns: int, rows: Rows, stopped: threading.Event | None = None) -> None
     """Use up `ns` of CPU time.  Gaps in which the thread did not run are rows of their own."""
     start = last = clock()
     until, gave_up = cpu_clock() + ns, _voluntary()
-    while cpu_clock() < until:
+    while cpu_clock() < until and not (stopped is not None and stopped.is_set()):
         now = clock()
         if now - last > GAP_NS:
             given, gave_up = _voluntary() - gave_up, _voluntary()
             state, note = (SLEEPING, GIL) if given else (READY, "")
             rows += [(USER, start, last, ""), (state, last, now, note)]
             start = now
-            if stopped is not None and stopped.is_set():
-                return
         last = now
     rows.append((USER, start, clock(), ""))
 

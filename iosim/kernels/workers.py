@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from errno import ETIMEDOUT
 from functools import partial
 from time import perf_counter_ns as clock
 from typing import Any, ClassVar
 
+from ..bounds import HOUR_NS, whole
 from ..costs import Costs
 from ..futures import (
     Callback,
@@ -58,14 +60,16 @@ Rows = work.Rows
 
 def measure_jobs(
     program: Callable[..., Program], story: Jobs, *, pool: str = "Pool", workers: int = 2,
-    start_method: str | None = None, cores: int | None = None, costs: Costs | None = None,
-    gil: bool | None = None, limit_s: float = 10.0, **options: Any,
+    start_method: str | None = None, switch_interval: int | None = None,
+    cores: int | None = None, costs: Costs | None = None, gil: bool | None = None,
+    limit_s: float = 10.0, **options: Any,
 ) -> Timeline:  # fmt: skip
     """Run `program` over the jobs of `story` with a real pool and return its `Timeline`.
 
     pool          "Pool" (of multiprocessing), "ProcessPoolExecutor" or "ThreadPoolExecutor"
     workers       how many workers it has; all are started before the run
     start_method  "fork", "spawn" or "forkserver"; None: multiprocessing's default
+    switch_interval  sys.setswitchinterval() for the run, in ns; None: as it is
     cores, costs, gil  accepted, so that `measure` can stand for `simulate`; they have no effect
     limit_s       seconds after which a run that has not ended is stopped
     options       further arguments of the program
@@ -74,14 +78,27 @@ def measure_jobs(
     limit; RuntimeError for a call that was never yielded.  No worker and no thread is left.
     """
     plan = launch_jobs(program, story, options)
+    if switch_interval is not None:
+        whole("switch_interval", switch_interval, 1, HOUR_NS, "ns")
     with ExitStack() as stack:
         team = Crew(pool, workers, start_method)
         kernel = CallKernel(plan, team, stack)
         stack.callback(kernel.close)
-        with watching(kernel.threads()) as seen:
+        with watching(kernel.threads()) as seen, _interval(switch_interval):
             kernel.run_program(limit_s)
         kernel.wait_for_the_rest(limit_s)
     return kernel.timeline(seen)
+
+
+@contextmanager
+def _interval(ns: int | None) -> Iterator[None]:
+    """The interpreter's switch interval, for a while."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(before if ns is None else ns / 1e9)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 class CallKernel:
@@ -218,17 +235,19 @@ class CallKernel:
 
     def _in_hands(self, request: Request, number: int, end: int) -> None:
         promise = self._awaited(request, number)
-        if promise is not None and promise.visible and not isinstance(request, submit | wait):
+        if promise is not None and promise.visible and not isinstance(request, wait):
             promise.hand_over(end, "return")
 
     def _awaited(self, request: Request, number: int) -> Promise | None:
-        """The job whose end ends this call."""
+        """The job whose end ends this call, if it is known."""
         if isinstance(request, result):
             return self._future(request.future)
+        if isinstance(request, submit):
+            return None
         if isinstance(request, wait):
             last = [self._future(future) for future in request.futures]
             return max(last, key=lambda p: p.done or 0, default=None)
-        return next((p for p in self.promises if p.call == number and not p.callbacks), None)
+        return next((p for p in self.promises if p.call == number), None)
 
     def _left(self, timeout: int | None) -> float:
         """Seconds that a call may wait: no wait goes on for ever."""

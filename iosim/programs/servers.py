@@ -212,7 +212,6 @@ def signal_driven(listener: int, clients: int) -> Program:
     yield from arm(listener)
     fds = [listener]
     while clients:
-        yield sigtimedwait([SIGIO])
         over = set()
         for fd in fds:  # which grows on the way: what came before `arm` raises no signal
             try:
@@ -226,6 +225,8 @@ def signal_driven(listener: int, clients: int) -> Program:
                 continue
         fds = [fd for fd in fds if fd not in over]
         clients -= len(over)
+        if clients:
+            yield sigtimedwait([SIGIO])
 
 
 def arm(fd: int) -> Program:
