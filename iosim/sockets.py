@@ -59,6 +59,9 @@ class Ready(int):
         ready.events = events
         return ready
 
+    def __reduce__(self) -> tuple[type[Ready], tuple[int, int]]:
+        return Ready, (int(self), self.events)  # for copy and pickle
+
     @property
     def readable(self) -> bool:
         """Would a receive, or accept, not wait?  An end and an error count: poll(2)."""

@@ -6,6 +6,7 @@ Assert order, errnos, replies and counts; never absolute times.
 from __future__ import annotations
 
 import os
+import select as select_module
 import sys
 import threading
 from collections import Counter
@@ -28,9 +29,14 @@ from errno import (
 from typing import Any
 
 import pytest
+import strategies
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from iosim import Costs, Timeline, clients, features, measure, servers, simulate
+from iosim import Costs, Timeline, Unsupported, clients, features, measure, servers, simulate
 from iosim.clients import RECEIVE, RESET, SEND, SHUTDOWN, UNTIL, WAIT, Clients, of, script
+from iosim.kernels.sim_servers import ServerKernel
+from iosim.kernels.streams import Listener, Stream, Watch
 from iosim.sockets import (
     EPOLL_CTL_MOD,
     EPOLLERR,
@@ -46,6 +52,8 @@ from iosim.sockets import (
     connect,
     getsockname,
     getsockopt,
+    kevent,
+    kqueue,
     listen,
     memfd_create,
     pthread_create,
@@ -573,6 +581,153 @@ def test_who_is_woken_for_one_connection(run: Run, flags: int, shared: bool, wok
     calls = Counter(timeline.calls())
     assert calls["accept", None] == 1
     assert calls["accept", EAGAIN] == woken - 1
+
+
+# -- any clients, any costs (simulated) --------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(
+    name=st.sampled_from([name for name in servers.SERVERS if name != "nonblocking_sweep"]),
+    story=strategies.crowds, costs=strategies.costs, cores=st.integers(1, 3),
+    sndbuf=st.integers(1_000, 300_000),
+)  # fmt: skip
+def test_nothing_is_lost_doubled_or_put_in_another_order(
+    name: str, story: Clients, costs: Costs, cores: int, sndbuf: int
+) -> None:
+    run = simulate(servers.SERVERS[name], story, costs=costs, cores=cores, sndbuf=sndbuf).check()
+    _all_served(run, story)
+    again = simulate(servers.SERVERS[name], story, costs=costs, cores=cores, sndbuf=sndbuf)
+    assert again.to_json() == run.to_json()
+
+
+def test_a_run_of_a_server_is_stored_and_read_back() -> None:
+    run = _simulate(servers.reactor_epoll, MIXED)
+    assert Timeline.from_json(run.to_json()) == run
+    assert run.visits
+
+
+# -- what is refused ---------------------------------------------------------------------------
+
+
+def _no_listener(fd: int, nbytes: int) -> Program:
+    yield accept(fd)
+
+
+@pytest.mark.parametrize("run", KERNELS)
+@pytest.mark.parametrize(
+    ("program", "story", "options", "error", "line"),
+    [
+        (_no_listener, of(MUTE), {}, ValueError, "begin with listener, then clients"),
+        (servers.iterative, of(MUTE), {"backlog": -1}, ValueError, "backlog must be from 0 to"),
+        (servers.iterative, of(MUTE), {"sndbuf": 0}, ValueError, "sndbuf must be from 1 to"),
+        (servers.iterative, of(MUTE), {"nofile": -1}, ValueError, "nofile must be from 0 to"),
+        (servers.iterative, of(MUTE), {"speed": 1}, TypeError, "has no option 'speed'"),
+    ],
+)
+def test_bad_input_is_told_in_a_line(
+    run: Run, program: Any, story: Clients, options: dict[str, Any], error: type, line: str
+) -> None:
+    with pytest.raises(error, match=line):
+        run(program, story, **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "line"),
+    [
+        (lambda: script(("sing", 1)), ValueError, "a step must be one of send, receive"),
+        (lambda: script((SEND, 0)), ValueError, "send must be from 1 to"),
+        (lambda: script((RESET, 0), (SEND, 1)), ValueError, "reset is a client's last step"),
+        (lambda: script(at_ms=-1), ValueError, "time must be from 0"),
+        (lambda: of(), ValueError, "clients must be from 1 to"),
+        (lambda: of(7), TypeError, "a client must be a Client"),  # type: ignore[arg-type]
+        (lambda: send(3, "text"), TypeError, "send: data must be bytes"),  # type: ignore[arg-type]
+        (lambda: listen(3, 5_000), ValueError, "listen: backlog must be from 0 to"),
+        (lambda: pthread_create(print), TypeError, "start must be a program"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_bad_value_is_told_in_a_line(make: Callable[[], Any], error: type, line: str) -> None:
+    with pytest.raises(error, match=line):
+        make()
+
+
+@pytest.mark.parametrize("run", KERNELS)
+def test_an_uncaught_errno_comes_out_of_a_thread(run: Run) -> None:
+    with pytest.raises(ConnectionResetError) as caught:
+        run(servers.thread_per_connection, of(BROKEN_OFF), limit_s=5)
+    assert "recvfrom" in "".join(caught.value.__notes__)
+
+
+@pytest.mark.parametrize("run", KERNELS)
+def test_to_wait_for_ever_is_a_time_out(run: Run) -> None:
+    with pytest.raises(TimeoutError, match="accept"):
+        run(_greedy, of(MUTE), limit_s=1.0)
+
+
+def _greedy(listener: int, clients: int) -> Program:
+    """Waits for one client more than there are."""
+    for _ in range(clients + 1):
+        yield accept(listener)
+
+
+def test_kqueue_is_skipped_where_there_is_none() -> None:
+    """One text on both: the simulated kernel has it, the real one where the system does."""
+    predicted = _simulate(_by_kqueue, of(clients.echo())).check()
+    assert [name for name, _ in predicted.calls()][:3] == ["kqueue", "kevent", "accept"]
+    if not hasattr(select_module, "kqueue"):
+        with pytest.raises(Unsupported, match="no kqueue"):
+            measure(_by_kqueue, of(clients.echo()))
+        pytest.skip("this system has no kqueue: only the simulated kernel was asked")
+    assert measure(_by_kqueue, of(clients.echo())).check().calls() == predicted.calls()
+
+
+def _by_kqueue(listener: int, clients: int) -> Program:
+    """A reactor as BSD and macOS have it."""
+    kq, adds = (yield kqueue()), [listener]
+    while clients:
+        ready = yield kevent(kq, tuple(adds))
+        adds.clear()
+        for fd in ready:
+            if fd == listener:
+                adds.append((yield accept(listener)))
+            elif (yield from servers.attempt(fd)):
+                clients -= 1
+
+
+# -- the suite is worth something: faults planted in the simulated kernel -------------------------
+
+
+def _as_if_level(watch: Watch) -> Any:
+    watch.events &= ~EPOLLET
+    return _HARVEST(watch)
+
+
+_HARVEST = Watch.harvest
+
+
+def _as_if_at_an_end(stream: Stream) -> None:
+    stream.ended = stream.broken = True
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "fault", "rule"),
+    [
+        (Watch, "harvest", _as_if_level, "edge"),
+        (Watch, "exclusive", False, "interest"),
+        (Stream, "reset", _as_if_at_an_end, "was_reset"),
+        (Stream, "writable", False, "writable"),
+        (Listener, "full", False, "backlog"),
+        (ServerKernel, "_room_for_one", lambda *_: None, "descriptors"),
+    ],
+)
+def test_a_planted_fault_is_seen(
+    kind: type, name: str, fault: Any, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, story, options = RULES_BY_NAME[rule]
+    _simulate(program, story, **options)
+    monkeypatch.setattr(kind, name, fault)
+    with pytest.raises((AssertionError, TimeoutError, pytest.fail.Exception)):
+        _simulate(program, story, **options)
 
 
 # -- nothing is left ---------------------------------------------------------------------------

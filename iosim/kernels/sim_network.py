@@ -160,8 +160,8 @@ class Network(SimKernel):
         if end.closed:  # nobody will read it: RFC 1122, 4.2.2.13
             self._break(end)
             return
-        if fate is not None and fate.left == fate.size:
-            fate.arrived = self.now
+        if fate is not None and fate.number not in end.begun:
+            fate.arrived = self.now  # a message of which nothing was taken is there only now
         end.put_bytes(fate, data)
         self._stir(end, EPOLLIN)
 

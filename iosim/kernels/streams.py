@@ -88,8 +88,8 @@ class Stream(Pollable):
     """One end of a TCP connection."""
 
     __slots__ = (
-        "arrives", "broken", "closed", "connecting", "expected", "finishing", "outbox", "owner_of",
-        "peer", "senders", "sent_end", "sndbuf", "unsent", "untold",
+        "arrives", "begun", "broken", "closed", "connecting", "expected", "finishing", "outbox",
+        "owner_of", "peer", "senders", "sent_end", "sndbuf", "unsent", "untold",
     )  # fmt: skip
 
     def __init__(self, fd: int, rcvbuf: int, sndbuf: int) -> None:
@@ -100,6 +100,7 @@ class Stream(Pollable):
         self.untold = False  # no call has returned that its handshake is over
         self.outbox: deque[Piece] = deque()
         self.unsent = 0  # bytes of the outbox
+        self.begun: set[int] = set()  # numbers of messages of which some bytes were received
         self.expected = 0  # bytes on their way here, or here and not yet received
         self.arrives = 0  # ns: nothing that it sends later arrives before
         self.finishing = self.sent_end = False  # SHUT_WR; and the end is on its way
@@ -147,14 +148,18 @@ class Stream(Pollable):
         if self.error not in (0, EPIPE):
             errno, self.error = self.error, 0
             return Completion(b"", errno, [])
-        data, parts, room = [], [], size
+        data: list[bytes] = []
+        parts: list[tuple[Fate, int]] = []
+        room = size
         for piece in list(self.queue):
             fate, there = piece
             taken = there[:room]
             if not taken:
                 break
             data.append(taken)
-            parts.append((_GHOST if fate is None else fate, len(taken)))
+            whose = _GHOST if fate is None else fate
+            before = parts.pop()[1] if parts and parts[-1][0] is whose else 0
+            parts.append((whose, before + len(taken)))
             room -= len(taken)
             if not peek:
                 self._drop(piece, len(taken))
@@ -163,6 +168,8 @@ class Stream(Pollable):
         return got
 
     def _drop(self, piece: Piece, count: int) -> None:
+        if piece[0] is not None:
+            self.begun.add(piece[0].number)
         self.queued -= count
         self.expected -= count
         if count == len(piece[1]):
