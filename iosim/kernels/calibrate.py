@@ -64,7 +64,7 @@ GAPS_MS = (3, 7, 15, 30)  # how long a process sleeps; the benchmarks use others
 SIZES = (64, 512, 4_096, 24_000, 45_000)  # of a message, in bytes; as above
 TCP = " (TCP)"  # behind the name of a step
 FEW, MANY = 4, 64  # descriptors, for the slope of a scan
-SCANNED = 60  # times a list is scanned
+LISTED, SCANNED = 256, 40  # descriptors on a long list, and times that it is scanned
 AGAIN = 150  # times a short call is repeated
 LIMIT_S = 3.0  # for one experiment
 
@@ -471,20 +471,20 @@ def _server(found: Calibration) -> None:
 
 
 def listing(listener: int, count: int) -> Program:
-    """Scan a few descriptors, and many, again and again; nothing is ready."""
+    """Wait a millisecond for a few descriptors, and for many; nothing is ready."""
     fds = []
-    for _ in range(MANY):
+    for _ in range(LISTED):
         fds.append((yield epoll_create()))
     for some in (fds[:FEW], fds):
         for _ in range(SCANNED):
-            yield select(some, 0)
+            yield poll(some, ms(1))
 
 
 def _lists(found: Calibration) -> None:
-    """Its own code between two scans: to make the list, and to check it."""
-    gaps = _between(_run(listing, clients.of(clients.script(at_ms=900))), "select")
+    """Its own code after a wait: to make the list anew, and to check it."""
+    gaps = _between(_run(listing, clients.of(clients.script(at_ms=900))), "poll")
     few, many = gaps[: SCANNED - 1], gaps[SCANNED:]
-    found.note("user_per_fd", [(b - a) / (MANY - FEW) for a, b in zip(few, many, strict=True)])
+    found.note("user_per_fd", [(b - a) / (LISTED - FEW) for a, b in zip(few, many, strict=True)])
 
 
 def _scans(found: Calibration) -> None:
