@@ -3,11 +3,13 @@
     python benchmarks/servers.py [--connections 1 10 100 1000] [--messages 100] [--out build]
 
 One message is under way at a time, on all connections in turn (`clients.paced`), so that the calls
-for each message do not depend on chance and must be those of the prediction exactly.  CPU time per
-message (its median) has a bound of 40 %, on a machine that does nothing else.  Both are counted from the first message to the last one, so that to
-make and to end the connections is not in them.  Servers are put in the order of their CPU time per
-message, predicted and measured in the same run; where the prediction tells two apart by less than
-the bound, it says nothing of their order.
+for each message do not depend on chance and must be those of the prediction exactly (a thread that
+is kept off its core for longer than the pause between two messages may find two completions at
+once).  CPU time per message, the median, has a bound of 40 % on a machine that does nothing else.
+Both are counted from the first message to the last one, so that to make and to end the connections
+is not in them.  Servers are put in the order of their CPU time per message, predicted and measured
+in the same run; where the prediction tells two apart by less than the bound, it says nothing of
+their order.
 
 Writes servers.json and prints a table.
 """
