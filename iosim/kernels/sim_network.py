@@ -17,7 +17,7 @@ from ..syscalls import O_ASYNC
 from ..timeline import Visit
 from ..traffic import Message
 from .crowd import Ear
-from .simulated import SimKernel
+from .simulated import FIRST_FD, SimKernel
 from .streams import Listener, Pollable, Stream
 from .tape import Fate
 
@@ -60,6 +60,7 @@ class Network(SimKernel):
         tcp = prices.over("tcp") if isinstance(prices, Costs) else prices
         super().__init__(None, tcp, cores, record=record)
         self._sndbuf, self._rcvbuf = sndbuf, rcvbuf
+        self._free = FIRST_FD  # none below it is free
         self._ports: dict[int, Listener] = {}
         self._wire_ns = round(self.costs.network)
         self._answers = 0  # receive steps that are over, of all clients
@@ -77,10 +78,9 @@ class Network(SimKernel):
 
     def _lowest(self) -> int:
         """The lowest descriptor that is free: open(2)."""
-        fd = 3
-        while fd in self.sockets:
-            fd += 1
-        return fd
+        while self._free in self.sockets:
+            self._free += 1
+        return self._free
 
     def _listen_on(self, fd: int, backlog: int) -> Listener:
         listener = Listener(fd, 40_000 + len(self._ports), backlog)

@@ -22,6 +22,7 @@ from errno import (
     EPIPE,
     ESRCH,
 )  # fmt: skip
+from itertools import islice
 from typing import Any, ClassVar
 
 from ..bounds import whole
@@ -146,6 +147,7 @@ class ServerKernel(Network):
     def _close(self, task: Task, request: close) -> None:
         thing = self._socket(request.fd)
         del self.sockets[request.fd]
+        self._free = min(self._free, request.fd)
         for watch in thing.watches:
             self._drop(watch)
         self._put_away[type(thing)](self, thing)
@@ -409,11 +411,11 @@ class ServerKernel(Network):
     def _reap(self, task: Task, interest: Interest, most: int) -> None:
         """The events; and if something is left on the ready list, the next sleeper wakes up."""
         events: list[Ready] = []
-        for watch in list(interest.ready.values()):
-            if len(events) == most:
-                break
-            found = watch.harvest()
-            events += [] if found is None else [found]
+        unseen = len(interest.ready)
+        while unseen and len(events) < most:
+            batch = list(islice(interest.ready.values(), min(unseen, most - len(events))))
+            unseen -= len(batch)
+            events += [found for watch in batch if (found := watch.harvest()) is not None]
         if not events:
             self._again(task)
             return
