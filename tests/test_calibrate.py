@@ -25,7 +25,8 @@ KNOWN = Costs(
     context_switch=35_000, signal_delivery=90_000, select_per_fd=0, poll_per_fd=0,
     epoll_per_ready=0, timer_slack=50_000, network_per_byte=0.5, eagain=7_000, step=12_000,
     start=60_000, first_call=30_000, cold_call=25_000, cold_receive=15_000, cold_user=80_000,
-    submission=40_000, completion=11_000,
+    submission=40_000, completion=11_000, accept=24_000, send=36_000, clone=48_000,
+    user_per_fd=250,
 )  # fmt: skip
 STREAM = replace(
     KNOWN, network=31_000, copy_base=17_000, copy_per_byte=0.125, wakeup=4_000,
