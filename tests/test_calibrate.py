@@ -74,16 +74,15 @@ def test_a_cost_ten_times_as_high_is_seen(name: str, monkeypatch: pytest.MonkeyP
     assert getattr(found, name) == pytest.approx(10 * getattr(KNOWN, name), rel=0.01, abs=2)
 
 
-def test_a_wake_up_that_shows_now_here_now_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of the wake-ups spend 30 us before the queue, half in it: their sum is always 35."""
-    pair = [replace(KNOWN, wakeup=5_000, context_switch=30_000),
-            replace(KNOWN, wakeup=35_000, context_switch=0)]  # fmt: skip
+def test_a_wake_up_costs_the_median_of_its_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the sum of its medians, which would be 60 us here."""
+    before_and_in_the_queue = [(5_000, 30_000), (30_000, 5_000), (30_000, 30_000)]
     real = module._wakes
 
     def mixed(run: Timeline) -> Any:
         for number, wake in enumerate(real(run)):
-            price = pair[number % 2]
-            yield replace(wake, wakeup=price.wakeup, context_switch=price.context_switch)
+            wakeup, queued = before_and_in_the_queue[number % 3]
+            yield replace(wake, wakeup=wakeup, context_switch=queued)
 
     monkeypatch.setattr(module, "_wakes", mixed)
     found = calibrated_on(KNOWN, monkeypatch).costs
