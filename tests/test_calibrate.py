@@ -74,6 +74,22 @@ def test_a_cost_ten_times_as_high_is_seen(name: str, monkeypatch: pytest.MonkeyP
     assert getattr(found, name) == pytest.approx(10 * getattr(KNOWN, name), rel=0.01, abs=2)
 
 
+def test_a_wake_up_that_shows_now_here_now_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the wake-ups spend 30 us before the queue, half in it: their sum is always 35."""
+    pair = [replace(KNOWN, wakeup=5_000, context_switch=30_000),
+            replace(KNOWN, wakeup=35_000, context_switch=0)]  # fmt: skip
+    real = module._wakes
+
+    def mixed(run: Timeline) -> Any:
+        for number, wake in enumerate(real(run)):
+            price = pair[number % 2]
+            yield replace(wake, wakeup=price.wakeup, context_switch=price.context_switch)
+
+    monkeypatch.setattr(module, "_wakes", mixed)
+    found = calibrated_on(KNOWN, monkeypatch).costs
+    assert found.wakeup + found.context_switch == pytest.approx(35_000)
+
+
 def test_who_stands_in_the_run_queue_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wake-ups after which somebody else ran first are noise: only those are left out."""
     late = replace(KNOWN, context_switch=300_000)

@@ -322,8 +322,11 @@ def _spaced(sizes: Sequence[int], rounds: int, transport: str) -> Traffic:
 
 def _wake(found: Calibration, transport: str = "udp", over: str = "") -> None:
     wakes = list(_wakes(_run(waiting, _spaced(SIZES, 32, transport))))
-    found.note("wakeup" + over, [w.wakeup for w in wakes])
     found.note("context_switch" + over, [w.context_switch for w in wakes])
+    # A wake-up from another core shows now as the one, now as the other (the sleeper may enter its
+    # queue late and leave it at once): the median of their sum is kept, not the sum of medians.
+    queued = found["context_switch" + over]
+    found.note("wakeup" + over, [w.wakeup + w.context_switch - queued for w in wakes])
     found.note("cold_call" + over, [w.way_out for w in wakes])
     found.note("cold_user" + over, [w.own_code - found["user"] for w in wakes])
     points = [(w.size, w.receive - found["syscall"]) for w in wakes if w.receive]
