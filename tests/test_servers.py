@@ -738,3 +738,24 @@ def test_no_descriptor_and_no_thread_is_left(name: str) -> None:
     before = len(os.listdir("/proc/self/fd")), threading.active_count()
     measure(servers.SERVERS[name], clients.several(5, clients.echo(2)))
     assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+
+
+def _stuck(listener: int, clients: int, wait: str) -> Program:
+    """A thread that nothing will ever wake."""
+
+    def sleeper() -> Program:
+        if wait == "epoll_wait":
+            yield epoll_wait((yield epoll_create()))
+        else:
+            yield accept(listener)
+
+    thread = yield pthread_create(sleeper())
+    yield pthread_join(thread)
+
+
+@pytest.mark.parametrize("wait", ["epoll_wait", "accept"])
+def test_no_thread_is_left_at_the_limit(wait: str) -> None:
+    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+    with pytest.raises(TimeoutError, match="pthread_join"):
+        measure(_stuck, of(script(at_ms=5_000)), limit_s=0.5, wait=wait)
+    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before

@@ -158,6 +158,7 @@ class LinuxServerKernel(LinuxKernel):
         for fate in self.run.fates:
             self.pending[fate.connection].append(fate)
         self.threads: list[threading.Thread] = []
+        self.ends: list[threading.Event] = []  # of the threads, in their order
         self.trouble: list[BaseException] = []
         self.stopping = threading.Event()
         stack.callback(self.leave)
@@ -342,20 +343,22 @@ class LinuxServerKernel(LinuxKernel):
 
     def _pthread_create(self, request: pthread_create) -> Prepared:
         number = len(self.threads) + 1
-        lane = Thread(f"thread {number}", 0)
+        lane, over = Thread(f"thread {number}", 0), threading.Event()
         thread = threading.Thread(
-            target=self._run_thread, args=(request.start, lane), name=lane.name, daemon=True
+            target=self._run_thread, args=(request.start, lane, over), name=lane.name, daemon=True
         )
         self.threads.append(thread)
+        self.ends.append(over)
         self.run.threads.append(lane)
         return thread.start, lambda call, start, end, result: (number, 0)
 
     def _pthread_join(self, request: pthread_join) -> Prepared:
         if request.thread > len(self.threads):
             raise OSError(ESRCH, os.strerror(ESRCH))
-        return self.threads[request.thread - 1].join, _nothing
+        # Not Thread.join: if an alarm interrupts it, CPython 3.11 takes the thread for stopped.
+        return self.ends[request.thread - 1].wait, _nothing
 
-    def _run_thread(self, program: Program, lane: Thread) -> None:
+    def _run_thread(self, program: Program, lane: Thread, over: threading.Event) -> None:
         with ExitStack() as stack:
             kernel = copy.copy(self)
             kernel.become(lane, stack)
@@ -370,6 +373,7 @@ class LinuxServerKernel(LinuxKernel):
             finally:
                 program.close()
                 lane.end = self.now()
+                over.set()
 
     def become(self, lane: Thread, stack: ExitStack) -> None:
         """From here on this is the kernel's side of another thread."""
@@ -402,12 +406,20 @@ class LinuxServerKernel(LinuxKernel):
     def stop_threads(self) -> None:
         """None is left: whatever they wait for ends."""
         self.stopping.set()
-        if any(thread.is_alive() for thread in self.threads):
+        started = [thread for thread in self.threads if thread.ident is not None]
+        if not all(over.is_set() for over in self.ends):
             self.door.shut()
+            self._rouse()
         until = time.monotonic() + JOIN_S
-        for thread in self.threads:
-            if thread.ident is not None:
-                thread.join(max(0.0, until - time.monotonic()))
+        for thread in started:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _rouse(self) -> None:
+        """A socket that was shut is readable: it ends every wait for an interest list."""
+        for made in list(self.owned.values()):
+            for one in list(self.sockets.values()):
+                with suppress(OSError, ValueError, AttributeError):  # a ring has no `register`
+                    made.register(one.fileno(), EPOLLIN)
 
     def complain(self) -> None:
         """What went wrong in a thread is the program's error."""
