@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from .costs import Costs
     from .kernels.front import measure, simulate
     from .kernels.linux import Unsupported, features
+    from .kernels.record import record
     from .kernels.witness import audit, witness
     from .prediction import predict
     from .programs import calls, models
 
 __all__ = [
     "Costs", "Timeline", "Unsupported", "audit", "calls", "compare", "draw", "features", "futures",
-    "jobs", "measure", "models", "predict", "simulate", "syscalls", "traffic", "witness",
+    "jobs", "measure", "models", "predict", "record", "simulate", "syscalls", "traffic", "witness",
 ]  # fmt: skip
 
 _HOMES = {  # public name: its module, and its name there (None: the module itself)
@@ -48,6 +49,7 @@ _HOMES = {  # public name: its module, and its name there (None: the module itse
     "measure": (".kernels.front", "measure"),
     "models": (".programs.models", None),
     "predict": (".prediction", "predict"),
+    "record": (".kernels.record", "record"),
     "simulate": (".kernels.front", "simulate"),
     "syscalls": (".syscalls", None),
     "traffic": (".traffic", None),

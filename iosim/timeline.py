@@ -4,7 +4,8 @@ All times are integer nanoseconds from the start of the run.  A run is told on *
 
 - one for each process (`user`, `kernel`, `ready`, `sleeping`): these intervals tile its life;
 - one for each message (`wait`, `queued`, `copy`): the kernel's work on that piece of data, from the
-  start of the run until its last byte is in the program's hands;
+  start of the run until its last byte is in the program's hands; or one for each connection, on
+  which the messages follow each other;
 - one for each job of a pool (`wait`, `queued`): until its result is there, and until it is fetched;
 - the `network` (`transit`): a message on its way, from the sender's call to its arrival.
 
@@ -14,10 +15,11 @@ Nothing in a timeline says "blocked".  That is derived, by joining the two kinds
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from errno import EAGAIN, errorcode
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 __all__ = [
@@ -54,8 +56,9 @@ class Call:
     `errno` is None when it succeeded.  `line` is the line of the program's file that made it.
     `waits` says whether such a call, made in this way, returns only when there is something for it
     (a blocking recvfrom, select, io_uring_enter); `arms` that it asks to be told later (O_ASYNC, a
-    submission).  `nbytes` is the number of bytes that it brought to the program.  `trap` False: it
-    did not enter the kernel, but looked into the program's own memory (a completion ring).
+    submission).  `nbytes` is the number of bytes that it brought to the program, `sent` of those
+    that it took from it.  `trap` False: it did not enter the kernel, but looked into the program's
+    own memory (a completion ring).
     """
 
     id: int
@@ -70,6 +73,7 @@ class Call:
     arms: bool = False
     nbytes: int = 0
     trap: bool = True
+    sent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +120,17 @@ class Delivery:
     """The fate of one message (number 1, 2, ...): `size` bytes on connection `connection`.
 
     `sent`, `arrived` (in the kernel's receive queue), `received` (the last byte in the program's
-    hands) are in ns; `received` is None if the program did not take it all, `dropped` is True if
-    the receive buffer had no room (UDP).  `told` is how the program learnt that it was there:
-    "return" (of a call that waits), "check" (it asked and found it), "signal" (in its handler, or
-    after it waited for one) or "completion".
+    hands) are in ns.  `sent` is None if the sender is not known: then `arrived` is when the message
+    was there at the latest.  `received` is None if the program did not take it all, `dropped` is
+    True if the receive buffer had no room (UDP).  `told` is how the program learnt that it was
+    there: "return" (of a call that waits), "check" (it asked and found it), "signal" (in its
+    handler, or after it waited for one) or "completion".
     """
 
     message: int
     connection: int
     size: int
-    sent: int
+    sent: int | None
     arrived: int | None
     received: int | None
     process: str | None = None
@@ -257,6 +262,29 @@ def _meet(a: Interval, b: Interval) -> Span | None:
     return (start, end) if start < end else None
 
 
+class _Sleeps:
+    """A lane's sleeps in calls, in time, to be asked for those in a call that an instant ended.
+
+    Calls may lie within each other (a signal's handler makes some): `reach` is the last end so far.
+    """
+
+    def __init__(self, row: Sequence[Interval]) -> None:
+        self.row = row
+        self.starts = [sleep.start for sleep in row]
+        self.reach = list(accumulate((i.call.end if i.call else 0 for i in row), max))
+
+    def ended_by(self, at: int) -> list[Interval]:
+        """Those before `at` in a call that was under way then."""
+        found: list[Interval] = []
+        place = bisect_left(self.starts, at) - 1
+        while place >= 0 and self.reach[place] >= at:
+            call = self.row[place].call
+            if call and call.start < at <= call.end:
+                found.append(self.row[place])
+            place -= 1
+        return found[::-1]
+
+
 @dataclass(frozen=True)
 class Timeline:
     """A run: what each process did and what became of each message.  Immutable.
@@ -382,17 +410,16 @@ class Timeline:
         return self._blocked_in_wait() if phase == WAIT else self._blocked_in_copy()
 
     def _blocked_in_wait(self) -> list[Span]:
-        asleep = [
-            i for i in self.intervals
-            if i.state == SLEEPING and i.lane in self.processes and i.call and i.call.waits
-        ]  # fmt: skip
+        asleep: dict[str | None, list[Interval]] = {}
+        for i in self.intervals:
+            if i.state == SLEEPING and i.lane in self.processes and i.call and i.call.waits:
+                asleep.setdefault(i.lane, []).append(i)
+        sleeps = {lane: _Sleeps(row) for lane, row in asleep.items()}
         return [
             span
-            for phase, fate in self._phases(WAIT)
-            for sleep in asleep
-            if sleep.lane == fate.process and sleep.call
-            and sleep.call.start < phase.end <= sleep.call.end
-            and (span := _meet(sleep, phase))
+            for phase, fate in self._phases(WAIT) if fate.process in sleeps
+            for sleep in sleeps[fate.process].ended_by(phase.end)
+            if (span := _meet(sleep, phase))
         ]  # fmt: skip
 
     def _blocked_in_copy(self) -> list[Span]:

@@ -167,7 +167,7 @@ def _return_words(call: Call) -> str:
 
 
 def _kernel_steps(fate: Delivery, copies: Sequence[Interval]) -> Iterator[Step]:
-    if fate.dropped:
+    if fate.dropped and fate.sent is not None:
         yield Step(fate.sent, kernel="no room: dropped", kernel_at=fate.sent)
     elif fate.arrived is not None:
         yield Step(fate.arrived, kernel="data ready", kernel_at=fate.arrived)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from ..bounds import whole
 from ..timeline import (
     COPY,
+    KERNEL,
     NETWORK,
     TRANSIT,
     WAIT,
@@ -47,6 +48,7 @@ from .words import (
     steps,
     tick_text,
     tip,
+    took_since_arrival,
     unit_of,
 )  # fmt: skip
 
@@ -287,7 +289,8 @@ def _flags(scene: Scene, name: str, scale: Scale) -> list[Flag]:
     flags += [
         Flag(i.start, i.end, (signal_name(i.note),))
         for i in scene.lanes.get(name, ())
-        if i.note and not i.call and i.start < scale.end and scale.start < i.end
+        if i.note and (i.call, i.state) == (None, KERNEL)
+        if i.start < scale.end and scale.start < i.end
     ]
     return sorted(flags, key=lambda flag: (flag.start, flag.end))
 
@@ -570,15 +573,15 @@ def _zoom(scene: Scene, rows: Sequence[Lane], main: Scale, y: float) -> float:
     start, end, number = window
     fate = next(d for d in scene.timeline.deliveries if d.message == number)
     scale = Scale(start, end, main.left, main.right)
-    wanted = (fate.process, f"message {number}", NETWORK, *scene.timeline.helpers)
+    data = {i.lane for i in scene.timeline.intervals if i.message == number} | {NETWORK}
+    wanted = (fate.process, *data, *scene.timeline.helpers)
     near = [row for row in rows if row.name in wanted]
-    data = {NETWORK, f"message {number}"}
     rooms = {name: Lane(name, 22.0, 3, name in scene.timeline.processes) for name in wanted if name}
     shown = [
         replace(row, bar=max(row.bar, 14.0)) if row.name in data else rooms[row.name]
         for row in near
     ]
-    took = duration((fate.received or 0) - (fate.arrived or 0))
+    took = took_since_arrival(fate)
     text = lens_words(scale, main, f"message {number}, {took} from arrival to program")
     lens(scene, main, scale, text, y)
     return panel(

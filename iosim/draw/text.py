@@ -175,14 +175,15 @@ def _call_line(group: Sequence[Call], asleep: Counter[int], named: bool) -> str:
     sleep = f", asleep {duration(slept)}" if slept else ""
     if len(group) > 1:
         errno = f" {errno_name(call.errno)}" if call.errno is not None else ""
-        got = sum(c.nbytes for c in group)
+        got = sum(c.nbytes or c.sent for c in group)
         data = f", {got:,} bytes" if got else ""
         return (
             f"{moment(call.start):>14}  {who}{called(call)}{errno} ×{len(group)}{data}, "
             f"the last at {moment(group[-1].start)}{sleep}"
         )
+    moved = call.nbytes or call.sent
     result = errno_name(call.errno) if call.errno is not None else ""
-    result = result or (f"{call.nbytes:,} bytes" if call.nbytes else "")
+    result = result or (f"{moved:,} bytes" if moved else "")
     took = duration(call.end - call.start)
     returns = f"returns {result} after {took}" if result else f"returns after {took}"
     return f"{moment(call.start):>14}  {who}{called(call)} {returns}{sleep}"

@@ -14,6 +14,7 @@ from ..timeline import (
     USER,
     WAIT,
     Call,
+    Delivery,
     Interval,
     Row,
     Span,
@@ -24,8 +25,8 @@ from ..timeline import (
 
 __all__ = [
     "blocked_of", "called", "count", "describe", "duration", "grouped", "headline", "jobs_words",
-    "moment",
-    "row_words", "signal_name", "steps", "tick_text", "tip", "unit_of",
+    "moment", "row_words", "signal_name", "steps", "tick_text", "tip", "took_since_arrival",
+    "unit_of",
 ]  # fmt: skip
 
 UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns"))
@@ -146,12 +147,18 @@ def _messages(timeline: Timeline) -> str:
         text = f"One message of {fate.size:,} bytes"
         if fate.arrived is None or fate.dropped:
             return f"{text}, {'dropped' if fate.dropped else 'which did not arrive'}."
-        text += f", arrived at {duration(fate.arrived)}"
+        text += f", arrived {'by' if fate.sent is None else 'at'} {duration(fate.arrived)}"
         if fate.received is None:
             return f"{text}, never received."
-        return f"{text}, in the program's hands {duration(fate.received - fate.arrived)} later."
+        return f"{text}, in the program's hands {took_since_arrival(fate)} later."
     received = sum(f.received is not None for f in fates)
     return f"{len(fates)} messages, {received} of them received."
+
+
+def took_since_arrival(fate: Delivery) -> str:
+    """How long after its arrival the program had it; at least, if only that is known."""
+    took = duration((fate.received or 0) - (fate.arrived or 0))
+    return took if fate.sent is not None else f"≥ {took}"
 
 
 def copying(timeline: Timeline, ns: int) -> str:

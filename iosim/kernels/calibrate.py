@@ -208,7 +208,7 @@ def _wakes(run: Timeline) -> Iterator[_Wake]:
     """Each message that ended a sleep, unless its process then stood behind somebody else."""
     for fate in run.deliveries:
         calls = _calls_about(run, fate)
-        if fate.arrived is None or not 1 <= len(calls) <= 2:
+        if fate.arrived is None or fate.sent is None or not 1 <= len(calls) <= 2:
             continue
         inside = [i for i in run.lane(run.processes[0]) if i.call is calls[0]]
         asleep = [i.end for i in inside if i.state == SLEEPING]

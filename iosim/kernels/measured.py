@@ -64,12 +64,12 @@ class Stretch:
         way_in = ran - out  # more than its share, if the way out would not fit after the arrival
         before = way_in // 2 if ready < queued else 0  # cut in two by what queued on the way in
         lengths = (
-            (before, KERNEL),
+            (before, self.state),
             (queued - ready, READY),
-            (way_in - before, KERNEL),
+            (way_in - before, self.state),
             (asleep, SLEEPING),
             (ready, READY),
-            (out, KERNEL),
+            (out, self.state),
         )
         at, parts = self.start, []
         for length, state in lengths:
@@ -170,7 +170,8 @@ class Run:
 
     def _settle(self, fate: Fate, receipt: Receipt) -> None:
         """The kernel's stamp is exact; else the middle of the sender's clock, before and after."""
-        before, after = self.sent.get(fate.number, (fate.sent, fate.sent))
+        planned = fate.sent or 0
+        before, after = self.sent.get(fate.number, (planned, planned))
         arrived = (before + after) // 2
         if receipt.stamp is not None:
             last = fate is receipt.parts[-1][0]  # the stamp is that of the last bytes received
@@ -179,7 +180,7 @@ class Run:
             del self.sent[fate.number]
             return
         fate.arrived = max(0, min(arrived, receipt.end - 1))
-        fate.sent = max(0, min(fate.sent, fate.arrived))
+        fate.sent = max(0, min(before, fate.arrived))
 
     # -- the lanes -----------------------------------------------------------------------------
 

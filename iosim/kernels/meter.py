@@ -22,30 +22,40 @@ class Meter:
 
     Its own clock gives CPU time to the ns; schedstat's CPU time is only as new as the last tick or
     switch, but its time in the run queue is exact, as it changes only when that ends.
+    `queues` False: do without schedstat, which takes a descriptor.
     """
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, queues: bool = True) -> None:
+        self._file: int | None = None
         try:
-            path = f"/proc/self/task/{threading.get_native_id()}/schedstat"
-            self._file: int | None = os.open(path, os.O_RDONLY)
-            stack.callback(os.close, self._file)
+            if queues:
+                path = f"/proc/self/task/{threading.get_native_id()}/schedstat"
+                self._file = os.open(path, os.O_RDONLY)
+                stack.callback(os.close, self._file)
         except OSError:
-            self._file = None
+            pass
         self._switches = _switches()
 
-    def _queued(self) -> int:
-        return 0 if self._file is None else int(os.pread(self._file, 64, 0).split()[1])
+    def off_core(self) -> tuple[int, int]:
+        """(ns in the run queue, times that it gave its core away), up to now.
+
+        The switches first: pread lets go of the GIL, and to wait for it is a switch as well, which
+        belongs to what comes next.
+        """
+        switches = self._switches()
+        queued = 0 if self._file is None else int(os.pread(self._file, 64, 0).split()[1])
+        return queued, switches
 
     def read(self) -> Usage:
         """Before a call: the CPU time last, so that reading does not count."""
-        queued, switches = self._queued(), self._switches()
+        queued, switches = self.off_core()
         return Usage(time.thread_time_ns(), queued, switches)
 
     def since(self, before: Usage) -> Usage:
         """After it: the CPU time first."""
         cpu = time.thread_time_ns() - before.cpu
-        queued = self._queued() - before.queued
-        return Usage(max(0, cpu), max(0, queued), self._switches() - before.switches)
+        queued, switches = self.off_core()
+        return Usage(max(0, cpu), max(0, queued - before.queued), switches - before.switches)
 
 
 def _switches() -> Callable[[], int]:

@@ -24,18 +24,23 @@ __all__ = ["Fate", "Tape", "Text"]
 
 @dataclass(slots=True)
 class Fate:
-    """What has become of one message so far; `left`: how many of its bytes are still to be had."""
+    """What has become of one message so far; `left`: how many of its bytes are still to be had.
+
+    It is waited for from `since` on, and told of on `lane` ("": on one of its own).
+    """
 
     number: int
     connection: int
     size: int
-    sent: int
+    sent: int | None
     left: int
     arrived: int | None = None
     received: int | None = None
     process: str | None = None
     told: str = ""
     dropped: bool = False
+    since: int = 0
+    lane: str = ""
 
     def hand_over(self, process: str, count: int, at: int, told: str) -> None:
         """`process` has `count` more of its bytes since `at`, and learnt of them by `told`."""
@@ -78,12 +83,13 @@ class _Entry:
     arms: bool
     nbytes: int
     trap: bool
+    sent: int = 0
 
     def call(self) -> Call:
         """As it stands now."""
         return Call(
             self.id, self.process, self.name, self.start, self.end, self.errno, self.fd, self.line,
-            self.waits, self.arms, self.nbytes, self.trap,
+            self.waits, self.arms, self.nbytes, self.trap, self.sent,
         )  # fmt: skip
 
 
@@ -124,10 +130,12 @@ class Tape:
         self._open.add(number)
         return number
 
-    def leave(self, call: int, at: int, errno: int | None = None, nbytes: int = 0) -> None:
+    def leave(
+        self, call: int, at: int, errno: int | None = None, nbytes: int = 0, sent: int = 0
+    ) -> None:
         """Call number `call` returns."""
         entry = self._entries[call]
-        entry.end, entry.errno, entry.nbytes = at, errno, nbytes
+        entry.end, entry.errno, entry.nbytes, entry.sent = at, errno, nbytes, sent
         self._open.discard(call)
 
     def brought(self, call: int, nbytes: int) -> None:
@@ -137,6 +145,11 @@ class Tape:
     def waits(self, call: int) -> bool:
         """Does call number `call` return only when there is something for it?"""
         return self._entries[call].waits
+
+    def span(self, call: int) -> tuple[int, int]:
+        """When call number `call` began and when it returned, so far as that is known."""
+        entry = self._entries[call]
+        return entry.start, entry.end
 
     def copied(self, message: int, start: int, end: int, call: int | None) -> None:
         """The kernel copied bytes of `message` from `start` to `end`, for `call` or for none."""
@@ -157,8 +170,11 @@ class Tape:
             for name, life in self.lives.items()
             for interval in self._lane(name, life, calls, end)
         ]
-        for fate in fates:
-            intervals += self._message(fate, calls, end)
+        copies: dict[int, list[tuple[int, int, int | None]]] = {}
+        for message, start, stop, call in self.copies:
+            copies.setdefault(message, []).append((start, stop, call))
+        for fate in sorted(fates, key=lambda fate: fate.connection if fate.lane else 0):
+            intervals += self._message(fate, copies.get(fate.number, []), calls, end)
         return Timeline(
             title=text.title, kernel=kernel, cores=cores, intervals=tuple(intervals),
             call_log=tuple(calls), deliveries=tuple(_delivery(fate) for fate in fates),
@@ -177,15 +193,21 @@ class Tape:
             if at < until
         ]
 
-    def _message(self, fate: Fate, calls: list[Call], end: int) -> list[Interval]:
-        lane, number = f"message {fate.number}", fate.number
+    @staticmethod
+    def _message(
+        fate: Fate, copies: list[tuple[int, int, int | None]], calls: list[Call], end: int
+    ) -> list[Interval]:
+        lane, number = fate.lane or f"message {fate.number}", fate.number
         if fate.arrived is None or fate.dropped:
             return []
-        parts = [Interval(NETWORK, fate.sent, fate.arrived, TRANSIT, message=number)]
-        parts += [Interval(lane, 0, fate.arrived, WAIT, message=number)] if fate.arrived else []
+        parts = []
+        if fate.sent is not None:
+            parts.append(Interval(NETWORK, fate.sent, fate.arrived, TRANSIT, message=number))
+        if fate.since < fate.arrived:
+            parts.append(Interval(lane, fate.since, fate.arrived, WAIT, message=number))
         at = fate.arrived
-        for message, start, stop, call in self.copies:
-            if message != number or start == stop:
+        for start, stop, call in copies:
+            if start == stop:
                 continue
             if at < start:
                 parts.append(Interval(lane, at, start, QUEUED, message=number))
