@@ -2,8 +2,8 @@
 
     python notes.py                 prints its port first
 
-Two things are changed: it takes a free port of 127.0.0.1 in place of ('localhost', 1234), and it
-says which; and what stood at the top level stands in main(), so that the file can be imported.
+Two things are changed: it takes a free port of 127.0.0.1 in place of ('localhost', 1234), and says
+which; and what stood at the top level stands in two functions, so that the file can be imported.
 """
 
 import selectors
@@ -30,14 +30,16 @@ def read(conn, mask):  # type: ignore[no-untyped-def]
         conn.close()
 
 
-def main(port: int = 0) -> None:
+def listening(port: int = 0) -> socket.socket:
     sock = socket.socket()
     sock.bind(("127.0.0.1", port))
     sock.listen(100)
     sock.setblocking(False)
     sel.register(sock, selectors.EVENT_READ, accept)
-    print(sock.getsockname()[1], flush=True)
+    return sock
 
+
+def serve() -> None:
     while True:
         events = sel.select()
         for key, mask in events:
@@ -46,4 +48,5 @@ def main(port: int = 0) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    print(listening().getsockname()[1], flush=True)
+    serve()

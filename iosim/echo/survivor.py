@@ -14,7 +14,7 @@ import sys
 from collections import OrderedDict
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector, SelectorKey
 from time import monotonic
-from typing import cast
+from typing import Any, cast
 
 LIMIT = 65_536  # bytes: what is held for a connection, which is not read before they are sent
 TICK = 0.1  # seconds: as often, at least, it looks at the clock and whether it is to stop
@@ -29,12 +29,12 @@ class EchoServer:
     if the port is taken.
     """
 
-    def __init__(self, port: int = 0, *, idle: float = 60.0, grace: float = 5.0) -> None:
+    def __init__(self, port: int = 0, *, idle: float = 60.0, grace: float = 2.0) -> None:
         # On POSIX with SO_REUSEADDR; the backlog, which listen(2) may cut, is for storms.
         self.listener = socket.create_server(("127.0.0.1", port), backlog=4_096)
         self.listener.setblocking(False)
         # `due`: when each connection is given up; who is due first stands first.
-        self.selector, self.due = DefaultSelector(), OrderedDict[socket.socket, float]()
+        self.selector, self.due = DefaultSelector(), OrderedDict[Any, float]()
         self.selector.register(self.listener, EVENT_READ)
         self.idle, self.grace, self.stopping = idle, grace, False
 
