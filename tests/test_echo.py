@@ -26,7 +26,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from iosim.echo import notes, survivor
+from iosim.echo import faults, notes, survivor
 from iosim.echo.child import Server, serving, until
 from iosim.echo.survivor import EchoServer
 
@@ -559,44 +559,18 @@ def test_the_server_is_the_same_on_every_selector(
 # --- faults, one by one, in a process of its own --------------------------------------------------
 
 
-def never_reads(server: Server) -> None:
-    client = server.connect(receive_buffer=SMALL)
-    client.setblocking(False)
-    stuck = 0
-    while stuck < 200 and server.alive():
-        try:
-            client.send(b"x" * 65_536)
-            stuck = 0
-        except BlockingIOError:
-            stuck += 1
-            until(lambda: False, 0.002)
-        except OSError:
-            break
-
-
-def resets(server: Server) -> None:
-    client = server.connect()
-    client.sendall(b"hello")
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
-
-
-def too_many(server: Server) -> None:
-    for _ in range(20):
-        try:
-            server.connect()
-        except OSError:  # it is dead already
-            break
-
-
 def interrupts(server: Server) -> None:
     server.process.send_signal(signal.SIGINT)
 
 
 FAULTS = [
-    (never_reads, {}, "BlockingIOError: [Errno 11] Resource temporarily unavailable"),
-    (resets, {}, "ConnectionResetError: [Errno 104] Connection reset by peer"),
-    (too_many, {"files": 16}, "OSError: [Errno 24] Too many open files"),
+    (faults.never_read, {}, "BlockingIOError: [Errno 11] Resource temporarily unavailable"),
+    (faults.reset, {}, "ConnectionResetError: [Errno 104] Connection reset by peer"),
+    (
+        lambda server: faults.open_many(server, 20),
+        {"files": 16},
+        "OSError: [Errno 24] Too many open files",
+    ),
     (interrupts, {}, "KeyboardInterrupt"),
 ]
 each_fault = pytest.mark.parametrize(("fault", "options", "words"), FAULTS)
@@ -654,6 +628,14 @@ def test_a_restart_with_clients_connected(name: str, status: int) -> None:
         else:
             with pytest.raises(OSError, match="in use"), serving(name, port=server.port):
                 pass
+
+
+@linux
+def test_a_slow_client_and_a_storm() -> None:
+    with serving("survivor", grace=0.1, files=1_200) as server:
+        assert faults.byte_by_byte(server, b"slowly", 0.001) == b"slowly"
+        assert faults.storm(server, 300) == 300
+        assert server.alive()
 
 
 def test_another_name_is_an_error() -> None:
