@@ -22,7 +22,10 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LEDGER = FOLDER / "ledger.json"
-ROWS = [*(f"C{number:02}" for number in range(1, 58)), "X1", "X12", "X15"]
+ROWS = [
+    *(f"C{number:02}" for number in (*range(1, 58), *range(66, 77))),
+    *("X1", "X12", "X13", "X14", "X15"),
+]
 DEFINITIONS = {"C02", "C26", "C35", "C55"}  # rows that name or spell something: nothing to measure
 
 MAX_LINES = 15

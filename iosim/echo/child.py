@@ -85,7 +85,10 @@ class Server:
             with self.connect() as client:
                 client.settimeout(seconds)
                 client.sendall(data)
-                return client.recv(len(data), socket.MSG_WAITALL) == data
+                got = b""  # not MSG_WAITALL: with a time-out the socket is nonblocking
+                while len(got) < len(data) and (more := client.recv(len(data))):
+                    got += more
+                return got == data
         except OSError:
             return False
 
@@ -140,7 +143,8 @@ def serving(
         clients: list[socket.socket] = []
         with process:
             try:
-                said = process.stdout.readline()
+                # To its end: then the server has all the descriptors that it has when it is idle.
+                said = process.stdout.readline() if unread else process.stdout.read()
                 if not said:
                     assert process.stderr
                     raise OSError(process.stderr.read().strip().splitlines()[-1])
@@ -190,16 +194,16 @@ def main() -> None:
     asked = _arguments()
     options = {name: float(value) for name, _, value in (o.partition("=") for o in asked.option)}
     selector, listener, serve = _begin(asked.server, asked.port, options)
-    print(listener.getsockname()[1], flush=True)
-    if not asked.unread:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    tape = record(asked.server)
+    port, tape = listener.getsockname()[1], record(asked.server)
     try:
         with tape if asked.tape else nullcontext():
             if asked.tape:
                 tape.wrap(selector)
                 tape.wrap(listener)
             _limit(asked.files)
+            print(port, flush=True)
+            if not asked.unread:
+                os.dup2(0, 1)  # stdin is /dev/null; the other end takes the end of the pipe as word
             serve()
     finally:
         if asked.tape:
