@@ -41,13 +41,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found.  It prints itself as a table."""
+    """What `compare` found.  It prints itself as a table; `kernel` is that of the second run."""
 
     title: str
     quantities: tuple[Quantity, ...]
     difference: Difference | None
     calls: int
     figure_6_6: tuple[Row, Row]
+    kernel: str = "measured"
 
     @property
     def same_calls(self) -> bool:
@@ -75,7 +76,7 @@ class Comparison:
         d = self.difference
         return (
             f"calls: differ at number {d.place}: predicted {d.predicted}, "
-            f"measured {d.measured}; {row}"
+            f"{self.kernel} {d.measured}; {row}"
         )
 
     def rows(self) -> list[tuple[str, str, str, str]]:
@@ -87,8 +88,8 @@ class Comparison:
         ]  # fmt: skip
 
     def __str__(self) -> str:
-        rows = [HEADS, *self.rows()]
-        wide = [max(len(row[n]) for row in rows) for n in range(len(HEADS))]
+        rows = [self._heads(), *self.rows()]
+        wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = (
             "  ".join([row[0].ljust(wide[0])] + [c.rjust(w) for c, w in _tail(row, wide)])
             for row in rows
@@ -97,11 +98,14 @@ class Comparison:
 
     __repr__ = __str__
 
+    def _heads(self) -> tuple[str, str, str, str]:
+        return "", "predicted", self.kernel, "difference"
+
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": self._html()}
 
     def _html(self) -> str:
-        head = "".join(f'<th scope="col">{name}</th>' for name in HEADS)
+        head = "".join(f'<th scope="col">{name}</th>' for name in self._heads())
         body = "".join(
             f'<tr><th scope="row">{escape(row[0])}</th>'
             + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
@@ -110,9 +114,6 @@ class Comparison:
         )
         caption = escape(f"{self.title}: {self.verdict()}")
         return f"<table><caption>{caption}</caption><tr>{head}</tr>{body}</table>"
-
-
-HEADS = ("", "predicted", "measured", "difference")
 
 
 def _tail(row: tuple[str, ...], wide: list[int]) -> list[tuple[str, int]]:
@@ -146,7 +147,9 @@ def compare(predicted: Timeline, measured: Timeline) -> Comparison:
     )
     difference = _first_difference(predicted, measured)
     rows = predicted.figure_6_6(), measured.figure_6_6()
-    return Comparison(predicted.title, tuple(quantities), difference, len(measured.calls()), rows)
+    return Comparison(
+        predicted.title, tuple(quantities), difference, len(measured.calls()), rows, measured.kernel
+    )
 
 
 def _first_difference(predicted: Timeline, measured: Timeline) -> Difference | None:

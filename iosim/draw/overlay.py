@@ -164,32 +164,62 @@ def _heading(scene: Scene, measured: Timeline, width: int) -> float:
     return 38.0
 
 
-def _first(run: Timeline) -> Delivery | None:
+def _first(run: Timeline) -> tuple[int, int] | None:
+    """When the first message that was received arrived, and when the program had it."""
     return next(
-        (f for f in run.deliveries if f.arrived is not None and f.received is not None), None
-    )
+        (
+            (f.arrived, f.received) for f in run.deliveries
+            if f.arrived is not None and f.received is not None
+        ),
+        None,
+    )  # fmt: skip
 
 
 def _closer(
     scene: Scene, rows: Sequence[Lane], main: Scale, y: float, predicted: Timeline,
     measured: Timeline,
 ) -> float:  # fmt: skip
-    """The first message's way to the program in both runs, magnified; and who was later."""
-    pair = [_first(run) for run in (predicted, measured)]
-    ends = [(f.arrived or 0, f.received or 0) for f in pair if f is not None]
-    if len(ends) < 2:
+    """The first message's way to the program, magnified; and who took longer.
+
+    Each run is laid with its own arrival at 0: a sender that was late must not hide the rest.
+    """
+    before, after = _first(predicted), _first(measured)
+    if before is None or after is None:
         return y
-    begin, end = min(a for a, _ in ends), max(r for _, r in ends)
-    if end - begin > SOON * scene.timeline.end:
+    zero, took = before[0], [received - arrived for arrived, received in (before, after)]
+    if max(took) > SOON * scene.timeline.end:
         return y
-    spare = max(2, (end - begin) // 4)
-    scale = Scale(max(0, begin - spare), end + spare, main.left, main.right)
-    text = lens_words(scale, main, "the first message, from its arrival to the program")
-    lens(scene, main, scale, text, y)
+    spare = max(2, max(took) // 4)
+    scale = Scale(max(0, zero - spare), zero + max(took) + spare, main.left, main.right)
+    what = "the first message, from its arrival to the program, in each run"
+    lens(scene, main, scale, lens_words(scale, main, what), y)
+    aligned = Scene(_joint(predicted, _moved(measured, zero - after[0])), scene.sheet)
     near = [replace(row, bar=max(row.bar, 16.0)) for row in _of_first(rows)]
-    top = y + 28
-    bottom = panel(scene, near, scale, top, lambda at: axis(scene, scale, at))
-    return _delta(scene, scale, bottom + 2, [received for _, received in ends])
+    bottom = panel(
+        aligned, near, scale, y + 28,
+        lambda at: axis(aligned, scale, at, zero, " from the arrival"),
+    )  # fmt: skip
+    scene.states |= aligned.states
+    return _delta(scene, scale, bottom + 2, measured.kernel, [zero + ns for ns in took])
+
+
+def _moved(run: Timeline, by: int) -> Timeline:
+    """The same run, `by` ns later on the clock."""
+    calls = {c.id: replace(c, start=c.start + by, end=c.end + by) for c in run.call_log}
+    return replace(
+        run,
+        intervals=tuple(
+            replace(
+                i, start=i.start + by, end=i.end + by, call=calls[i.call.id] if i.call else None
+            )
+            for i in run.intervals
+        ),
+        call_log=tuple(calls.values()),
+        deliveries=tuple(
+            replace(f, arrived=None if f.arrived is None else f.arrived + by)
+            for f in run.deliveries
+        ),
+    )
 
 
 def _of_first(rows: Sequence[Lane]) -> list[Lane]:
@@ -198,11 +228,11 @@ def _of_first(rows: Sequence[Lane]) -> list[Lane]:
     return [row for row in rows if row.label == ""] + data
 
 
-def _delta(scene: Scene, scale: Scale, y: float, received: Sequence[int]) -> float:
+def _delta(scene: Scene, scale: Scale, y: float, kernel: str, received: Sequence[int]) -> float:
     """A bracket from where the prediction has the data to where the run had it."""
     predicted, measured = received
     a, b = sorted((scale.x(predicted), scale.x(measured)))
-    words = f"measured {duration(abs(measured - predicted))} "
+    words = f"{kernel} {duration(abs(measured - predicted))} "
     words += "later" if measured >= predicted else "earlier"
     scene.sheet.line(f"M{a:.1f} {y:.1f}v6H{max(b, a + 1):.1f}v-6", DELTA_INK, 1.6)
     wide = text_width(words, TINY)
@@ -232,7 +262,7 @@ def _sentences(found: Comparison) -> Iterator[str]:
         before, after = round(quantity.predicted or 0), round(quantity.measured or 0)
         sign, off = "+" if after >= before else "−", duration(abs(after - before))
         bound = "≤ " if name == COPIED else ""  # a real kernel shows no more: see words.copying
-        took = f"predicted {duration(before)}, measured {bound}{duration(after)}"
+        took = f"predicted {duration(before)}, {found.kernel} {bound}{duration(after)}"
         yield f"{name}: {took} ({sign}{off})"
 
 

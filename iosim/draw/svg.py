@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from ..bounds import whole
 from ..timeline import (
     COPY,
+    GIL,
     KERNEL,
     NETWORK,
     TRANSIT,
@@ -289,7 +290,7 @@ def _flags(scene: Scene, name: str, scale: Scale) -> list[Flag]:
     flags += [
         Flag(i.start, i.end, (signal_name(i.note),))
         for i in scene.lanes.get(name, ())
-        if i.note and (i.call, i.state) == (None, KERNEL)
+        if i.note and not i.call and (i.state == KERNEL or i.note == GIL)
         if i.start < scale.end and scale.start < i.end
     ]
     return sorted(flags, key=lambda flag: (flag.start, flag.end))
@@ -377,7 +378,9 @@ def _draw_flags(scene: Scene, flags: Sequence[Flag], labels: Sequence[Placed], s
         sheet.text(label.x, y, label.text, TINY)
 
 
-def _inside(scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: float) -> None:
+def _inside(
+    scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: float, exact: bool
+) -> None:
     """The state's name and its length on a white plate, where the interval has the room."""
     if h < 12 or len(lane) > MERGE:
         return
@@ -386,7 +389,8 @@ def _inside(scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: f
         if right - left < 30:
             continue
         whole_time = scale.start <= i.start and i.end <= scale.end
-        length = copying(scene.timeline, i.duration) if i.state == COPY else duration(i.duration)
+        bound = i.state == COPY and not exact
+        length = copying(scene.timeline, i.duration) if bound else duration(i.duration)
         full = (f"{i.state} {length}",) if whole_time else ()
         for text in (*full, i.state):
             wide = text_width(text, TINY)
@@ -487,7 +491,7 @@ def _lane(scene: Scene, row: Lane, scale: Scale, y: float) -> tuple[float, float
         _network(scene, shown, scale, top, row.bar)
     else:
         _bars(scene, shown, scale, top, row.bar)
-        _inside(scene, shown, scale, top, row.bar)
+        _inside(scene, shown, scale, top, row.bar, row.tag is TAGS["predicted"])
     if flags:
         _draw_flags(scene, flags, labels, scale, top)
     bottom = top + row.bar

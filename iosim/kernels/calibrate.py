@@ -10,7 +10,6 @@ benchmarks that hold a prediction to a run.
 from __future__ import annotations
 
 import os
-import select as real_select
 import socket
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -52,6 +51,7 @@ from ..timeline import KERNEL, READY, SLEEPING, WAIT, Call, Delivery, Timeline
 from ..traffic import Traffic, burst, one, replay, several
 from .features import Unsupported, machine
 from .linux import measure
+from .scans import Ask, ask_epoll, ask_poll, ask_select, sockets
 
 __all__ = ["Calibration", "Step", "calibrate"]
 
@@ -438,30 +438,19 @@ def _ring(found: Calibration) -> None:
 
 def _scans(found: Calibration) -> None:
     """select, poll and epoll by themselves, over a few and over many descriptors."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(_datagram_socket()) for _ in range(MANY)]
-        for name, look in SCANS.items():
+    for name, (ask, ready) in SCANS.items():
+        with sockets(MANY, ready) as socks, ExitStack() as stack:
             try:
-                slope = _slope(look, sockets, stack)
+                slope = _slope(ask, socks, stack)
             except AttributeError:
                 found.missing[name] = "this system has no such call"
             else:
                 found.note(name, slope)
 
 
-def _datagram_socket() -> socket.socket:
-    one_end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    one_end.bind(("127.0.0.1", 0))
-    one_end.setblocking(False)
-    return one_end
-
-
-Look = Callable[[Sequence[socket.socket], ExitStack], Callable[[], Any]]
-
-
-def _slope(look: Look, sockets: Sequence[socket.socket], stack: ExitStack) -> list[float]:
+def _slope(ask: Ask, socks: Sequence[socket.socket], stack: ExitStack) -> list[float]:
     """ns more for each further descriptor; blocks of few and many in turn."""
-    few, many = look(sockets[:FEW], stack), look(sockets, stack)
+    few, many = ask(socks[:FEW], stack), ask(socks, stack)
     pairs = [(_timed(few), _timed(many)) for _ in range(AGAIN)]
     return [(after - before) / (MANY - FEW) for before, after in pairs]
 
@@ -472,30 +461,10 @@ def _timed(action: Callable[[], Any]) -> int:
     return clock() - start
 
 
-def _select_all(sockets: Sequence[socket.socket], stack: ExitStack) -> Callable[[], Any]:
-    fds = [s.fileno() for s in sockets]
-    return lambda: real_select.select(fds, [], [], 0)
-
-
-def _poll_all(sockets: Sequence[socket.socket], stack: ExitStack) -> Callable[[], Any]:
-    interest = real_select.poll()
-    for s in sockets:
-        interest.register(s, real_select.POLLIN)
-    return lambda: interest.poll(0)
-
-
-def _epoll_ready(sockets: Sequence[socket.socket], stack: ExitStack) -> Callable[[], Any]:
-    interest = stack.enter_context(real_select.epoll())
-    for s in sockets:
-        s.sendto(b"?", s.getsockname())
-        interest.register(s, real_select.EPOLLIN)
-    return lambda: interest.poll(0, len(sockets))
-
-
-SCANS: dict[str, Look] = {
-    "select_per_fd": _select_all,
-    "poll_per_fd": _poll_all,
-    "epoll_per_ready": _epoll_ready,
+SCANS: dict[str, tuple[Ask, int]] = {  # the question, and how many are ready
+    "select_per_fd": (ask_select, 0),
+    "poll_per_fd": (ask_poll, 0),
+    "epoll_per_ready": (ask_epoll, MANY),
 }
 
 
