@@ -355,7 +355,7 @@ def test_who_does_not_move_is_given_up_and_who_moves_is_not(
     now = 100.0
     monkeypatch.setattr(survivor, "monotonic", lambda: now)
     with turned(idle=60.0) as server:
-        quiet, lively = Client(server, False), Client(server, False)
+        lively, quiet = Client(server, False), Client(server, False)  # in this order: it is turned
         until(lambda: server.turn() or len(server.due) == 2)
         now = 150.0
         lively.send(b"still here")
