@@ -22,8 +22,8 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LEDGER = FOLDER / "ledger.json"
-ROWS = [*(f"C{number:02}" for number in range(1, 66)), "C65b"]
-ROWS += ["X1", "X2", "X3", "X4", "X5", "X7", "X12", "X15"]
+ROWS = [*(f"C{number:02}" for number in range(1, 77)), "C65b"]
+ROWS += ["X1", "X2", "X3", "X4", "X5", "X7", "X12", "X13", "X14", "X15"]
 #: Rows that name or spell something, or say what another system has: nothing to measure.
 DEFINITIONS = {"C02", "C26", "C35", "C55", "C58"}
 
