@@ -11,9 +11,11 @@ import gc
 import os
 import random
 import selectors
+import shutil
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -28,6 +30,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from iosim.echo import faults, notes, survivor
 from iosim.echo.child import Server, serving, until
+from iosim.echo.printed import PRINTED
 from iosim.echo.survivor import EchoServer
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="breaks servers in Linux's own ways")
@@ -77,6 +80,51 @@ def test_a_server_can_be_copied_without_the_rest(module: object) -> None:
                      [alias.name for alias in node.names])
     }  # fmt: skip
     assert imported <= sys.stdlib_module_names
+
+
+@linux
+def test_a_copy_of_the_survivor_runs_by_itself(tmp_path: Path) -> None:
+    copy = shutil.copy(survivor.__file__, tmp_path / "copied.py")
+    command = [sys.executable, "-I", str(copy)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            address = "127.0.0.1", int(process.stdout.readline())
+            with socket.create_connection(address, timeout=20) as client:
+                client.sendall(b"hello")
+                assert client.recv(5) == b"hello"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+
+
+def test_the_notes_server_is_what_the_notes_print(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its functions are those of the printed text, and serve a polite client."""
+    text = "\n".join(line[3:] for line in PRINTED.splitlines() if "```" not in line)
+    printed = ast.parse(text.replace("\n def read", "\ndef read"))
+    ours = ast.parse(Path(notes.__file__).read_text(encoding="utf-8"))
+    functions = [
+        {node.name: ast.unparse(node) for node in tree.body if isinstance(node, ast.FunctionDef)}
+        for tree in (printed, ours)
+    ]
+    assert list(functions[0]) == ["accept", "read"]
+    assert functions[0].items() <= functions[1].items()
+
+    listener = notes.listening()
+    with listener, socket.create_connection(listener.getsockname()) as client:
+        client.sendall(b"hello")
+        for _ in range(2):
+            for key, mask in notes.sel.select(5):
+                key.data(key.fileobj, mask)
+        assert client.recv(5) == b"hello"
+        client.shutdown(socket.SHUT_WR)
+        for key, mask in notes.sel.select(5):
+            key.data(key.fileobj, mask)
+        notes.sel.unregister(listener)
+    assert len(notes.sel.get_map()) == 0
+    words = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert words == ["accepted", "echoing", "closing"]
 
 
 # --- a server that is given its turns -------------------------------------------------------------
