@@ -7,7 +7,8 @@
     measure(models.blocking, story)       # -> Timeline, the real kernel
     witness(models.blocking, story)       # -> Timeline, the same as strace sees it
 
-A story is Traffic for the I/O models (`models`), or `jobs` for the calls of a pool (`calls`).
+A story is Traffic for the I/O models (`models`), `jobs` for the calls of a pool (`calls`), or
+`clients` for servers (`servers`).
 
 Everything is fetched when it is first asked for, so that `import iosim` costs next to nothing.
 """
@@ -21,7 +22,7 @@ from .costs import CALIBRATE
 from .timeline import VIEWS, Timeline
 
 if TYPE_CHECKING:
-    from . import draw, futures, jobs, syscalls, traffic
+    from . import clients, draw, futures, jobs, sockets, syscalls, traffic
     from .comparison import compare
     from .costs import Costs
     from .kernels.front import measure, simulate
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
     from .kernels.record import record
     from .kernels.witness import audit, witness
     from .prediction import predict
-    from .programs import calls, models
+    from .programs import calls, models, servers
 
 __all__ = [
-    "Costs", "Timeline", "Unsupported", "audit", "calls", "compare", "draw", "features", "futures",
-    "jobs", "measure", "models", "predict", "record", "simulate", "syscalls", "traffic", "witness",
+    "Costs", "Timeline", "Unsupported", "audit", "calls", "clients", "compare", "draw", "features",
+    "futures", "jobs", "measure", "models", "predict", "record", "servers", "simulate", "sockets",
+    "syscalls", "traffic", "witness",
 ]  # fmt: skip
 
 _HOMES = {  # public name: its module, and its name there (None: the module itself)
@@ -41,6 +43,7 @@ _HOMES = {  # public name: its module, and its name there (None: the module itse
     "Unsupported": (".kernels.linux", "Unsupported"),
     "audit": (".kernels.witness", "audit"),
     "calls": (".programs.calls", None),
+    "clients": (".clients", None),
     "compare": (".comparison", "compare"),
     "draw": (".draw", None),
     "features": (".kernels.linux", "features"),
@@ -50,7 +53,9 @@ _HOMES = {  # public name: its module, and its name there (None: the module itse
     "models": (".programs.models", None),
     "predict": (".prediction", "predict"),
     "record": (".kernels.record", "record"),
+    "servers": (".programs.servers", None),
     "simulate": (".kernels.front", "simulate"),
+    "sockets": (".sockets", None),
     "syscalls": (".syscalls", None),
     "traffic": (".traffic", None),
     "witness": (".kernels.witness", "witness"),

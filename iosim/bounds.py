@@ -10,8 +10,8 @@ HOUR_NS = 3_600_000_000_000
 
 
 def whole(name: str, value: object, low: int, high: int, unit: str) -> int:
-    """`value` if it is an int in [low, high]; TypeError or ValueError otherwise."""
-    if type(value) is not int:
+    """`value` if it is an int in [low, high], no bool; TypeError or ValueError otherwise."""
+    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, int)):
         raise TypeError(f"{name} must be a whole number of {unit}, got {value!r}")
     if not low <= value <= high:
         raise ValueError(f"{name} must be from {low:,} to {high:,} {unit}, got {value:,}")

@@ -52,6 +52,10 @@ class Costs:
     user_per_byte   its own code after a copy, for each byte that it brought into the caches
     submission      handing an operation to io_uring
     completion      io_uring's way to the submitter that is to do the copy (task work)
+    accept          taking a connection off a listening socket's queue
+    send            a send besides its copy: through the stack to the other side's receive queue
+    clone           starting a thread
+    user_per_fd     its own code before a server's select or poll, for each descriptor that it lists
 
     `stream` has the prices of a story over TCP (None: the same ones); `machine` says what they
     were measured on ("" if they were not).
@@ -82,6 +86,10 @@ class Costs:
     user_per_byte: float = 0
     submission: float = 0
     completion: float = 0
+    accept: float = 0
+    send: float = 0
+    clone: float = 0
+    user_per_fd: float = 0
     machine: str = ""
     stream: Costs | None = None
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from .clients import Clients
 from .costs import Costs
 from .jobs import Jobs
 from .kernels.front import simulate
@@ -25,7 +26,7 @@ def this_machine() -> Costs:
 
 
 def predict(
-    program: Callable[..., Program], story: Traffic | Jobs, *, costs: Costs | None = None,
+    program: Callable[..., Program], story: Traffic | Jobs | Clients, *, costs: Costs | None = None,
     cores: int | None = None, **options: Any,
 ) -> Timeline:  # fmt: skip
     """What `measure(program, story)` will show: `simulate` at this machine's costs and cores.

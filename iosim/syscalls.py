@@ -15,20 +15,21 @@ Each docstring names the manual page whose rule both kernels follow.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from .bounds import HOUR_NS, whole
 
 __all__ = [
-    "EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "F_SETFL", "F_SETOWN", "F_SETSIG", "MSG_DONTWAIT",
-    "MSG_PEEK", "O_ASYNC", "O_NONBLOCK", "SELF", "SIGIO", "SIGRTMIN", "SIG_BLOCK", "SIG_UNBLOCK",
-    "SIZE", "SO_RCVTIMEO", "Program", "Request", "aio_error", "aio_read", "aio_return", "compute",
-    "epoll_create", "epoll_ctl", "epoll_wait", "fcntl", "getpid", "io_uring_enter",
-    "io_uring_peek_cqe", "io_uring_setup", "io_uring_submit", "ms", "never_yielded", "pause",
-    "poll", "recvfrom", "select", "setsockopt", "sigaction", "sigprocmask", "sigtimedwait", "sleep",
-    "us",
+    "EPOLLERR", "EPOLLET", "EPOLLEXCLUSIVE", "EPOLLHUP", "EPOLLIN", "EPOLLONESHOT", "EPOLLOUT",
+    "EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD", "F_SETFL", "F_SETOWN", "F_SETSIG",
+    "MSG_DONTWAIT", "MSG_PEEK", "O_ASYNC", "O_NONBLOCK", "SELF", "SIGIO", "SIGRTMIN", "SIG_BLOCK",
+    "SIG_UNBLOCK", "SIZE", "SO_RCVTIMEO", "Program", "Request", "aio_error", "aio_read",
+    "aio_return", "compute", "epoll_create", "epoll_ctl", "epoll_wait", "fcntl", "getpid",
+    "io_uring_enter", "io_uring_peek_cqe", "io_uring_setup", "io_uring_submit", "ms",
+    "never_yielded", "pause", "poll", "recvfrom", "select", "setsockopt", "sigaction",
+    "sigprocmask", "sigtimedwait", "sleep", "us",
 ]  # fmt: skip
 
 # Linux's values, so that a program reads the same on systems that lack the names (fcntl(2),
@@ -36,7 +37,9 @@ __all__ = [
 F_SETFL, F_SETOWN, F_SETSIG = 4, 8, 10
 O_NONBLOCK, O_ASYNC = 0o4000, 0o20000
 MSG_PEEK, MSG_DONTWAIT = 0x2, 0x40
-EPOLL_CTL_ADD, EPOLL_CTL_DEL = 1, 2
+EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
+EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP = 0x1, 0x4, 0x8, 0x10  # and poll's: poll(2)
+EPOLLEXCLUSIVE, EPOLLONESHOT, EPOLLET = 1 << 28, 1 << 30, 1 << 31
 SIGIO, SIGRTMIN = 29, 34
 SIG_BLOCK, SIG_UNBLOCK = 0, 1
 SO_RCVTIMEO = 20
@@ -163,7 +166,7 @@ class setsockopt(Request):
         whole("setsockopt: ns", self.ns, 0, HOUR_NS, "ns")
 
 
-def _descriptors(name: str, fds: Sequence[int]) -> None:
+def _descriptors(name: str, fds: Iterable[int]) -> None:
     for fd in fds:
         whole(f"{name}: fd", fd, 0, MAX_FD, "(a descriptor)")
 
@@ -179,21 +182,27 @@ class select(Request):
 
     Replies with the list of those that can; an empty one after `timeout` ns (None: waits for ever,
     0: does not wait).  ValueError on the real kernel for a descriptor above 1023 (FD_SETSIZE).
+    Over Clients also until one of `writefds` can be written to.
     """
 
     fds: Sequence[int]
     timeout: int | None = None
+    writefds: Sequence[int] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         _descriptors("select", self.fds)
+        _descriptors("select", self.writefds)
         _timeout("select", self.timeout)
 
 
 @dataclass(slots=True, eq=False)
 class poll(Request):
-    """As `select`, with an array in place of a bit map: poll(2).  Times are rounded up to ms."""
+    """As `select`, with an array in place of a bit map: poll(2).  Times are rounded up to ms.
 
-    fds: Sequence[int]
+    Over Clients `fds` may be a dict, from each descriptor to its events (EPOLLIN | EPOLLOUT).
+    """
+
+    fds: Sequence[int] | Mapping[int, int]
     timeout: int | None = None
 
     def __post_init__(self) -> None:
@@ -210,17 +219,22 @@ class epoll_create(Request):
 class epoll_ctl(Request):
     """Put `fd` on the interest list `epfd` for reading, or take it off: epoll_ctl(2).
 
-    FileExistsError if it is on the list already, FileNotFoundError if it is not.
+    FileExistsError if it is on the list already, FileNotFoundError if it is not.  `events` other
+    than EPOLLIN, and EPOLL_CTL_MOD, which changes them, only over Clients.
     """
 
     epfd: int
     op: int
     fd: int
+    events: int = field(default=EPOLLIN, repr=False)
 
     def __post_init__(self) -> None:
         _descriptors("epoll_ctl", (self.epfd, self.fd))
-        if self.op not in (EPOLL_CTL_ADD, EPOLL_CTL_DEL):
-            raise ValueError(f"epoll_ctl: op must be EPOLL_CTL_ADD or _DEL, got {self.op!r}")
+        if self.op not in (EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD):
+            raise ValueError(
+                f"epoll_ctl: op must be EPOLL_CTL_ADD or _DEL or _MOD, got {self.op!r}"
+            )
+        whole("epoll_ctl: events", self.events, 0, (1 << 32) - 1, "(EPOLL flags)")
 
 
 @dataclass(slots=True, eq=False)

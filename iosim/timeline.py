@@ -25,7 +25,8 @@ from typing import Any
 __all__ = [
     "COPY", "FIGURE_6_6", "FOUR_CORNERS", "GIL", "KERNEL", "NETWORK", "PROCESS_STATES", "QUEUED",
     "READY", "SLEEPING", "TRANSIT", "USER", "VIEWS", "WAIT", "Broken", "Call", "Corner", "Delivery",
-    "Evidence", "Interval", "Outcome", "Row", "Timeline", "errno_name", "merged",
+    "Evidence", "Interval", "Outcome", "Row", "Timeline", "Visit", "errno_name",
+    "merged",
 ]  # fmt: skip
 
 # States of a process.  `user` and `kernel` hold a core; `ready` wants one; `sleeping` does not.
@@ -161,6 +162,28 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Visit:
+    """What client number `client` (0, 1, ...) met with, as it saw it; times in ns.
+
+    It called connect at `begun`; `connected` is the end of the handshake (None: it never was).
+    `answered` are the ends of its receive steps, in order, `sent` and `received` counts of bytes.
+    `over` is when it had closed (None: its script was not over).  `end`: "" if its script ran to
+    its end, "eof" if the server closed before, else the name of the errno that it met.  `garbled`:
+    what came back was not what it had sent, in order.
+    """
+
+    client: int
+    begun: int | None
+    connected: int | None
+    answered: tuple[int, ...]
+    sent: int
+    received: int
+    over: int | None
+    end: str = ""
+    garbled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What proc(5) said of a thread at one instant: `stat`, `wchan`, `syscall`.
 
@@ -252,6 +275,10 @@ def merged(spans: Iterable[Span]) -> list[Span]:
     return union
 
 
+def _visit(plain: dict[str, Any]) -> Visit:
+    return Visit(**{**plain, "answered": tuple(plain["answered"])})
+
+
 def _union(spans: Iterable[Span]) -> int:
     """The length in ns of the union of `spans`."""
     return sum(end - start for start, end in merged(spans))
@@ -308,6 +335,7 @@ class Timeline:
     source: str = field(default="", repr=False)
     first_line: int = 1
     outcomes: tuple[Outcome, ...] = ()
+    visits: tuple[Visit, ...] = ()
 
     def __repr__(self) -> str:
         data = f"{len(self.outcomes)} jobs" if self.outcomes else f"{len(self.deliveries)} messages"
@@ -707,6 +735,8 @@ class Timeline:
         }  # fmt: skip
         for name in ("call_log", "deliveries", "evidence", "outcomes"):
             plain[name] = [asdict(item) for item in getattr(self, name)]
+        if self.visits:
+            plain["visits"] = [asdict(visit) for visit in self.visits]
         plain["intervals"] = [
             [i.lane, i.start, i.end, i.state, i.call.id if i.call else None, i.message, i.note]
             for i in self.intervals
@@ -725,5 +755,6 @@ class Timeline:
         plain["deliveries"] = tuple(Delivery(**d) for d in plain["deliveries"])
         plain["evidence"] = tuple(Evidence(**e) for e in plain["evidence"])
         plain["outcomes"] = tuple(Outcome(**o) for o in plain.get("outcomes", ()))
+        plain["visits"] = tuple(_visit(v) for v in plain.get("visits", ()))
         plain["processes"], plain["helpers"] = tuple(plain["processes"]), tuple(plain["helpers"])
         return cls(intervals=intervals, call_log=tuple(calls.values()), **plain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from iosim import Costs, models, traffic
+from iosim import Costs, clients, models, traffic
 
 _COST = st.integers(0, 5_000_000) | st.integers(0, 3_000)
 
@@ -37,6 +37,10 @@ costs = st.builds(
             "cold_user",
             "submission",
             "completion",
+            "accept",
+            "send",
+            "clone",
+            "user_per_fd",
         ),
         st.just(0) | _COST,
     ),
@@ -64,3 +68,27 @@ def stories(draw: st.DrawFn, connections: int = 3) -> traffic.Traffic:
 
 programs = st.sampled_from([getattr(models, name) for name in models.MODEL_OF])
 cores = st.integers(1, 3)
+
+
+@st.composite
+def _client(draw: st.DrawFn) -> clients.Client:
+    """Sends what it likes, pauses as it likes, and takes all of it back before it leaves."""
+    steps: list[clients.Step] = []
+    owed = 0
+    for _ in range(draw(st.integers(0, 5))):
+        size = draw(st.integers(1, 5_000) | st.integers(1, 400_000))
+        steps.append((clients.SEND, size))
+        owed += size
+        if draw(st.booleans()):
+            steps.append((clients.WAIT, draw(st.integers(0, 20_000_000))))
+        taken = draw(st.integers(0, owed))
+        if taken:
+            steps.append((clients.RECEIVE, taken))
+            owed -= taken
+    steps += [(clients.RECEIVE, owed)] if owed else []
+    steps += [(clients.SHUTDOWN, 0)] if draw(st.booleans()) else []
+    rcvbuf = draw(st.none() | st.integers(1_000, 200_000))
+    return clients.Client(draw(st.integers(0, 30_000_000)), tuple(steps), rcvbuf)
+
+
+crowds = st.lists(_client(), min_size=1, max_size=6).map(lambda many: clients.of(*many))

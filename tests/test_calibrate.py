@@ -25,7 +25,8 @@ KNOWN = Costs(
     context_switch=35_000, signal_delivery=90_000, select_per_fd=0, poll_per_fd=0,
     epoll_per_ready=0, timer_slack=50_000, network_per_byte=0.5, eagain=7_000, step=12_000,
     start=60_000, first_call=30_000, cold_call=25_000, cold_receive=15_000, cold_user=80_000,
-    submission=40_000, completion=11_000,
+    submission=40_000, completion=11_000, accept=24_000, send=36_000, clone=48_000,
+    user_per_fd=250,
 )  # fmt: skip
 STREAM = replace(
     KNOWN, network=31_000, copy_base=17_000, copy_per_byte=0.125, wakeup=4_000,
@@ -71,6 +72,21 @@ def test_a_cost_ten_times_as_high_is_seen(name: str, monkeypatch: pytest.MonkeyP
     spoilt = replace(KNOWN, **{name: 10 * getattr(KNOWN, name)})
     found = calibrated_on(spoilt, monkeypatch).costs
     assert getattr(found, name) == pytest.approx(10 * getattr(KNOWN, name), rel=0.01, abs=2)
+
+
+def test_a_wake_up_costs_the_median_of_its_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the sum of its medians, which would be 60 us here."""
+    before_and_in_the_queue = [(5_000, 30_000), (30_000, 5_000), (30_000, 30_000)]
+    real = module._wakes
+
+    def mixed(run: Timeline) -> Any:
+        for number, wake in enumerate(real(run)):
+            wakeup, queued = before_and_in_the_queue[number % 3]
+            yield replace(wake, wakeup=wakeup, context_switch=queued)
+
+    monkeypatch.setattr(module, "_wakes", mixed)
+    found = calibrated_on(KNOWN, monkeypatch).costs
+    assert found.wakeup + found.context_switch == pytest.approx(35_000)
 
 
 def test_who_stands_in_the_run_queue_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,11 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "iosim"
 
 VALUES = {
-    "bounds", "comparison", "costs", "evidence", "futures", "jobs", "syscalls", "timeline",
-    "traffic",
+    "bounds", "clients", "comparison", "costs", "evidence", "futures", "jobs", "sockets",
+    "syscalls", "timeline", "traffic",
 }  # fmt: skip
 FLOORS = dict.fromkeys(VALUES, VALUES) | {
-    "programs": {"programs", "syscalls", "futures", "bounds"},
+    "programs": {"programs", "syscalls", "sockets", "futures", "bounds"},
     "kernels": {"kernels"} | VALUES,
     "draw": {"draw", "comparison", "timeline", "bounds"},
 }  # whatever is not named here (the facade, explore, puzzles, …) stands on top

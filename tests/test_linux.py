@@ -198,8 +198,9 @@ def test_polling_rests_between_two_looks() -> None:
 
 def test_evidence_is_that_of_the_model() -> None:
     need("wchan")
-    asleep = run(models.multiplexing, one(LATE))
-    busy = run(models.nonblocking, one(LATE), between=compute(ms(1)))
+    long = one(300)  # so that the sender, which samples, gets a core in the meantime
+    asleep = run(models.multiplexing, long)
+    busy = run(models.nonblocking, long, between=compute(ms(1)))
     assert len(asleep.evidence) <= 200
     assert len(busy.evidence) <= 200
     share = sum(e.state == "S" for e in asleep.evidence) / len(asleep.evidence)

@@ -22,8 +22,10 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LEDGER = FOLDER / "ledger.json"
-ROWS = [*(f"C{number:02}" for number in range(1, 58)), "X1", "X12", "X15"]
-DEFINITIONS = {"C02", "C26", "C35", "C55"}  # rows that name or spell something: nothing to measure
+ROWS = [*(f"C{number:02}" for number in range(1, 77)), "C65b"]
+ROWS += ["X1", "X2", "X3", "X4", "X5", "X7", "X12", "X13", "X14", "X15"]
+#: Rows that name or spell something, or say what another system has: nothing to measure.
+DEFINITIONS = {"C02", "C26", "C35", "C55", "C58"}
 
 MAX_LINES = 15
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|work|Users)/|\b[A-Z]:\\")

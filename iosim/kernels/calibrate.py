@@ -10,7 +10,6 @@ benchmarks that hold a prediction to a run.
 from __future__ import annotations
 
 import os
-import select as real_select
 import socket
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +20,10 @@ from itertools import combinations, pairwise
 from time import perf_counter_ns as clock
 from typing import Any
 
+from .. import clients
+from ..clients import Clients
 from ..costs import HALF_WINDOW, SEGMENT, Costs
+from ..sockets import accept, close, pthread_create, pthread_join, send
 from ..syscalls import (
     F_SETFL,
     F_SETOWN,
@@ -34,6 +36,7 @@ from ..syscalls import (
     SO_RCVTIMEO,
     Program,
     compute,
+    epoll_create,
     fcntl,
     getpid,
     io_uring_peek_cqe,
@@ -51,7 +54,8 @@ from ..syscalls import (
 from ..timeline import KERNEL, READY, SLEEPING, WAIT, Call, Delivery, Timeline
 from ..traffic import Traffic, burst, one, replay, several
 from .features import Unsupported, machine
-from .linux import measure
+from .front import measure
+from .scans import Ask, ask_epoll, ask_poll, ask_select, sockets
 
 __all__ = ["Calibration", "Step", "calibrate"]
 
@@ -60,6 +64,7 @@ GAPS_MS = (3, 7, 15, 30)  # how long a process sleeps; the benchmarks use others
 SIZES = (64, 512, 4_096, 24_000, 45_000)  # of a message, in bytes; as above
 TCP = " (TCP)"  # behind the name of a step
 FEW, MANY = 4, 64  # descriptors, for the slope of a scan
+LISTED, SCANNED = 256, 40  # descriptors on a long list, and times that it is scanned
 AGAIN = 150  # times a short call is repeated
 LIMIT_S = 3.0  # for one experiment
 
@@ -238,7 +243,7 @@ def _patient() -> Traffic:
     return one(after_ms=900, size=1)
 
 
-def _run(program: Callable[..., Program], story: Traffic, **options: Any) -> Timeline:
+def _run(program: Callable[..., Program], story: Traffic | Clients, **options: Any) -> Timeline:
     return measure(program, story, limit_s=LIMIT_S, **options)
 
 
@@ -317,8 +322,11 @@ def _spaced(sizes: Sequence[int], rounds: int, transport: str) -> Traffic:
 
 def _wake(found: Calibration, transport: str = "udp", over: str = "") -> None:
     wakes = list(_wakes(_run(waiting, _spaced(SIZES, 32, transport))))
-    found.note("wakeup" + over, [w.wakeup for w in wakes])
     found.note("context_switch" + over, [w.context_switch for w in wakes])
+    # A wake-up from another core shows now as the one, now as the other (the sleeper may enter its
+    # queue late and leave it at once): the median of their sum is kept, not the sum of medians.
+    queued = found["context_switch" + over]
+    found.note("wakeup" + over, [w.wakeup + w.context_switch - queued for w in wakes])
     found.note("cold_call" + over, [w.way_out for w in wakes])
     found.note("cold_user" + over, [w.own_code - found["user"] for w in wakes])
     points = [(w.size, w.receive - found["syscall"]) for w in wakes if w.receive]
@@ -436,32 +444,67 @@ def _ring(found: Calibration) -> None:
     found.note("completion", [ns for ns in late if ns < NOISE_NS])
 
 
+def serving(listener: int, count: int) -> Program:
+    """One client after the other; nothing is accepted, nor sent, that would have to wait."""
+
+    def idle() -> Program:
+        yield getpid()
+
+    for _ in range(count):
+        yield select([listener])
+        conn = yield accept(listener)
+        while data := (yield recvfrom(conn, SIZE)):
+            yield send(conn, data)
+        yield close(conn)
+    for _ in range(count):
+        thread = yield pthread_create(idle())
+        yield pthread_join(thread)
+
+
+def _server(found: Calibration) -> None:
+    """The first of each kind has been measured as a first call: medians leave it out."""
+    story = clients.several(9, clients.echo(5, SIZES[1], every_ms=3, at_ms=3), every_ms=25)
+    run = _run(serving, story)
+    mine = replace(run, call_log=tuple(c for c in run.call_log if c.process == run.processes[0]))
+    copy = found["copy_base" + TCP] + found["copy_per_byte" + TCP] * SIZES[1]
+    for name, call, rest in (
+        ("accept", "accept", 0.0), ("send", "send", copy), ("clone", "pthread_create", 0.0),
+    ):  # fmt: skip
+        found.note(name, [ns - found["syscall"] - rest for ns in _took(mine, call)])
+
+
+def listing(listener: int, count: int) -> Program:
+    """Wait a millisecond for a few descriptors, and for many; nothing is ready."""
+    fds = []
+    for _ in range(LISTED):
+        fds.append((yield epoll_create()))
+    for some in (fds[:FEW], fds):
+        for _ in range(SCANNED):
+            yield poll(some, ms(1))
+
+
+def _lists(found: Calibration) -> None:
+    """Its own code after a wait: to make the list anew, and to check it."""
+    gaps = _between(_run(listing, clients.of(clients.script(at_ms=900))), "poll")
+    few, many = gaps[: SCANNED - 1], gaps[SCANNED:]
+    found.note("user_per_fd", [(b - a) / (LISTED - FEW) for a, b in zip(few, many, strict=True)])
+
+
 def _scans(found: Calibration) -> None:
     """select, poll and epoll by themselves, over a few and over many descriptors."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(_datagram_socket()) for _ in range(MANY)]
-        for name, look in SCANS.items():
+    for name, (ask, ready) in SCANS.items():
+        with sockets(MANY, ready) as socks, ExitStack() as stack:
             try:
-                slope = _slope(look, sockets, stack)
+                slope = _slope(ask, socks, stack)
             except AttributeError:
                 found.missing[name] = "this system has no such call"
             else:
                 found.note(name, slope)
 
 
-def _datagram_socket() -> socket.socket:
-    one_end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    one_end.bind(("127.0.0.1", 0))
-    one_end.setblocking(False)
-    return one_end
-
-
-Look = Callable[[Sequence[socket.socket], ExitStack], Callable[[], Any]]
-
-
-def _slope(look: Look, sockets: Sequence[socket.socket], stack: ExitStack) -> list[float]:
+def _slope(ask: Ask, socks: Sequence[socket.socket], stack: ExitStack) -> list[float]:
     """ns more for each further descriptor; blocks of few and many in turn."""
-    few, many = look(sockets[:FEW], stack), look(sockets, stack)
+    few, many = ask(socks[:FEW], stack), ask(socks, stack)
     pairs = [(_timed(few), _timed(many)) for _ in range(AGAIN)]
     return [(after - before) / (MANY - FEW) for before, after in pairs]
 
@@ -472,30 +515,10 @@ def _timed(action: Callable[[], Any]) -> int:
     return clock() - start
 
 
-def _select_all(sockets: Sequence[socket.socket], stack: ExitStack) -> Callable[[], Any]:
-    fds = [s.fileno() for s in sockets]
-    return lambda: real_select.select(fds, [], [], 0)
-
-
-def _poll_all(sockets: Sequence[socket.socket], stack: ExitStack) -> Callable[[], Any]:
-    interest = real_select.poll()
-    for s in sockets:
-        interest.register(s, real_select.POLLIN)
-    return lambda: interest.poll(0)
-
-
-def _epoll_ready(sockets: Sequence[socket.socket], stack: ExitStack) -> Callable[[], Any]:
-    interest = stack.enter_context(real_select.epoll())
-    for s in sockets:
-        s.sendto(b"?", s.getsockname())
-        interest.register(s, real_select.EPOLLIN)
-    return lambda: interest.poll(0, len(sockets))
-
-
-SCANS: dict[str, Look] = {
-    "select_per_fd": _select_all,
-    "poll_per_fd": _poll_all,
-    "epoll_per_ready": _epoll_ready,
+SCANS: dict[str, tuple[Ask, int]] = {  # the question, and how many are ready
+    "select_per_fd": (ask_select, 0),
+    "poll_per_fd": (ask_poll, 0),
+    "epoll_per_ready": (ask_epoll, MANY),
 }
 
 
@@ -505,7 +528,7 @@ def _time_slice(found: Calibration) -> None:
         raise Unsupported("sched_rr_get_interval", "not on this system")
     seconds = os.sched_rr_get_interval(0)
     if not seconds:
-        raise Unsupported("sched_rr_get_interval", "it says 0: no slice for this policy")
+        raise LookupError("sched_rr_get_interval(2) answers 0; the usual 3 ms stand")
     found.note("time_slice", [seconds * 1e9])
 
 
@@ -525,6 +548,8 @@ EXPERIMENTS: dict[str, Callable[[Calibration], None]] = {
     "signal": _signal,
     "signal over TCP": partial(_signal, transport="tcp", over=TCP),
     "io_uring": _ring,
+    "server": _server,
+    "lists to scan": _lists,
     "scans": _scans,
     "time slice": _time_slice,
 }

@@ -15,6 +15,7 @@ from errno import EACCES, ENOSYS, EPERM
 from typing import Any
 
 from .. import evidence
+from ..sockets import kqueue, memfd_create
 from ..syscalls import (
     F_SETFL,
     F_SETSIG,
@@ -158,6 +159,8 @@ _NEEDS: dict[type[Request], str] = {
     pause_request: "SIGIO",
     sigprocmask: "real-time signals",
     sigtimedwait: "real-time signals",
+    kqueue: "kqueue",
+    memfd_create: "memfd_create",
 }
 
 

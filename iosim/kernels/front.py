@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from ..clients import Clients
 from ..jobs import Jobs
 from ..syscalls import Program
 from ..timeline import Timeline
@@ -14,11 +15,21 @@ from ..traffic import Traffic
 __all__ = ["measure", "simulate"]
 
 #: A story's type: where its kernels live, `(module, function)`.  Fetched when first asked for.
-_SIMULATED = {Traffic: (".simulated", "simulate"), Jobs: (".pool", "simulate_jobs")}
-_REAL = {Traffic: (".linux", "measure"), Jobs: (".workers", "measure_jobs")}
+_SIMULATED = {
+    Traffic: (".simulated", "simulate"),
+    Jobs: (".pool", "simulate_jobs"),
+    Clients: (".served", "simulate_clients"),
+}
+_REAL = {
+    Traffic: (".linux", "measure"),
+    Jobs: (".workers", "measure_jobs"),
+    Clients: (".served", "measure_clients"),
+}
 
 
-def simulate(program: Callable[..., Program], story: Traffic | Jobs, **options: Any) -> Timeline:
+def simulate(
+    program: Callable[..., Program], story: Traffic | Jobs | Clients, **options: Any
+) -> Timeline:  # fmt: skip
     """Run `program` over `story` on the simulated kernel and return its `Timeline`.
 
     costs    what each step costs (ns); `Costs.textbook()` unless given
@@ -37,6 +48,13 @@ def simulate(program: Callable[..., Program], story: Traffic | Jobs, **options: 
     switch_interval  ns after which who waits for the lock asks for it: 5,000,000
     start_method     accepted; it has no effect
 
+    Over Clients (programs of `listener` and `clients`):
+
+    backlog  of the listening socket: 4,096 connections (SOMAXCONN)
+    sndbuf   size of each connection's send buffer in bytes: 87,040
+    rcvbuf   and of its receive buffer: 131,072
+    nofile   how many descriptors the program may have open besides the listener: 1,048,576
+
     Whatever else is named is an argument of the program.  A program of one `fd` gets a process for
     each connection of the story.
     Raises what the program raises; TypeError or ValueError for bad input; TimeoutError if a process
@@ -45,7 +63,9 @@ def simulate(program: Callable[..., Program], story: Traffic | Jobs, **options: 
     return _answer(_SIMULATED, program, story, options)
 
 
-def measure(program: Callable[..., Program], story: Traffic | Jobs, **options: Any) -> Timeline:
+def measure(
+    program: Callable[..., Program], story: Traffic | Jobs | Clients, **options: Any
+) -> Timeline:  # fmt: skip
     """Run `program` over `story` on this machine's kernel and return its `Timeline`.
 
     cores, costs  accepted, so that `measure` can stand for `simulate`; they have no effect
@@ -62,6 +82,11 @@ def measure(program: Callable[..., Program], story: Traffic | Jobs, **options: A
     gil           accepted; it has no effect
     start_method  "fork", "spawn" or "forkserver"; None: multiprocessing's default
     switch_interval  sys.setswitchinterval() for the run, in ns; None: as it is
+
+    Over Clients the program and its threads run in this process, and the clients in another one:
+
+    backlog, nofile  as for `simulate`
+    sndbuf, rcvbuf   SO_SNDBUF and SO_RCVBUF in bytes; None: the system tunes them itself
 
     Whatever else is named is an argument of the program.  Where a feature that the program needs is
     missing, the recorded run is returned, with a warning; without one `Unsupported` is raised.

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from types import GeneratorType
 from typing import Any
 
-from .. import futures
+from .. import futures, sockets
+from ..clients import Clients
 from ..jobs import Jobs
 from ..syscalls import (
     MSG_DONTWAIT,
@@ -28,7 +29,10 @@ from ..syscalls import (
 from ..traffic import Traffic
 from .tape import Text
 
-__all__ = ["JobPlan", "Plan", "launch", "launch_jobs", "line_of", "resume", "waits"]
+__all__ = [
+    "JobPlan", "Plan", "ServerPlan", "launch", "launch_jobs", "launch_server", "line_of", "resume",
+    "waits",
+]  # fmt: skip
 
 SERVES = {"fd": False, "fds": True}  # a program's first parameter: does it serve all connections?
 
@@ -71,6 +75,21 @@ class JobPlan:
         """The program, ready for its first step.  TypeError if the call makes no generator."""
         numbers = range(1, len(self.story) + 1)
         return _start(self.text.title, self.program, numbers, **self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPlan:
+    """A program that was looked at and may be started, with the clients that it will serve."""
+
+    text: Text
+    program: Callable[..., Program]
+    story: Clients
+    options: Mapping[str, Any]
+
+    def start(self, listener: int) -> Program:
+        """The program, ready for its first step.  TypeError if the call makes no generator."""
+        count = len(self.story)
+        return _start(self.text.title, self.program, listener, count, **self.options)
 
 
 def _start(title: str, program: Callable[..., Program], *given: Any, **options: Any) -> Program:
@@ -118,6 +137,25 @@ def launch_jobs(
             f"({', '.join(names)})"
         )
     return JobPlan(_text(title, inner), program, story, dict(options))
+
+
+def launch_server(
+    program: Callable[..., Program], story: Clients, options: Mapping[str, Any]
+) -> ServerPlan:
+    """Look at `program`: a generator function of `listener`, `clients` (how many) and `options`.
+
+    TypeError and ValueError as for `launch`.
+    """
+    inner = _inner(program)
+    title = _title(program, inner)
+    _check_yields(title, inner)
+    names = _check_parameters(title, program, options, 2)
+    if names[:1] != ["listener"] or len(names) < 2:
+        raise ValueError(
+            f"{title}: the parameters of a program over Clients begin with listener, then clients, "
+            f"got ({', '.join(names)})"
+        )
+    return ServerPlan(_text(title, inner), program, story, dict(options))
 
 
 def _title(program: Any, inner: Any) -> str:
@@ -234,6 +272,10 @@ def _always(request: Any, nonblocking: bool) -> bool:
     return True
 
 
+def _if_it_blocks(request: Any, nonblocking: bool) -> bool:
+    return not nonblocking
+
+
 def _if_bounded(request: Any, nonblocking: bool) -> bool:
     return request.room is not None
 
@@ -246,6 +288,9 @@ _WAITS: dict[type[Request], Callable[[Any, bool], bool]] = {
     sigtimedwait: _unless_at_once,
     pause: _always,
     io_uring_enter: _always,
+    sockets.accept: _if_it_blocks,
+    sockets.io_uring_submit_and_wait: _always,
+    sockets.kevent: _unless_at_once,
     futures.call: _always,
     futures.apply: _always,
     futures.submit: _if_bounded,

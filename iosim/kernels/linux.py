@@ -183,11 +183,13 @@ def measure_on(kind: type[LinuxKernel], plan: Plan, rcvbuf: int | None, limit_s:
 class LinuxKernel:
     """Makes a program's requests, and takes down when."""
 
-    def __init__(self, plan: Plan, wires: Wires, stack: ExitStack) -> None:
+    lane = PROCESS  # whose calls these are
+
+    def __init__(self, plan: Any, wires: Any, stack: ExitStack) -> None:
         self.plan, self.wires = plan, wires
-        self.run = Run(messages(plan.story), plan.story.transport == "udp")
+        self.run = self._make_run()
         self.zero = 0
-        self.sockets = {one.fileno(): one for one in wires.sockets}
+        self.sockets: dict[int, socket.socket] = {one.fileno(): one for one in wires.sockets}
         self.connection = {fd: number for number, fd in enumerate(self.sockets)}
         self.pending = [
             deque(f for f in self.run.fates if f.connection == number)
@@ -206,8 +208,16 @@ class LinuxKernel:
         self.signals = self._make_signals()
         stack.callback(self.close)
 
+    def _make_run(self) -> Run:
+        return Run(messages(self.plan.story), self.plan.story.transport == "udp")
+
     def _make_signals(self) -> Signals:
         return Signals(self)
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        """The life of this lane outside its own code."""
+        return self.run.stretches
 
     def now(self) -> int:
         """ns since the start of the run."""
@@ -218,18 +228,21 @@ class LinuxKernel:
     def run_program(self, limit_s: float) -> None:
         """From its start to its end."""
         self.limit_s = limit_s
-        plan, fds = self.plan, list(self.sockets)
-        target: Any = fds if plan.serves_all else fds[0]
-        program = plan.start(target, plan.nbytes(None))
+        program = self._program()
         collects = gc.isenabled()
         gc.disable()  # its pauses would look like the program's
         try:
-            with watchdog(limit_s, plan.text.title, self.wires.shut) as self.dog:
+            with watchdog(limit_s, self.plan.text.title, self.wires.shut) as self.dog:
                 self._guarded(program, limit_s)
         finally:
             program.close()
             if collects:
                 gc.enable()
+
+    def _program(self) -> Program:
+        plan, fds = self.plan, list(self.sockets)
+        started: Program = plan.start(fds if plan.serves_all else fds[0], plan.nbytes(None))
+        return started
 
     def _guarded(self, program: Program, limit_s: float) -> None:
         """What goes wrong says where."""
@@ -307,14 +320,18 @@ class LinuxKernel:
         action, finish = self._prepare(request)
         fd = getattr(request, "fd", None)
         may_wait = waits(request, fd in self.nonblocking)
-        metered = self.meter.read() if may_wait or type(request) is sleep else None
+        metered = self.meter.read() if may_wait or self._may_sleep(request) else None
         start = clock() - self.zero
         call = self.run.tape.enter(
-            PROCESS, start, type(request).__name__, fd, line, may_wait, request.arms, request.trap
+            self.lane, start, type(request).__name__, fd, line, may_wait, request.arms, request.trap
         )
         if metered is not None:
             self.signals.open = _Open(call, start, metered)
         return self._make(call, start, action, finish, request.trap)
+
+    def _may_sleep(self, request: Request) -> bool:
+        """May a call sleep that waits for nothing of the network's?"""
+        return type(request) is sleep
 
     def _make(self, call: int, start: int, action: Action, finish: Finish, trap: bool) -> Any:
         result, error = None, None
@@ -327,7 +344,7 @@ class LinuxKernel:
         if opened is not None:
             self.close_stretch(opened, end)
         elif trap:
-            self.run.stretches.append(Stretch(start, end, KERNEL, call))
+            self.stretches.append(Stretch(start, end, KERNEL, call))
         if error is not None:
             self.run.tape.leave(call, end, error.errno or EINVAL)
             raise error
@@ -342,7 +359,7 @@ class LinuxKernel:
     def close_stretch(self, opened: _Open, end: int) -> None:
         """A call that may have slept returns, or is interrupted."""
         usage = self.meter.since(opened.metered)
-        self.run.stretches.append(Stretch(opened.start, end, KERNEL, opened.call, "", usage))
+        self.stretches.append(Stretch(opened.start, end, KERNEL, opened.call, "", usage))
 
     def _prepare(self, request: Request) -> Prepared:
         """Everything that is not the call itself is done before its clock starts."""
@@ -375,7 +392,7 @@ class LinuxKernel:
             now = clock()
             self.dog.check()
             if now - last > PREEMPTED_NS:
-                self.run.stretches.append(Stretch(last - self.zero, now - self.zero, READY))
+                self.stretches.append(Stretch(last - self.zero, now - self.zero, READY))
                 end += now - last
             if signals.noted:
                 signals.deliver()
@@ -414,10 +431,9 @@ class LinuxKernel:
         asks = request.fd in self.nonblocking or request.flags & MSG_DONTWAIT
         return "check" if asks else "return"
 
-    @staticmethod
-    def _in_hands(parts: list[tuple[Fate, int]], at: int, told: str) -> None:
+    def _in_hands(self, parts: list[tuple[Fate, int]], at: int, told: str) -> None:
         for fate, count in parts:
-            fate.hand_over(PROCESS, count, at, told)
+            fate.hand_over(self.lane, count, at, told)
 
     def _taken(self, fd: int, data: bytes, size: int) -> list[tuple[Fate, int]]:
         """Of which messages are these bytes, and how many of each?"""
@@ -463,7 +479,7 @@ class LinuxKernel:
         if not hasattr(real_select, "poll"):
             raise missing("poll")
         interest = real_select.poll()
-        for fd in _each(self._socket, request.fds):
+        for fd in _each(self._socket, list(request.fds)):
             interest.register(fd, real_select.POLLIN)
         timeout = None if request.timeout is None else -(-request.timeout // 1_000_000)
         return partial(_descriptors, interest.poll, timeout), self._ready
@@ -623,7 +639,7 @@ class LinuxKernel:
 
     def _woke(self, call: int) -> int:
         """About when the thread ran again, if it slept in this call; else 0."""
-        last = self.run.stretches[-1] if self.run.stretches else None
+        last = self.stretches[-1] if self.stretches else None
         if last is None or last.call != call or last.usage is None or not last.usage.switches:
             return 0
         return last.parts(None)[-1][0]
@@ -803,7 +819,7 @@ class Signals:
             self._run(handler, signo, at)
 
     def _run(self, handler: Callable[[int], Program], signo: int, at: int) -> None:
-        kernel, stretches = self._kernel, self._kernel.run.stretches
+        kernel, stretches = self._kernel, self._kernel.stretches
         begin = max(at, stretches[-1].end if stretches else 0)
         stretches.append(Stretch(begin, kernel.now(), KERNEL, note=f"signal {signo}"))
         self.depth += 1

@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 from ..timeline import KERNEL, READY, SLEEPING, USER, Evidence, Timeline
 from .tape import Fate, Tape, Text
 
-__all__ = ["PROCESS", "Job", "Receipt", "Run", "Stretch", "Usage", "of_datagram", "of_stream"]
+__all__ = [
+    "PROCESS", "Job", "Receipt", "Run", "Stretch", "Thread", "Usage", "of_datagram", "of_stream",
+]  # fmt: skip
 
 PROCESS = "process"
 ENTRY_SHARE = (
@@ -104,6 +106,16 @@ class Job:
     receipt: Receipt | None = None
 
 
+@dataclass(slots=True)
+class Thread:
+    """A further thread of the program: its lane, from `start` to `end` (None: to the run's)."""
+
+    name: str
+    start: int
+    end: int | None = None
+    stretches: list[Stretch] = field(default_factory=list)
+
+
 def of_datagram(queue: deque[Fate], first: int, length: int, size: int) -> list[tuple[Fate, int]]:
     """Of which message of `queue` is a datagram of `length` bytes, got with a buffer of `size`?
 
@@ -140,6 +152,7 @@ class Run:
     stretches: list[Stretch] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
+    threads: list[Thread] = field(default_factory=list)
     sent: dict[int, tuple[int, int]] = field(default_factory=dict)
     evidence: list[Evidence] = field(default_factory=list)
     end: int = 0
@@ -147,7 +160,7 @@ class Run:
     def timeline(self, text: Text, cores: int, machine: str, kernel: str = "measured") -> Timeline:
         """The whole run; `kernel` is what the timeline is called."""
         self._settle_fates()
-        runs_from = self._process_lane()
+        runs_from = self._process_lanes()
         self._helper_lanes(cores)
         for receipt in self.receipts:
             if receipt.taken:
@@ -184,18 +197,21 @@ class Run:
 
     # -- the lanes -----------------------------------------------------------------------------
 
-    def _process_lane(self) -> dict[int, int]:
-        """The process's states; since when each call ran without a break until its end."""
+    def _process_lanes(self) -> dict[int, int]:
+        """The threads' states; since when each call ran without a break until its end."""
         arrivals = sorted(fate.arrived for fate in self.fates if fate.arrived is not None)
-        change, runs_from = self.tape.change, {}
-        change(PROCESS, 0, USER)
-        for stretch in self.stretches:
-            parts = stretch.parts(self._woken(stretch, arrivals))
-            for at, state in parts:
-                change(PROCESS, at, state, stretch.call, stretch.note)
-            change(PROCESS, stretch.end, USER)
-            if stretch.call is not None and parts:
-                runs_from[stretch.call] = parts[-1][0]
+        change, runs_from = self.tape.change, dict[int, int]()
+        for lane in (Thread(PROCESS, 0, None, self.stretches), *self.threads):
+            change(lane.name, lane.start, USER)
+            for stretch in lane.stretches:
+                parts = stretch.parts(self._woken(stretch, arrivals))
+                for at, state in parts:
+                    change(lane.name, at, state, stretch.call, stretch.note)
+                change(lane.name, stretch.end, USER)
+                if stretch.call is not None and parts:
+                    runs_from[stretch.call] = parts[-1][0]
+            if lane.end is not None:
+                self.tape.exit(lane.name, lane.end)
         return runs_from
 
     def _woken(self, stretch: Stretch, arrivals: Sequence[int]) -> int | None:

@@ -11,13 +11,13 @@ from ..timeline import USER
 from ..traffic import Message
 from .tape import Fate
 
-__all__ = ["Block", "Completion", "Epoll", "Ring", "Socket", "Task", "futex", "read"]
+__all__ = ["Block", "Completion", "Epoll", "Ring", "Socket", "Task", "futex", "read", "with_piece"]
 
 
 Pieces = Any  # a list of pieces, or ()
 
 
-def _with(pieces: Pieces, piece: list[Any]) -> Pieces:
+def with_piece(pieces: Pieces, piece: list[Any]) -> Pieces:
     if not pieces:
         return [piece]
     pieces.append(piece)
@@ -53,12 +53,12 @@ class Socket:
 
     def put(self, fate: Fate, message: Message, nbytes: int) -> None:
         """`nbytes` of `message` lie in the receive queue."""
-        self.queue = _with(self.queue, [fate, message, nbytes])
+        self.queue = with_piece(self.queue, [fate, message, nbytes])
         self.queued += nbytes
 
     def hold(self, fate: Fate, message: Message, nbytes: int) -> None:
         """The sender wants to send `nbytes` more of `message`."""
-        self.held = _with(self.held, [fate, message, nbytes])
+        self.held = with_piece(self.held, [fate, message, nbytes])
 
     @property
     def readable(self) -> bool:

@@ -135,12 +135,17 @@ class Tape:
     ) -> None:
         """Call number `call` returns."""
         entry = self._entries[call]
-        entry.end, entry.errno, entry.nbytes, entry.sent = at, errno, nbytes, sent
+        entry.end, entry.errno, entry.nbytes = at, errno, nbytes
+        entry.sent += sent
         self._open.discard(call)
 
     def brought(self, call: int, nbytes: int) -> None:
         """Call number `call` has brought `nbytes` more, be it after its return."""
         self._entries[call].nbytes += nbytes
+
+    def took(self, call: int, sent: int) -> None:
+        """Call number `call` has taken `sent` more from the program, be it before its return."""
+        self._entries[call].sent += sent
 
     def waits(self, call: int) -> bool:
         """Does call number `call` return only when there is something for it?"""

@@ -10,13 +10,14 @@ import mmap
 import os
 import struct
 import sys
-from errno import EINTR, ENOSYS
+from errno import EBUSY, EINTR, ENOSYS
 from functools import cache
 
 __all__ = ["Ring"]
 
 SETUP, ENTER = 425, 426  # the same numbers on every architecture
-OP_ASYNC_CANCEL, OP_RECV = 14, 27
+OP_ACCEPT, OP_ASYNC_CANCEL, OP_SEND, OP_RECV = 13, 14, 26, 27
+MSG_WAITALL, SOCK_CLOEXEC = 0x100, 0o2000000
 GETEVENTS = 1  # io_uring_enter: wait for completions
 FEAT_SINGLE_MMAP = 1  # both rings in one mapping; Linux 5.4
 OFF_RINGS, OFF_SQES = 0, 0x1000_0000
@@ -37,6 +38,8 @@ class Ring:
             os.close(self.fd)
             raise
         self._buffers: dict[int, bytearray] = {}
+        self._kinds: dict[int, int] = {}  # of what was prepared
+        self._entries, self._waiting = entries, 0
         self._serial = 0
 
     def _map(self, params: bytearray) -> None:
@@ -88,6 +91,48 @@ class Ring:
             if (completion := self.peek()) is not None:
                 return completion
 
+    # -- many operations at once: prepared, then handed in together ----------------------------
+
+    def prepare_accept(self, fd: int) -> int:
+        """Write an accept into the ring; its number.  OSError (EBUSY) if the ring is full."""
+        return self._prepare(OP_ACCEPT, fd, bytearray(), SOCK_CLOEXEC)
+
+    def prepare_recv(self, fd: int, size: int) -> int:
+        """A receive of at most `size` bytes."""
+        return self._prepare(OP_RECV, fd, bytearray(size), 0)
+
+    def prepare_send(self, fd: int, data: bytes) -> int:
+        """A send of all of `data`."""
+        return self._prepare(OP_SEND, fd, bytearray(data), MSG_WAITALL)
+
+    def _prepare(self, opcode: int, fd: int, buffer: bytearray, flags: int) -> int:
+        if self._waiting == self._entries:
+            raise OSError(EBUSY, os.strerror(EBUSY))
+        self._serial += 1
+        self._buffers[self._serial] = buffer
+        self._kinds[self._serial] = opcode
+        address = _address(buffer) if buffer else 0
+        self._write(opcode, fd, address, len(buffer), flags, self._serial)
+        self._waiting += 1
+        return self._serial
+
+    def submit_and_wait(self) -> list[tuple[int, int | bytes | OSError]]:
+        """Hand them in and wait for one; all completions `(number, result)` that are there."""
+        found: list[tuple[int, int | bytes | OSError]] = []
+        while not found:
+            waiting, self._waiting = self._waiting, 0
+            _enter_kernel(ENTER, self.fd, waiting, 1, GETEVENTS, 0, 0)
+            while (completion := self._next()) is not None:
+                number, result = completion
+                found.append((number, self._outcome(number, result)))
+        return found
+
+    def _outcome(self, number: int, result: int) -> int | bytes | OSError:
+        buffer = self._buffers.pop(number)
+        if result < 0:
+            return OSError(-result, os.strerror(-result))
+        return bytes(buffer[:result]) if self._kinds.pop(number) == OP_RECV else result
+
     def close(self) -> None:
         """Cancel what is under way: the kernel must not write into memory that is free again."""
         try:
@@ -106,12 +151,18 @@ class Ring:
     # -- the rings -----------------------------------------------------------------------------
 
     def _push(self, opcode: int, fd: int, address: int, size: int, number: int) -> None:
+        self._write(opcode, fd, address, size, 0, number)
+        _enter_kernel(ENTER, self.fd, 1, 0, 0, 0, 0)
+
+    def _write(
+        self, opcode: int, fd: int, address: int, size: int, flags: int, number: int
+    ) -> None:
+        """One entry of the submission ring."""
         tail = self._get(self._sq_tail)
         slot = tail & self._get(self._sq_mask)
-        SQE.pack_into(self._sqes, slot * 64, opcode, 0, 0, fd, 0, address, size, 0, number)
+        SQE.pack_into(self._sqes, slot * 64, opcode, 0, 0, fd, 0, address, size, flags, number)
         struct.pack_into("I", self._rings, self._array + 4 * slot, slot)
         self._put(self._sq_tail, tail + 1)
-        _enter_kernel(ENTER, self.fd, 1, 0, 0, 0, 0)
 
     def _next(self) -> tuple[int, int] | None:
         head = self._get(self._cq_head)

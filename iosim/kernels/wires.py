@@ -10,48 +10,29 @@ import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import evidence
 from ..traffic import Traffic
 from .features import stamp
 
-__all__ = ["Sender", "Wires"]
+__all__ = ["Helper", "Sender", "Wires"]
 
 PR_SET_PTRACER = 0x59616D61  # prctl(2): Yama lets a child read /proc/<pid>/syscall only if asked to
 PEER_S = 20  # for the sender to start, or to stop
 
 
-class Sender:
-    """The process that sends: `peer`, told what to send, waiting for the start."""
+class Helper:
+    """A process beside the program's: a script of this folder, told what to do, and when."""
+
+    script: ClassVar[str]
 
     def __init__(self) -> None:
-        script = Path(__file__).with_name("peer.py")
+        script = Path(__file__).with_name(self.script)
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(script)], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, start_new_session=True,  # Ctrl-C is ours to handle
         )  # fmt: skip
-
-    def prepare(self, story: Traffic, ports: list[int]) -> list[int]:
-        """Tell it what to send; its ends of the connections, once they are made.
-
-        RuntimeError if it could not start.
-        """
-        _let_look(self._process.pid)
-        schedule = [
-            [number, m.at_ns, m.size, m.connection, m.kind]
-            for number, m in enumerate(story.messages, start=1)
-        ]
-        thread = [os.getpid(), threading.get_native_id()]
-        self._tell(
-            json.dumps(
-                {
-                    "transport": story.transport, "ports": ports, "schedule": schedule,
-                    "thread": thread, "evidence": evidence.__file__,
-                }
-            )
-        )  # fmt: skip
-        return self._ports()
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -87,6 +68,37 @@ class Sender:
                 except BrokenPipeError:
                     pass
         self._process.wait()
+
+
+class Sender(Helper):
+    """The process that sends: `peer`, told what to send, waiting for the start."""
+
+    script = "peer.py"
+
+    def prepare(self, story: Traffic, ports: list[int]) -> list[int]:
+        """Tell it what to send; its ends of the connections, once they are made.
+
+        RuntimeError if it could not start.
+        """
+        _let_look(self._process.pid)
+        schedule = [
+            [number, m.at_ns, m.size, m.connection, m.kind]
+            for number, m in enumerate(story.messages, start=1)
+        ]
+        thread = [os.getpid(), threading.get_native_id()]
+        self._tell(
+            json.dumps(
+                {
+                    "transport": story.transport, "ports": ports, "schedule": schedule,
+                    "thread": thread, "evidence": evidence.__file__,
+                }
+            )
+        )  # fmt: skip
+        return self._ports()
+
+    def kill(self) -> None:
+        """Whatever happened: leave no process behind."""
+        super().kill()
         _let_look(0)
 
 

@@ -1,0 +1,106 @@
+"""What clients do to an echo server, on purpose or not.  Each returns what became of it."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from .child import PATIENCE_S, Server
+
+__all__ = ["byte_by_byte", "never_read", "open_many", "reset", "storm"]
+
+STUCK_S = 0.5  # without a byte taken: nobody will take another
+
+
+def never_read(server: Server, most: int = 50_000_000) -> int:
+    """Send and never read, until nothing more is taken or the server is gone; bytes taken."""
+    client = server.connect(receive_buffer=4_096)
+    client.settimeout(STUCK_S)
+    taken = 0
+    try:
+        while taken < most:
+            taken += client.send(b"x" * 65_536)
+    except OSError:  # the time is up, or the connection was reset
+        pass
+    return taken
+
+
+def reset(server: Server) -> None:
+    """Send, and be gone by a reset, as by a crash: close(2) with SO_LINGER 0 (tcp(7))."""
+    client = server.connect()
+    client.sendall(b"hello")
+    client.recv(5)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+def open_many(server: Server, count: int) -> int:
+    """Connect, and stay; how many connections there are now."""
+    for number in range(count):
+        try:
+            server.connect()
+        except OSError:  # the server is gone
+            return number
+    return count
+
+
+def byte_by_byte(server: Server, data: bytes, pause_s: float = 0.01) -> bytes:
+    """Send and receive one byte at a time; what came back."""
+    client, got = server.connect(), bytearray()
+    for byte in data:
+        client.sendall(bytes([byte]))
+        time.sleep(pause_s)
+        got += client.recv(1)
+    return bytes(got)
+
+
+def storm(server: Server, count: int) -> int:
+    """`count` clients connect at once, and each sends its number; how many got it back."""
+    with ExitStack() as stack:
+        stack.enter_context(_room_for(count))
+        selector = stack.enter_context(selectors.DefaultSelector())
+        for number in range(count):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", server.port))  # EINPROGRESS: connect(2)
+            selector.register(client, selectors.EVENT_WRITE, str(number).encode())
+        return sum(_answers(selector))
+
+
+def _answers(selector: selectors.BaseSelector) -> Iterator[bool]:
+    """True for each client that has its number back, False for one that has failed."""
+    end = time.monotonic() + PATIENCE_S
+    while selector.get_map() and time.monotonic() < end:
+        for key, _ in selector.select(1):
+            client: socket.socket = key.fileobj  # type: ignore[assignment]
+            try:
+                if key.events == selectors.EVENT_WRITE:
+                    client.send(key.data)
+                    selector.modify(client, selectors.EVENT_READ, key.data)
+                    continue
+                yield client.recv(100) == key.data
+            except OSError:
+                yield False
+            selector.unregister(client)
+
+
+@contextmanager
+def _room_for(count: int) -> Iterator[None]:
+    """So many descriptors more than the usual 1,024, as far as RLIMIT_NOFILE may be raised."""
+    if sys.platform == "win32":
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + 300 if hard == resource.RLIM_INFINITY else min(count + 300, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,0 +1,263 @@
+"""Echo servers: one task, and a program for each way to serve many clients at once.
+
+A program's first parameter is the listening descriptor; `clients` is how many to serve before it
+ends.  Every one sends back what it receives, until a client's end.
+"""
+
+from __future__ import annotations
+
+from ..sockets import (
+    EPOLL_CTL_MOD,
+    EPOLLET,
+    EPOLLIN,
+    EPOLLOUT,
+    accept,
+    close,
+    io_uring_prep_accept,
+    io_uring_prep_recv,
+    io_uring_prep_send,
+    io_uring_submit_and_wait,
+    pthread_create,
+    pthread_join,
+    send,
+)  # fmt: skip
+from ..syscalls import (
+    EPOLL_CTL_ADD,
+    F_SETFL,
+    F_SETOWN,
+    O_ASYNC,
+    O_NONBLOCK,
+    SELF,
+    SIG_BLOCK,
+    SIGIO,
+    SIZE,
+    Program,
+    epoll_create,
+    epoll_ctl,
+    epoll_wait,
+    fcntl,
+    io_uring_setup,
+    ms,
+    poll,
+    recvfrom,
+    select,
+    sigprocmask,
+    sigtimedwait,
+    sleep,
+)  # fmt: skip
+
+__all__ = [
+    "SERVERS", "arm", "attempt", "drain", "echo", "iterative", "nonblocking_sweep", "proactor",
+    "push", "reactor_epoll", "reactor_epoll_et", "reactor_epoll_out", "reactor_poll",
+    "reactor_select", "reply", "signal_driven", "thread_per_connection",
+]  # fmt: skip
+
+
+def echo(conn: int) -> Program:
+    """Serve one client to its end: receive, send back, and close at the end."""
+    while data := (yield recvfrom(conn, SIZE)):
+        yield send(conn, data)
+    yield close(conn)
+
+
+def iterative(listener: int, clients: int) -> Program:
+    """One process, one client after the other (UNP 30.5): whoever comes next has to wait."""
+    for _ in range(clients):
+        conn = yield accept(listener)
+        yield from echo(conn)
+
+
+def thread_per_connection(listener: int, clients: int) -> Program:
+    """A thread for each client, which it may keep waiting as it likes (UNP 30.10)."""
+    threads = []
+    for _ in range(clients):
+        conn = yield accept(listener)
+        threads.append((yield pthread_create(echo(conn))))
+    for thread in threads:
+        yield pthread_join(thread)
+
+
+def push(conn: int, data: bytes) -> Program:
+    """Send what fits now; the rest comes back."""
+    try:
+        count = yield send(conn, data)
+    except BlockingIOError:
+        return data
+    return data[count:]
+
+
+def reply(conn: int, data: bytes) -> Program:
+    """Send all of it: whoever does not read holds up everybody, but nothing is lost."""
+    while data := (yield from push(conn, data)):
+        yield select([], None, [conn])
+
+
+def attempt(conn: int) -> Program:
+    """Serve what there is now, without waiting; is it over?"""
+    try:
+        data = yield recvfrom(conn, SIZE)
+    except BlockingIOError:
+        return False
+    if not data:
+        yield close(conn)
+        return True
+    yield from reply(conn, data)
+    return False
+
+
+def nonblocking_sweep(listener: int, clients: int) -> Program:
+    """Ask every descriptor in turn, again and again (UNP 16.1), with a rest after each round."""
+    yield fcntl(listener, F_SETFL, O_NONBLOCK)
+    conns: list[int] = []
+    while clients:
+        try:
+            conn = yield accept(listener)
+            yield fcntl(conn, F_SETFL, O_NONBLOCK)
+            conns.append(conn)
+        except BlockingIOError:
+            yield sleep(ms(1))
+        for conn in list(conns):
+            if (yield from attempt(conn)):
+                conns.remove(conn)
+                clients -= 1
+
+
+def reactor_select(listener: int, clients: int) -> Program:
+    """Sleep until one of many is ready; the kernel is told of all of them each time (UNP 6.8)."""
+    conns: list[int] = []
+    while clients:
+        for fd in (yield select([listener, *conns])):
+            if fd == listener:
+                conns.append((yield accept(listener)))
+            elif (yield from attempt(fd)):
+                conns.remove(fd)
+                clients -= 1
+
+
+def reactor_poll(listener: int, clients: int) -> Program:
+    """As `reactor_select`, with an array: no bound on the number of a descriptor (UNP 6.11)."""
+    conns: list[int] = []
+    while clients:
+        for fd in (yield poll([listener, *conns])):
+            if fd == listener:
+                conns.append((yield accept(listener)))
+            elif (yield from attempt(fd)):
+                conns.remove(fd)
+                clients -= 1
+
+
+def reactor_epoll(listener: int, clients: int) -> Program:
+    """The kernel keeps the list, and replies with those that are ready: level-triggered."""
+    epfd = yield epoll_create()
+    yield epoll_ctl(epfd, EPOLL_CTL_ADD, listener)
+    while clients:
+        for fd in (yield epoll_wait(epfd)):
+            if fd == listener:
+                conn = yield accept(listener)
+                yield epoll_ctl(epfd, EPOLL_CTL_ADD, conn)
+            elif (yield from attempt(fd)):
+                clients -= 1
+
+
+def reactor_epoll_out(listener: int, clients: int) -> Program:
+    """What does not fit waits for EPOLLOUT, and is not read on meanwhile: nobody waits for others.
+
+    EPOLLOUT is asked for only as long as there is something to send: there nearly always is room.
+    """
+    epfd, rest = (yield epoll_create()), dict[int, bytes]()
+    yield epoll_ctl(epfd, EPOLL_CTL_ADD, listener)
+    while clients:
+        for fd in (yield epoll_wait(epfd)):
+            if fd == listener:
+                conn = yield accept(listener)
+                yield fcntl(conn, F_SETFL, O_NONBLOCK)
+                yield epoll_ctl(epfd, EPOLL_CTL_ADD, conn)
+            elif data := rest.get(fd) or (yield recvfrom(fd, SIZE)):
+                before, rest[fd] = rest.get(fd), (yield from push(fd, data))
+                if bool(before) != bool(rest[fd]):
+                    yield epoll_ctl(epfd, EPOLL_CTL_MOD, fd, EPOLLOUT if rest[fd] else EPOLLIN)
+            else:
+                yield close(fd)
+                clients -= 1
+
+
+def drain(conn: int) -> Program:
+    """Serve until there is nothing more: an edge is told only once (epoll(7)); is it over?"""
+    while data := (yield recvfrom(conn, SIZE)):
+        yield from reply(conn, data)
+    yield close(conn)
+
+
+def reactor_epoll_et(listener: int, clients: int) -> Program:
+    """Edge-triggered: told of a change only, so that each is drained to EAGAIN."""
+    epfd = yield epoll_create()
+    yield fcntl(listener, F_SETFL, O_NONBLOCK)
+    yield epoll_ctl(epfd, EPOLL_CTL_ADD, listener, EPOLLIN | EPOLLET)
+    while clients:
+        for fd in (yield epoll_wait(epfd)):
+            try:
+                while fd == listener:
+                    conn = yield accept(listener)
+                    yield fcntl(conn, F_SETFL, O_NONBLOCK)
+                    yield epoll_ctl(epfd, EPOLL_CTL_ADD, conn, EPOLLIN | EPOLLET)
+                yield from drain(fd)
+                clients -= 1
+            except BlockingIOError:
+                continue
+
+
+def signal_driven(listener: int, clients: int) -> Program:
+    """A signal says that something has come, not where: a round of all descriptors (UNP 25)."""
+    yield sigprocmask(SIG_BLOCK, [SIGIO])
+    yield from arm(listener)
+    fds = [listener]
+    while clients:
+        over = set()
+        for fd in fds:  # which grows on the way: what came before `arm` raises no signal
+            try:
+                while fd == listener:
+                    conn = yield accept(listener)
+                    yield from arm(conn)
+                    fds.append(conn)
+                yield from drain(fd)
+                over.add(fd)
+            except BlockingIOError:
+                continue
+        fds = [fd for fd in fds if fd not in over]
+        clients -= len(over)
+        if clients:
+            yield sigtimedwait([SIGIO])
+
+
+def arm(fd: int) -> Program:
+    """From here on SIGIO tells of `fd`."""
+    yield fcntl(fd, F_SETOWN, SELF)
+    yield fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK)
+
+
+def proactor(listener: int, clients: int) -> Program:
+    """Every operation is handed to the kernel; what comes back is its result (io_uring)."""
+    ring = yield io_uring_setup(4_096)
+    yield io_uring_prep_accept(ring, listener)
+    while clients:
+        for kind, fd, result in (yield io_uring_submit_and_wait(ring)):
+            if kind is io_uring_prep_accept:
+                yield io_uring_prep_recv(ring, result, SIZE)
+                yield io_uring_prep_accept(ring, listener)
+            elif kind is io_uring_prep_send:
+                yield io_uring_prep_recv(ring, fd, SIZE)
+            elif result:
+                yield io_uring_prep_send(ring, fd, result)
+            else:
+                yield close(fd)
+                clients -= 1
+
+
+#: By name, in the order of the course.
+SERVERS = {
+    program.__name__: program
+    for program in (
+        iterative, thread_per_connection, nonblocking_sweep, reactor_select, reactor_poll,
+        reactor_epoll, reactor_epoll_out, reactor_epoll_et, signal_driven, proactor,
+    )
+}  # fmt: skip

@@ -1,0 +1,761 @@
+"""Servers on both kernels: one suite, the simulated kernel held to the real one.
+
+Assert order, errnos, replies and counts; never absolute times.
+"""
+
+from __future__ import annotations
+
+import os
+import select as select_module
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from errno import (
+    EAGAIN,
+    EBADF,
+    ECONNREFUSED,
+    ECONNRESET,
+    EEXIST,
+    EINPROGRESS,
+    EINVAL,
+    EISCONN,
+    EMFILE,
+    ENOENT,
+    EPERM,
+    EPIPE,
+    ESRCH,
+)
+from typing import Any
+
+import pytest
+import strategies
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from iosim import Costs, Timeline, Unsupported, clients, features, measure, servers, simulate
+from iosim.clients import RECEIVE, RESET, SEND, SHUTDOWN, UNTIL, WAIT, Clients, of, script
+from iosim.kernels.sim_servers import ServerKernel
+from iosim.kernels.streams import Listener, Stream, Watch
+from iosim.sockets import (
+    EPOLL_CTL_MOD,
+    EPOLLERR,
+    EPOLLET,
+    EPOLLEXCLUSIVE,
+    EPOLLHUP,
+    EPOLLIN,
+    EPOLLONESHOT,
+    EPOLLOUT,
+    SHUT_WR,
+    accept,
+    close,
+    connect,
+    getsockname,
+    getsockopt,
+    kevent,
+    kqueue,
+    listen,
+    memfd_create,
+    pthread_create,
+    pthread_join,
+    send,
+    shutdown,
+    socket,
+)  # fmt: skip
+from iosim.syscalls import (
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_DEL,
+    F_SETFL,
+    MSG_DONTWAIT,
+    O_NONBLOCK,
+    SIZE,
+    Program,
+    epoll_create,
+    epoll_ctl,
+    epoll_wait,
+    fcntl,
+    ms,
+    poll,
+    recvfrom,
+    select,
+    sleep,
+)  # fmt: skip
+from iosim.timeline import Visit
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
+
+Run = Callable[..., Timeline]
+
+
+def _simulate(program: Any, story: Clients, **options: Any) -> Timeline:
+    return simulate(program, story, costs=Costs.typical(), **options)
+
+
+RUNS: tuple[Run, Run] = (_simulate, measure)
+KERNELS = [pytest.param(_simulate, id="simulated"), pytest.param(measure, id="linux")]
+# Far enough apart that a machine which four busy processes share stays within its turn.
+ONE_BY_ONE = of(*(clients.echo(2, 1_000, every_ms=60, at_ms=20 + 400 * i) for i in range(2)))
+MIXED = clients.paced(connections=3, messages=6, every_ms=60, start_ms=240)
+
+
+# -- the servers -------------------------------------------------------------------------------
+
+TURNS = {  # servers whose calls do not depend on chance, and a story that each can serve
+    "iterative": ONE_BY_ONE,
+    "thread_per_connection": MIXED,
+    "reactor_select": MIXED,
+    "reactor_poll": MIXED,
+    "reactor_epoll": MIXED,
+    "reactor_epoll_out": MIXED,
+    "reactor_epoll_et": MIXED,
+    "proactor": MIXED,
+}
+
+PRESENT = {name: present for name, present, _ in features()}
+
+
+def _needs(name: str) -> None:
+    """Skip where a feature is missing, and say so."""
+    if name == "proactor" and not PRESENT["io_uring"]:
+        pytest.skip("this system has no io_uring")
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_every_server_makes_the_same_calls_on_both_kernels(name: str) -> None:
+    _needs(name)
+    predicted, measured = (run(servers.SERVERS[name], TURNS[name]).check() for run in RUNS)
+    assert predicted.processes == measured.processes
+    for process in predicted.processes:
+        assert predicted.calls(process) == measured.calls(process)
+    for run in (predicted, measured):
+        _all_served(run, TURNS[name])
+
+
+def _all_served(run: Timeline, story: Clients) -> None:
+    """Every byte came back, in order, and every script ran to its end."""
+    assert len(run.visits) == len(story)
+    for visit, client in zip(run.visits, story.clients, strict=True):
+        assert (visit.end, visit.garbled) == ("", False)
+        assert visit.sent == visit.received == sum(n for kind, n in client.steps if kind == SEND)
+        assert len(visit.answered) == sum(kind == RECEIVE for kind, _ in client.steps)
+        assert visit.over is not None
+    assert all(fate.received is not None for fate in run.deliveries)
+    if run.title != "proactor":  # its calls hand in, and tell of, several operations
+        assert sum(call.sent for call in run.call_log) == story.nbytes()
+
+
+@pytest.mark.parametrize("run", KERNELS)
+@pytest.mark.parametrize("name", [name for name in servers.SERVERS if name != "iterative"])
+def test_every_server_serves_many_at_once(run: Run, name: str) -> None:
+    _needs(name)
+    story = clients.several(12, clients.echo(4, 3_000, every_ms=1))
+    _all_served(run(servers.SERVERS[name], story).check(), story)
+
+
+@pytest.mark.parametrize("run", KERNELS)
+@pytest.mark.parametrize("name", list(servers.SERVERS))
+def test_a_server_is_at_most_25_lines(run: Run, name: str) -> None:
+    _needs(name)
+    assert run(servers.SERVERS[name], of(clients.echo())).source.count("\n") <= 25
+
+
+@pytest.mark.parametrize("run", KERNELS)
+def test_the_iterative_server_keeps_the_second_client_waiting(run: Run) -> None:
+    story = of(
+        script((SEND, 10), (RECEIVE, 10), (UNTIL, ms(300)), at_ms=20),
+        script((SEND, 10), (RECEIVE, 10), at_ms=100),
+    )
+    first, second = run(servers.iterative, story).check().visits
+    assert first.over is not None
+    assert second.connected is not None
+    assert second.connected < first.over < second.answered[0]
+
+
+@pytest.mark.parametrize("run", KERNELS)
+def test_threads_do_not(run: Run) -> None:
+    story = of(
+        script((SEND, 10), (RECEIVE, 10), (UNTIL, ms(300)), at_ms=20),
+        script((SEND, 10), (RECEIVE, 10), at_ms=100),
+    )
+    first, second = run(servers.thread_per_connection, story).check().visits
+    assert first.over is not None
+    assert second.answered[0] < first.over
+
+
+GREEDY = script(
+    (SEND, 2 << 20), (UNTIL, ms(700)), (RECEIVE, 2 << 20), at_ms=20, rcvbuf=20_000
+)  # fmt: skip
+POLITE = clients.echo(2, 1_000, every_ms=60, at_ms=150)
+
+
+@pytest.mark.parametrize("run", KERNELS)
+def test_who_waits_for_epollout_keeps_nobody_waiting(run: Run) -> None:
+    greedy, polite = run(servers.reactor_epoll_out, of(GREEDY, POLITE), sndbuf=30_000).visits
+    assert (greedy.garbled, greedy.received, polite.received) == (False, 2 << 20, 2_000)
+    assert polite.over is not None
+    assert polite.over < ms(700) < greedy.answered[0]
+
+
+@pytest.mark.parametrize("run", KERNELS)
+def test_a_slow_reader_holds_up_who_waits_for_it(run: Run) -> None:
+    greedy, polite = run(servers.reactor_epoll, of(GREEDY, POLITE), sndbuf=30_000).visits
+    assert (greedy.garbled, greedy.received, polite.received) == (False, 2 << 20, 2_000)
+    assert polite.answered[0] > ms(700)
+
+
+# -- one rule each, on both --------------------------------------------------------------------
+
+
+def epoll_of(listener: int, flags: int = 0) -> Program:
+    """Accept one client; the interest list on which it stands, and its descriptor."""
+    conn = yield accept(listener)
+    yield fcntl(conn, F_SETFL, O_NONBLOCK)
+    epfd = yield epoll_create()
+    yield epoll_ctl(epfd, EPOLL_CTL_ADD, conn, EPOLLIN | flags)
+    return epfd, conn
+
+
+def level(listener: int, clients: int) -> Program:
+    """Level-triggered: told again and again, until nothing is left to read."""
+    epfd, conn = yield from epoll_of(listener)
+    for _ in range(3):
+        assert (yield epoll_wait(epfd)) == [conn]
+    assert len((yield recvfrom(conn, SIZE))) == 1_000
+    assert (yield epoll_wait(epfd, timeout=0)) == []
+
+
+def edge(listener: int, clients: int) -> Program:
+    """Edge-triggered: told once for what has come, though most of it is still there."""
+    epfd, conn = yield from epoll_of(listener, EPOLLET)
+    assert (yield epoll_wait(epfd)) == [conn]
+    assert len((yield recvfrom(conn, 100))) == 100
+    assert (yield epoll_wait(epfd, timeout=0)) == []
+    assert (yield epoll_wait(epfd)) == [conn]  # the second message: a new edge
+    assert len((yield recvfrom(conn, SIZE))) == 1_900
+    with pytest.raises(BlockingIOError):
+        yield recvfrom(conn, SIZE)
+
+
+def one_shot(listener: int, clients: int) -> Program:
+    """ONESHOT: told once, and not again until it is armed anew."""
+    epfd, conn = yield from epoll_of(listener, EPOLLONESHOT)
+    assert (yield epoll_wait(epfd)) == [conn]
+    assert (yield epoll_wait(epfd, timeout=0)) == []
+    yield sleep(ms(150))  # the second message changes nothing
+    assert (yield epoll_wait(epfd, timeout=0)) == []
+    yield epoll_ctl(epfd, EPOLL_CTL_MOD, conn, EPOLLIN | EPOLLONESHOT)
+    assert (yield epoll_wait(epfd, timeout=0)) == [conn]
+
+
+def interest(listener: int, clients: int) -> Program:
+    """Events for both directions; what epoll_ctl refuses."""
+    epfd, conn = yield from epoll_of(listener)
+    with pytest.raises(FileExistsError):
+        yield epoll_ctl(epfd, EPOLL_CTL_ADD, conn)
+    yield epoll_ctl(epfd, EPOLL_CTL_MOD, conn, EPOLLOUT)
+    (ready,) = yield epoll_wait(epfd)
+    assert (ready, ready.events) == (conn, EPOLLOUT)
+    yield epoll_ctl(epfd, EPOLL_CTL_MOD, conn, EPOLLIN | EPOLLOUT)
+    yield sleep(ms(100))  # until the message is there
+    (ready,) = yield epoll_wait(epfd)
+    assert ready.events == EPOLLIN | EPOLLOUT
+    yield epoll_ctl(epfd, EPOLL_CTL_DEL, conn)
+    for op in (EPOLL_CTL_MOD, EPOLL_CTL_DEL):
+        with pytest.raises(FileNotFoundError):
+            yield epoll_ctl(epfd, op, conn)
+    with pytest.raises(OSError, match="nvalid"):
+        yield epoll_ctl(epfd, EPOLL_CTL_ADD, conn, EPOLLIN | EPOLLEXCLUSIVE | EPOLLONESHOT)
+    yield epoll_ctl(epfd, EPOLL_CTL_ADD, conn, EPOLLIN | EPOLLEXCLUSIVE)
+    with pytest.raises(OSError, match="nvalid"):
+        yield epoll_ctl(epfd, EPOLL_CTL_MOD, conn, EPOLLIN)
+
+
+def writable(listener: int, clients: int) -> Program:
+    """select and poll for both directions."""
+    conn = yield accept(listener)
+    for wait in (select([conn], None, [conn]), poll({conn: EPOLLIN | EPOLLOUT})):
+        (ready,) = yield wait
+        assert (ready, ready.events, ready.writable) == (conn, EPOLLOUT, True)
+    assert (yield select([listener, conn])) == [conn]  # the message
+    assert (yield poll([listener, conn])) == [conn]
+
+
+def listening(listener: int, clients: int) -> Program:
+    """A listening socket is readable when a connection waits; EAGAIN when none does."""
+    yield fcntl(listener, F_SETFL, O_NONBLOCK)
+    with pytest.raises(BlockingIOError):
+        yield accept(listener)
+    assert (yield select([listener], 0)) == []
+    assert (yield poll([listener])) == [listener]
+    conn = yield accept(listener)
+    assert (yield poll([listener], 0)) == []
+    assert len((yield recvfrom(conn, SIZE))) == 1_000  # O_NONBLOCK is not inherited: it waits
+
+
+def partial_writes(listener: int, clients: int) -> Program:
+    """Who does not read fills the buffers: a part, then nothing; then there is room again."""
+    conn = yield accept(listener)
+    data, sent = bytes(16 << 20), 0
+    while True:
+        try:
+            count = yield send(conn, data, MSG_DONTWAIT)
+            assert 0 < count < len(data)
+            sent += count
+        except BlockingIOError:
+            if (yield poll({conn: EPOLLOUT}, 0)) == []:
+                break
+    assert (yield select([], None, [conn])) == [conn]  # it begins to read
+    assert (yield send(conn, b"more", MSG_DONTWAIT)) == 4
+
+
+def blocking_send(listener: int, clients: int) -> Program:
+    """A blocking send returns when all of it is in the buffer, however long that takes."""
+    conn = yield accept(listener)
+    assert (yield send(conn, bytes(8 << 20))) == 8 << 20
+    yield close(conn)
+    yield sleep(ms(200))
+
+
+def end_of_file(listener: int, clients: int) -> Program:
+    """A half-closed connection: the end is read, and sending goes on (UNP 6.6)."""
+    conn = yield accept(listener)
+    assert len((yield recvfrom(conn, SIZE))) == 1_000
+    assert (yield recvfrom(conn, SIZE)) == b""
+    (ready,) = yield poll([conn])
+    assert (ready.events, ready.readable) == (EPOLLIN, True)
+    yield send(conn, bytes([1]) * 1_000)
+    yield shutdown(conn, SHUT_WR)
+    (ready,) = yield poll([conn])
+    assert ready.events == EPOLLIN | EPOLLHUP
+    with pytest.raises(BrokenPipeError):
+        yield send(conn, b"more")
+    yield close(conn)
+    yield sleep(ms(100))
+
+
+def was_reset(listener: int, clients: int) -> Program:
+    """After a reset: ready in every way; the error once, then the end, and no more sending."""
+    conn = yield accept(listener)
+    yield sleep(ms(200))
+    (ready,) = yield poll({conn: EPOLLIN | EPOLLOUT})
+    assert ready.events == EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP
+    assert (yield select([conn], 0, [conn])) == [conn]
+    with pytest.raises(ConnectionResetError):
+        yield recvfrom(conn, SIZE)
+    assert (yield recvfrom(conn, SIZE)) == b""
+    with pytest.raises(BrokenPipeError):
+        yield send(conn, b"?")
+
+
+def reset_in_the_queue(listener: int, clients: int) -> Program:
+    """A client that breaks off before it was accepted is accepted all the same (UNP 16.6)."""
+    yield sleep(ms(150))
+    conn = yield accept(listener)
+    with pytest.raises(ConnectionResetError):
+        yield send(conn, b"?")
+
+
+def sends_to_nobody(listener: int, clients: int) -> Program:
+    """The first send to who has closed is well; it is answered by a reset, the next one fails."""
+    conn = yield accept(listener)
+    assert (yield recvfrom(conn, SIZE)) == b""
+    assert (yield send(conn, b"?")) == 1
+    yield sleep(ms(50))
+    with pytest.raises(BrokenPipeError):
+        yield send(conn, b"?")
+    assert (yield recvfrom(conn, SIZE)) == b""
+
+
+def unread(listener: int, clients: int) -> Program:
+    """To close with something unread is to reset (RFC 1122, 4.2.2.13)."""
+    conn = yield accept(listener)
+    assert len((yield recvfrom(conn, 10))) == 10
+    yield close(conn)
+    with pytest.raises(OSError, match="ad file"):
+        yield recvfrom(conn, SIZE)
+    yield sleep(ms(150))
+
+
+def descriptors(listener: int, clients: int) -> Program:
+    """The lowest number that is free; at the limit EMFILE, and the client stays in the queue."""
+    one, two = (yield socket()), (yield socket())
+    yield close(one)
+    three = yield socket()
+    assert one == three < two
+    with pytest.raises(OSError, match="oo many open files"):
+        yield socket()
+    for _ in range(2):
+        with pytest.raises(OSError, match="oo many open files"):
+            yield accept(listener)
+        assert (yield poll([listener])) == [listener]  # level-triggered: it would spin
+    yield close(two)
+    assert (yield accept(listener)) == two
+    yield sleep(ms(100))
+
+
+def regular_file(listener: int, clients: int) -> Program:
+    """Always ready for select and poll; epoll does not take it (epoll_ctl(2), EPERM)."""
+    file, epfd = (yield memfd_create()), (yield epoll_create())
+    assert (yield select([file, listener], None, [file]))[0].events == EPOLLIN | EPOLLOUT
+    assert (yield poll({file: EPOLLIN | EPOLLOUT, listener: EPOLLIN})) == [file]
+    with pytest.raises(PermissionError):
+        yield epoll_ctl(epfd, EPOLL_CTL_ADD, file)
+
+
+def connects(listener: int, clients: int) -> Program:
+    """A nonblocking connect (UNP 16.3): EINPROGRESS, writable, and what has become of it."""
+    port = yield getsockname(listener)
+    fd = yield socket()
+    (ready,) = yield poll({fd: EPOLLOUT})
+    assert ready.events == EPOLLOUT | EPOLLHUP  # never connected
+    yield fcntl(fd, F_SETFL, O_NONBLOCK)
+    with pytest.raises(BlockingIOError):
+        yield connect(fd, port)
+    assert (yield select([], None, [fd])) == [fd]
+    assert (yield getsockopt(fd)) == 0
+    conn = yield accept(listener)
+    assert (yield send(fd, b"myself")) == 6
+    assert (yield recvfrom(conn, SIZE)) == b"myself"
+    yield connect(fd, port)  # tells, once, that it is over
+    with pytest.raises(OSError, match="already connected"):
+        yield connect(fd, port)
+
+
+def is_refused(listener: int, clients: int) -> Program:
+    """Nobody listens there: at once, and told by SO_ERROR, once, to who did not wait."""
+    port = yield getsockname(listener)
+    yield close(listener)
+    one, two = (yield socket()), (yield socket())
+    with pytest.raises(ConnectionRefusedError):
+        yield connect(one, port)
+    yield fcntl(two, F_SETFL, O_NONBLOCK)
+    with pytest.raises((BlockingIOError, ConnectionRefusedError)):
+        yield connect(two, port)
+    (ready,) = yield poll({two: EPOLLIN | EPOLLOUT})
+    assert ready.events == EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP
+    assert (yield getsockopt(two)) == ECONNREFUSED
+    assert (yield getsockopt(two)) == 0
+
+
+def backlog(listener: int, clients: int) -> Program:
+    """A queue of 1 holds 2; the third client is not answered and tries again after 1 s."""
+    yield listen(listener, 1)
+    yield sleep(ms(400))
+    yield fcntl(listener, F_SETFL, O_NONBLOCK)
+    for _ in range(2):
+        yield close((yield accept(listener)))
+    with pytest.raises(BlockingIOError):
+        yield accept(listener)
+    assert (yield poll([listener])) == [listener]
+    yield close((yield accept(listener)))
+    yield sleep(ms(100))
+
+
+def threads(listener: int, clients: int) -> Program:
+    """Threads share the descriptors; who joins waits."""
+    heard: list[bytes] = []
+
+    def hear(conn: int) -> Program:
+        heard.append((yield recvfrom(conn, SIZE)))
+
+    conn = yield accept(listener)
+    thread = yield pthread_create(hear(conn))
+    yield pthread_join(thread)
+    assert [len(data) for data in heard] == [1_000]
+    yield pthread_join(thread)
+    with pytest.raises(ProcessLookupError):
+        yield pthread_join(7)
+
+
+TALK = ((WAIT, ms(60)), (SEND, 1_000))
+TWO = script(*TALK, *TALK, (UNTIL, ms(600)), at_ms=60)
+ONE = script(*TALK, (UNTIL, ms(600)), at_ms=60)
+MUTE = script((UNTIL, ms(600)), at_ms=60)
+BROKEN_OFF = script((WAIT, ms(60)), (RESET, 0), at_ms=60)
+STALLS = script((UNTIL, ms(400)), (RECEIVE, 8 << 20), (UNTIL, ms(1_500)), at_ms=60, rcvbuf=20_000)
+
+RULES: list[tuple[Callable[..., Program], Clients, dict[str, Any]]] = [
+    (level, of(ONE), {}), (edge, of(TWO), {}), (one_shot, of(TWO), {}), (interest, of(ONE), {}),
+    (writable, of(ONE), {}), (listening, of(ONE), {}),
+    (blocking_send, of(STALLS), {"sndbuf": 30_000}),
+    (end_of_file, of(script(*TALK, (SHUTDOWN, 0), (RECEIVE, 1_000), (RECEIVE, 1), at_ms=60)), {}),
+    (was_reset, of(BROKEN_OFF), {}), (reset_in_the_queue, of(script((RESET, 0), at_ms=60)), {}),
+    (sends_to_nobody, of(script((WAIT, ms(60)), at_ms=60)), {}),
+    (unread, of(script(*TALK, (RECEIVE, 1), at_ms=60)), {}),
+    (descriptors, of(MUTE), {"nofile": 2}), (regular_file, of(MUTE), {}),
+    (connects, of(script((UNTIL, ms(1_000)), at_ms=900)), {}), (is_refused, of(MUTE), {}),
+    (backlog, of(*(script((RECEIVE, 1), at_ms=60 + 60 * i) for i in range(3))), {}),
+    (threads, of(ONE), {}),
+]  # fmt: skip
+RULES_BY_NAME = {program.__name__: (program, story, options) for program, story, options in RULES}
+
+
+@pytest.mark.parametrize("name", RULES_BY_NAME)
+def test_a_rule_holds_on_both_kernels(name: str) -> None:
+    program, story, options = RULES_BY_NAME[name]
+    predicted, measured = (run(program, story, **options).check() for run in RUNS)
+    for process in predicted.processes:
+        assert predicted.calls(process) == measured.calls(process)
+    assert [_met(visit) for visit in predicted.visits] == [_met(v) for v in measured.visits]
+
+
+def _met(visit: Visit) -> tuple[Any, ...]:
+    connected = visit.connected is not None
+    return connected, visit.sent, visit.received, visit.end, visit.garbled, len(visit.answered)
+
+
+@pytest.mark.parametrize("run", KERNELS)
+def test_buffers_fill_and_empty(run: Run) -> None:
+    """How much goes in is the kernel's affair; that it is a part, then nothing, is the rule."""
+    timeline = run(partial_writes, of(STALLS), sndbuf=30_000).check()
+    calls = [name for name, _ in timeline.calls()]
+    assert Counter(timeline.calls())["send", EAGAIN] >= 1
+    assert calls[-2:] == ["select", "send"]
+
+
+@pytest.mark.parametrize("run", KERNELS)
+def test_the_third_client_of_a_queue_for_two_is_a_second_late(run: Run) -> None:
+    visits = run(backlog, of(*RULES_BY_NAME["backlog"][1].clients)).visits
+    first, second, third = ((v.connected or 0) - (v.begun or 0) for v in visits)
+    assert first < third / 4
+    assert second < third / 4
+    assert third >= 900e6
+
+
+def test_the_rules_meet_every_errno() -> None:
+    """What the suite is worth: the errnos that it has compared."""
+    met = {
+        errno
+        for program, story, options in RULES
+        for _, errno in _simulate(program, story, **options).calls()
+        if errno is not None
+    }
+    assert met == {
+        EAGAIN, EBADF, ECONNREFUSED, ECONNRESET, EEXIST, EINPROGRESS, EINVAL, EISCONN, EMFILE,
+        ENOENT, EPERM, EPIPE, ESRCH,
+    }  # fmt: skip
+
+
+# -- the herd ----------------------------------------------------------------------------------
+
+WORKERS = 4
+
+
+def herd(listener: int, clients: int, flags: int = 0, shared: bool = False) -> Program:
+    """Workers that all watch the listener; each takes its time before it accepts."""
+    heard: list[int] = []
+    common = (yield from _watch(listener, flags)) if shared else None
+
+    def worker() -> Program:
+        epfd = common or (yield from _watch(listener, flags))
+        while len(heard) < clients:
+            for _ in (yield epoll_wait(epfd, timeout=ms(400))):
+                yield sleep(ms(80))  # so that all who were woken look before one has accepted
+                try:
+                    heard.append((yield accept(listener)))
+                except BlockingIOError:
+                    continue
+
+    yield fcntl(listener, F_SETFL, O_NONBLOCK)
+    threads = []
+    for _ in range(WORKERS):
+        threads.append((yield pthread_create(worker())))
+    for thread in threads:
+        yield pthread_join(thread)
+
+
+def _watch(listener: int, flags: int) -> Program:
+    epfd = yield epoll_create()
+    yield epoll_ctl(epfd, EPOLL_CTL_ADD, listener, EPOLLIN | flags)
+    return epfd
+
+
+@pytest.mark.parametrize("run", KERNELS)
+@pytest.mark.parametrize(
+    ("flags", "shared", "woken"),
+    [(0, False, WORKERS), (EPOLLEXCLUSIVE, False, 1), (0, True, WORKERS), (EPOLLET, True, 1)],
+)
+def test_who_is_woken_for_one_connection(run: Run, flags: int, shared: bool, woken: int) -> None:
+    """epoll_ctl(2): EPOLLEXCLUSIVE wakes at least one; epoll(7): an edge wakes only one."""
+    timeline = run(herd, of(script(at_ms=150)), flags=flags, shared=shared).check()
+    calls = Counter(timeline.calls())
+    assert calls["accept", None] == 1
+    assert calls["accept", EAGAIN] == woken - 1
+
+
+# -- any clients, any costs (simulated) --------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(
+    name=st.sampled_from([name for name in servers.SERVERS if name != "nonblocking_sweep"]),
+    story=strategies.crowds, costs=strategies.costs, cores=st.integers(1, 3),
+    sndbuf=st.integers(1_000, 300_000),
+)  # fmt: skip
+def test_nothing_is_lost_doubled_or_put_in_another_order(
+    name: str, story: Clients, costs: Costs, cores: int, sndbuf: int
+) -> None:
+    run = simulate(servers.SERVERS[name], story, costs=costs, cores=cores, sndbuf=sndbuf).check()
+    _all_served(run, story)
+    again = simulate(servers.SERVERS[name], story, costs=costs, cores=cores, sndbuf=sndbuf)
+    assert again.to_json() == run.to_json()
+
+
+def test_a_run_of_a_server_is_stored_and_read_back() -> None:
+    run = _simulate(servers.reactor_epoll, MIXED)
+    assert Timeline.from_json(run.to_json()) == run
+    assert run.visits
+
+
+# -- what is refused ---------------------------------------------------------------------------
+
+
+def _no_listener(fd: int, nbytes: int) -> Program:
+    yield accept(fd)
+
+
+@pytest.mark.parametrize("run", KERNELS)
+@pytest.mark.parametrize(
+    ("program", "story", "options", "error", "line"),
+    [
+        (_no_listener, of(MUTE), {}, ValueError, "begin with listener, then clients"),
+        (servers.iterative, of(MUTE), {"backlog": -1}, ValueError, "backlog must be from 0 to"),
+        (servers.iterative, of(MUTE), {"sndbuf": 0}, ValueError, "sndbuf must be from 1 to"),
+        (servers.iterative, of(MUTE), {"nofile": -1}, ValueError, "nofile must be from 0 to"),
+        (servers.iterative, of(MUTE), {"speed": 1}, TypeError, "has no option 'speed'"),
+    ],
+)
+def test_bad_input_is_told_in_a_line(
+    run: Run, program: Any, story: Clients, options: dict[str, Any], error: type, line: str
+) -> None:
+    with pytest.raises(error, match=line):
+        run(program, story, **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "line"),
+    [
+        (lambda: script(("sing", 1)), ValueError, "a step must be one of send, receive"),
+        (lambda: script((SEND, 0)), ValueError, "send must be from 1 to"),
+        (lambda: script((RESET, 0), (SEND, 1)), ValueError, "reset is a client's last step"),
+        (lambda: script(at_ms=-1), ValueError, "time must be from 0"),
+        (lambda: of(), ValueError, "clients must be from 1 to"),
+        (lambda: of(7), TypeError, "a client must be a Client"),  # type: ignore[arg-type]
+        (lambda: send(3, "text"), TypeError, "send: data must be bytes"),  # type: ignore[arg-type]
+        (lambda: listen(3, 5_000), ValueError, "listen: backlog must be from 0 to"),
+        (lambda: pthread_create(print), TypeError, "start must be a program"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_bad_value_is_told_in_a_line(make: Callable[[], Any], error: type, line: str) -> None:
+    with pytest.raises(error, match=line):
+        make()
+
+
+@pytest.mark.parametrize("run", KERNELS)
+def test_an_uncaught_errno_comes_out_of_a_thread(run: Run) -> None:
+    with pytest.raises(ConnectionResetError) as caught:
+        run(servers.thread_per_connection, of(BROKEN_OFF), limit_s=5)
+    assert "recvfrom" in "".join(caught.value.__notes__)
+
+
+@pytest.mark.parametrize("run", KERNELS)
+def test_to_wait_for_ever_is_a_time_out(run: Run) -> None:
+    with pytest.raises(TimeoutError, match="accept"):
+        run(_greedy, of(MUTE), limit_s=1.0)
+
+
+def _greedy(listener: int, clients: int) -> Program:
+    """Waits for one client more than there are."""
+    for _ in range(clients + 1):
+        yield accept(listener)
+
+
+def test_kqueue_is_skipped_where_there_is_none() -> None:
+    """One text on both: the simulated kernel has it, the real one where the system does."""
+    predicted = _simulate(_by_kqueue, of(clients.echo())).check()
+    assert [name for name, _ in predicted.calls()][:3] == ["kqueue", "kevent", "accept"]
+    if not hasattr(select_module, "kqueue"):
+        with pytest.raises(Unsupported, match="no kqueue"):
+            measure(_by_kqueue, of(clients.echo()))
+        pytest.skip("this system has no kqueue: only the simulated kernel was asked")
+    assert measure(_by_kqueue, of(clients.echo())).check().calls() == predicted.calls()
+
+
+def _by_kqueue(listener: int, clients: int) -> Program:
+    """A reactor as BSD and macOS have it."""
+    kq, adds = (yield kqueue()), [listener]
+    while clients:
+        ready = yield kevent(kq, tuple(adds))
+        adds.clear()
+        for fd in ready:
+            if fd == listener:
+                adds.append((yield accept(listener)))
+            elif (yield from servers.attempt(fd)):
+                clients -= 1
+
+
+# -- the suite is worth something: faults planted in the simulated kernel -------------------------
+
+
+def _as_if_level(watch: Watch) -> Any:
+    watch.events &= ~EPOLLET
+    return _HARVEST(watch)
+
+
+_HARVEST = Watch.harvest
+
+
+def _as_if_at_an_end(stream: Stream) -> None:
+    stream.ended = stream.broken = True
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "fault", "rule"),
+    [
+        (Watch, "harvest", _as_if_level, "edge"),
+        (Watch, "exclusive", False, "interest"),
+        (Stream, "reset", _as_if_at_an_end, "was_reset"),
+        (Stream, "writable", False, "writable"),
+        (Listener, "full", False, "backlog"),
+        (ServerKernel, "_room_for_one", lambda *_: None, "descriptors"),
+    ],
+)
+def test_a_planted_fault_is_seen(
+    kind: type, name: str, fault: Any, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, story, options = RULES_BY_NAME[rule]
+    _simulate(program, story, **options)
+    monkeypatch.setattr(kind, name, fault)
+    with pytest.raises((AssertionError, TimeoutError, pytest.fail.Exception)):
+        _simulate(program, story, **options)
+
+
+# -- nothing is left ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["reactor_epoll", "thread_per_connection"])
+def test_no_descriptor_and_no_thread_is_left(name: str) -> None:
+    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+    measure(servers.SERVERS[name], clients.several(5, clients.echo(2)))
+    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+
+
+def _stuck(listener: int, clients: int, wait: str) -> Program:
+    """A thread that nothing will ever wake."""
+
+    def sleeper() -> Program:
+        if wait == "epoll_wait":
+            yield epoll_wait((yield epoll_create()))
+        else:
+            yield accept(listener)
+
+    thread = yield pthread_create(sleeper())
+    yield pthread_join(thread)
+
+
+@pytest.mark.parametrize("wait", ["epoll_wait", "accept"])
+def test_no_thread_is_left_at_the_limit(wait: str) -> None:
+    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+    with pytest.raises(TimeoutError, match="pthread_join"):
+        measure(_stuck, of(script(at_ms=5_000)), limit_s=0.5, wait=wait)
+    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
