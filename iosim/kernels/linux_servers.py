@@ -214,14 +214,15 @@ class LinuxServerKernel(LinuxKernel):
         if request.fd in self.owned:
             return self.owned.pop(request.fd).close, _nothing
         one = self._socket(request.fd)
-        self.signals.armed.discard(request.fd)
-        return one.close, partial(self._closed, request.fd)
+        self._forget(request.fd)
+        return one.close, _nothing
 
-    def _closed(self, fd: int, call: int, start: int, end: int, result: Any) -> tuple[None, int]:
+    def _forget(self, fd: int) -> None:
+        """Before its close: after it another thread's accept may have the number again."""
         self.sockets.pop(fd, None)
         self.connection.pop(fd, None)
         self.nonblocking.discard(fd)
-        return None, 0
+        self.signals.armed.discard(fd)
 
     def _pollable(self, fd: int) -> int:
         """Its own descriptor: a socket, a file or an interest list."""
