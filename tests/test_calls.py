@@ -294,10 +294,12 @@ def test_apply_sleeps_while_a_worker_computes(run: Any, pool: str) -> None:
     done = run(calls.apply, jobs.of(jobs.computing(60)), pool=pool).check()
     [outcome] = done.outcomes
     assert done.blocked("wait") > ms(40)
-    assert done.time_in(USER, outcome.worker) >= ms(55) > 5 * done.cpu_ns()
+    ran, stood = (done.time_in(state, outcome.worker) for state in (USER, READY))
+    assert ran + stood >= ms(55)  # it ran, or others had the cores
+    assert ran > 5 * done.cpu_ns()
     mine = run(calls.direct, jobs.of(jobs.computing(60)), pool=pool).check()
     assert mine.blocked("wait") == 0
-    assert mine.time_in(USER) >= ms(55)
+    assert mine.time_in(USER) + mine.time_in(READY) >= ms(55)
 
 
 @linux

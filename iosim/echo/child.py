@@ -191,6 +191,7 @@ def main() -> None:
     """Say the port, and serve."""
     if hasattr(signal, "alarm"):
         signal.alarm(LIFE_S)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     asked = _arguments()
     options = {name: float(value) for name, _, value in (o.partition("=") for o in asked.option)}
     selector, listener, serve = _begin(asked.server, asked.port, options)
