@@ -23,7 +23,6 @@ __all__ = ["Ear"]
 
 SPIN_NS = 1_300_000  # epoll's time-outs are whole ms and late: the rest of the way it is asked
 CHUNK = 1 << 20
-PORTS = 1 << 16
 
 
 class Ear:

@@ -127,16 +127,13 @@ def launch_jobs(
 
     TypeError and ValueError as for `launch`.
     """
-    inner = _inner(program)
-    title = _title(program, inner)
-    _check_yields(title, inner)
-    names = _check_parameters(title, program, options, 1)
+    text, names = _look_at(program, options, 1)
     if names[:1] != ["jobs"]:
         raise ValueError(
-            f"{title}: the parameters of a program over Jobs begin with jobs, got "
+            f"{text.title}: the parameters of a program over Jobs begin with jobs, got "
             f"({', '.join(names)})"
         )
-    return JobPlan(_text(title, inner), program, story, dict(options))
+    return JobPlan(text, program, story, dict(options))
 
 
 def launch_server(
@@ -146,16 +143,23 @@ def launch_server(
 
     TypeError and ValueError as for `launch`.
     """
+    text, names = _look_at(program, options, 2)
+    if names[:1] != ["listener"] or len(names) < 2:
+        raise ValueError(
+            f"{text.title}: the parameters of a program over Clients begin with listener, then "
+            f"clients, got ({', '.join(names)})"
+        )
+    return ServerPlan(text, program, story, dict(options))
+
+
+def _look_at(
+    program: Callable[..., Program], options: Mapping[str, Any], given: int
+) -> tuple[Text, list[str]]:
+    """A program's text and the names of its parameters, of which the kernel gives the first."""
     inner = _inner(program)
     title = _title(program, inner)
     _check_yields(title, inner)
-    names = _check_parameters(title, program, options, 2)
-    if names[:1] != ["listener"] or len(names) < 2:
-        raise ValueError(
-            f"{title}: the parameters of a program over Clients begin with listener, then clients, "
-            f"got ({', '.join(names)})"
-        )
-    return ServerPlan(_text(title, inner), program, story, dict(options))
+    return _text(title, inner), _check_parameters(title, program, options, given)
 
 
 def _title(program: Any, inner: Any) -> str:
