@@ -15,6 +15,6 @@ from .text import text
 from .words import describe, duration
 
 __all__ = [
-    "LOOKS", "TAGS", "Inline", "Picture", "Shown", "clock", "compare", "corners", "describe", "duration",
-    "inline", "overlay", "plot", "show", "stevens", "svg", "text",
+    "LOOKS", "TAGS", "Inline", "Picture", "Shown", "clock", "compare", "corners", "describe",
+    "duration", "inline", "overlay", "plot", "show", "stevens", "svg", "text",
 ]  # fmt: skip

@@ -201,7 +201,7 @@ def _heading(scene: Scene, shown: Sequence[_Shown], width: int) -> float:
     sheet, x = scene.sheet, MARGIN
     for tag in {each.tag.name: each.tag for each in shown}.values():
         x = draw_tag(sheet, x, 10, tag) + 7
-    title = _heading_words(shown)
+    title = clipped(_heading_words(shown), width - MARGIN - x - 2, 13, True)
     sheet.text(x + 2, 24, title, 13, bold=True)
     x += 14 + text_width(title, 13, True)
     machines = dict.fromkeys(each.run.machine for each in shown if each.run.machine)

@@ -99,8 +99,10 @@ def moved(run: Timeline, by: int) -> Timeline:
 
 
 def _later(fate: Delivery, by: int) -> Delivery:
-    times = {name: getattr(fate, name) for name in ("sent", "arrived", "received")}
-    return replace(fate, **{name: None if at is None else at + by for name, at in times.items()})
+    sent, arrived, received = (
+        None if at is None else at + by for at in (fate.sent, fate.arrived, fate.received)
+    )
+    return replace(fate, sent=sent, arrived=arrived, received=received)
 
 
 def arrival(run: Timeline) -> Delivery | None:
