@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .asked import asked
 from .charts import Shown, plot, show
 from .clock import clock
 from .compare import compare
@@ -15,6 +16,6 @@ from .text import text
 from .words import describe, duration
 
 __all__ = [
-    "LOOKS", "TAGS", "Inline", "Picture", "Shown", "clock", "compare", "corners", "describe",
-    "duration", "inline", "overlay", "plot", "show", "stevens", "svg", "text",
+    "LOOKS", "TAGS", "Inline", "Picture", "Shown", "asked", "clock", "compare", "corners",
+    "describe", "duration", "inline", "overlay", "plot", "show", "stevens", "svg", "text",
 ]  # fmt: skip
