@@ -31,7 +31,7 @@ from .svg import (
 from .text import lanes as lanes_in_text
 from .words import copying, count, duration, row_words, took_since_arrival
 
-__all__ = ["clock"]
+__all__ = ["HEADS", "clock", "table"]
 
 MOST = 8  # runs, each with its measured one
 SPREAD = 4  # the closer look leaves out the end of what takes so many times the median or longer
@@ -278,7 +278,15 @@ def _alt(shown: Sequence[_Shown]) -> str:
     return f"{_heading_words(shown)}. {'; '.join(parts)}. {sentences + '.' if sentences else ''}"
 
 
+#: Of the table that says what each run comes to.
 HEADS = ("run", "kernel", "calls", "blocked: wait", "blocked: copy", "CPU", "after arrival")
+
+
+def table(
+    timelines: Sequence[Timeline], measured: Sequence[Timeline] = ()
+) -> list[tuple[str, ...]]:
+    """A row under `HEADS` for each run, in the order in which `clock` draws them, as text."""
+    return [_cells(each) for each in _paired(list(timelines), list(measured))]
 
 
 def _cells(each: _Shown) -> tuple[str, ...]:
@@ -299,12 +307,12 @@ def _text(shown: Sequence[_Shown], width: int = 88) -> str:
     end = max(each.run.end for each in shown)
     rows = [HEADS, *(_cells(each) for each in shown)]
     wide = [max(len(row[n]) for row in rows) for n in range(len(HEADS))]
-    table = (
+    lines = (
         "  ".join(f"{cell:<{w}}" if n < 2 else f"{cell:>{w}}"
                   for n, (cell, w) in enumerate(zip(row, wide, strict=True))).rstrip()
         for row in rows
     )  # fmt: skip
     return "\n".join(
-        [f"{_heading_words(shown)}", "", *lanes_in_text(lanes, end, width, 24), *table,
+        [f"{_heading_words(shown)}", "", *lanes_in_text(lanes, end, width, 24), *lines,
          *_sentences(shown)]
     )  # fmt: skip

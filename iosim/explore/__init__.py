@@ -9,11 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .compare import CompareExplorer
     from .model import ModelExplorer
+    from .multiplex import MultiplexExplorer
 
-__all__ = ["ModelExplorer"]
+__all__ = ["CompareExplorer", "ModelExplorer", "MultiplexExplorer"]
 
-_HOMES = {"ModelExplorer": "model"}
+_HOMES = {
+    "CompareExplorer": "compare", "ModelExplorer": "model", "MultiplexExplorer": "multiplex",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
