@@ -102,6 +102,12 @@ class Explorer(anywidget.AnyWidget):
         base = self._state if state is None else self._as_state(state)
         self._show({**base, **chosen})
 
+    def close(self) -> None:
+        """Take it off the page and out of the kernel, with the layout that ipywidgets gave it."""
+        layout = self.layout
+        super().close()
+        layout.close()
+
     # -- the way in and the way out ----------------------------------------------------------------
 
     def _as_state(self, text: object) -> State:
