@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .call import CallExplorer
     from .model import ModelExplorer
 
-__all__ = ["ModelExplorer"]
+__all__ = ["CallExplorer", "ModelExplorer"]
 
-_HOMES = {"ModelExplorer": "model"}
+_HOMES = {"CallExplorer": "call", "ModelExplorer": "model"}
 
 
 def __getattr__(name: str) -> Any:
