@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .call import CallExplorer
     from .model import ModelExplorer
+    from .server import ServerExplorer
 
-__all__ = ["CallExplorer", "ModelExplorer"]
+__all__ = ["CallExplorer", "ModelExplorer", "ServerExplorer"]
 
-_HOMES = {"CallExplorer": "call", "ModelExplorer": "model"}
+_HOMES = {"CallExplorer": "call", "ModelExplorer": "model", "ServerExplorer": "server"}
 
 
 def __getattr__(name: str) -> Any:
