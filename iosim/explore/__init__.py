@@ -9,11 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .call import CallExplorer
     from .model import ModelExplorer
+    from .server import ServerExplorer
 
-__all__ = ["ModelExplorer"]
+__all__ = ["CallExplorer", "ModelExplorer", "ServerExplorer"]
 
-_HOMES = {"ModelExplorer": "model"}
+_HOMES = {"CallExplorer": "call", "ModelExplorer": "model", "ServerExplorer": "server"}
 
 
 def __getattr__(name: str) -> Any:
