@@ -128,13 +128,16 @@ PROCESS_ROOM = ((2, 26.0, 4, True), (4, 22.0, 2, True), (8, 18.0, 1, True), (24,
 MESSAGE_ROOM = ((6, 16.0), (16, 12.0), (160, 4.0))
 
 
-def rows_of(scene: Scene) -> list[Lane]:
+def rows_of(scene: Scene, at_most: int | None = None) -> list[Lane]:
+    """The lanes to draw: `at_most` so many of processes, and so many of data."""
     run, names = scene.timeline, scene.lanes
     own = [name for name in (*run.processes, *run.helpers) if name in names]
     data = [n for n, row in names.items() if n not in own and n != NETWORK and row]
-    _, bar, lines, brackets = next((r for r in PROCESS_ROOM if len(own) <= r[0]), PROCESS_ROOM[-1])
-    _, thin = next((room for room in MESSAGE_ROOM if len(data) <= room[0]), MESSAGE_ROOM[-1])
     most, many = PROCESS_ROOM[-1][0], MESSAGE_ROOM[-1][0]
+    if at_most is not None:
+        most, many = min(most, at_most), min(many, at_most)
+    _, bar, lines, brackets = next(r for r in PROCESS_ROOM if min(len(own), most) <= r[0])
+    _, thin = next(room for room in MESSAGE_ROOM if min(len(data), many) <= room[0])
     scene.hidden = own[most:] + data[many:]
     rows = [Lane(name, bar, lines, brackets and name in run.processes) for name in own[:most]]
     rows += [Lane(name, thin) for name in data[:many]]
@@ -694,17 +697,23 @@ def _check_window(window: tuple[int, int] | None) -> None:
         raise ValueError(f"a window needs 0 <= start < end, got {window[0]!r} to {window[1]!r} ns")
 
 
-def svg(timeline: Timeline, width: int = 700, window: tuple[int, int] | None = None) -> str:
+def svg(
+    timeline: Timeline, width: int = 700, window: tuple[int, int] | None = None,
+    lanes: int | None = None,
+) -> str:  # fmt: skip
     """The picture of `timeline` as an SVG document, `width` px wide.
 
     `window`: `(start, end)` in ns shows only that stretch; without it the whole run is shown, and
     below it, magnified, a message's way to the program if that is too short to be seen.
-    ValueError unless 320 <= width <= 4000 and 0 <= start < end.
+    `lanes`: draw at most so many of processes, and so many of data; the legend says how many are
+    left out.  ValueError unless 320 <= width <= 4000, 0 <= start < end and 1 <= lanes <= 1000.
     """
     whole("width", width, 320, 4000, "px")
+    if lanes is not None:
+        whole("lanes", lanes, 1, 1000, "lanes")
     _check_window(window)
     scene = Scene(timeline)
-    rows = rows_of(scene)
+    rows = rows_of(scene, lanes)
     names = max((text_width(row.name, SMALL) for row in rows), default=0.0)
     left = MARGIN + min(names, 110.0) + 8
     if window is None and timeline.start:  # a part that was cut out

@@ -56,7 +56,7 @@ class View:
     """What an explorer shows.
 
     svg       the picture over which the playhead moves
-    text      its text form
+    text      its text form; "" where that is the run's own
     moments   the instants between which it steps, in time
     tracks    what is so from when on, lane by lane
     program   the lines of the program, `(number, text)`
@@ -78,6 +78,10 @@ class View:
     hints: Sequence[str] = ()
     run: Any = field(default=None, repr=False, compare=False)
 
+    def printed(self) -> str:
+        """Its text form.  That of a run is made when it is asked for: a moved slider needs none."""
+        return self.text or ("" if self.run is None else str(self.run))
+
     def plain(self) -> dict[str, Any]:
         """As JSON, for the front end."""
         return {
@@ -97,6 +101,4 @@ def of_timeline(
 ) -> View:  # fmt: skip
     """The view of one run of `program`: its moments, its tracks, its text, and what is `more`."""
     lines = {call.line for call in run.call_log}
-    return View(
-        svg, str(run), moments(run), tracks(run), program_text(program, lines), run=run, **more
-    )
+    return View(svg, "", moments(run), tracks(run), program_text(program, lines), run=run, **more)
