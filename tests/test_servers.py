@@ -230,7 +230,7 @@ def test_handlers_stand_in_line_in_a_loop_and_overlap_in_threads_and_in_a_pool(r
 def test_a_pool_of_two_takes_three_turns_for_six(run: Run) -> None:
     pool = run(servers.reactor_pool, AT_ONCE, workers=2, handler_ns=HANDLER).check()
     assert len(pool.processes) == 1 + 2
-    assert 3 * HANDLER <= _all_answered(pool)
+    assert _all_answered(pool) >= 3 * HANDLER
     # Its loop was never held up: it had received everything before the first answer.
     last = max(fate.received or 0 for fate in pool.deliveries)
     assert last < min(visit.answered[0] for visit in pool.visits)
