@@ -24,7 +24,7 @@ from unittest import mock
 import pytest
 
 from iosim.echo import survivor
-from iosim.kernels.scans import room
+from iosim.kernels.scans import hard_limit, room
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 NAMES = "SelectSelector", "PollSelector", "EpollSelector", "DevpollSelector", "KqueueSelector"
@@ -307,11 +307,9 @@ def test_select_interrupt_noraise(
 def test_above_fd_setsize(selector: selectors.BaseSelector, ends: Pair) -> None:
     """Only select has a bound on the *number* of a descriptor, and says so when it is asked."""
     import fcntl
-    import resource
 
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard <= FD_SETSIZE:
-        pytest.skip(f"the hard limit of RLIMIT_NOFILE, {hard}, has no room for {FD_SETSIZE}")
+    if hard_limit() <= FD_SETSIZE:
+        pytest.skip(f"RLIMIT_NOFILE's hard limit, {hard_limit()}, has no room for {FD_SETSIZE}")
     one, other = ends
     with room(FD_SETSIZE):
         number = fcntl.fcntl(one, fcntl.F_DUPFD, FD_SETSIZE)

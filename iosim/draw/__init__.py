@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .charts import Shown, plot, show
+from .charts import Shown, dots, plot, show
 from .compare import compare
 from .corners import corners
 from .inline import Inline, inline
@@ -14,6 +14,6 @@ from .text import text
 from .words import describe, duration
 
 __all__ = [
-    "LOOKS", "TAGS", "Inline", "Picture", "Shown", "compare", "corners", "describe", "duration",
-    "inline", "overlay", "plot", "show", "stevens", "svg", "text",
+    "LOOKS", "TAGS", "Inline", "Picture", "Shown", "compare", "corners", "describe", "dots",
+    "duration", "inline", "overlay", "plot", "show", "stevens", "svg", "text",
 ]  # fmt: skip
