@@ -140,7 +140,8 @@ def _all_served(run: Timeline, story: Clients) -> None:
         assert len(visit.answered) == sum(kind == RECEIVE for kind, _ in client.steps)
         assert visit.over is not None
     assert all(fate.received is not None for fate in run.deliveries)
-    if run.title != "proactor":  # its calls hand in, and tell of, several operations
+    # The proactor's calls hand in, and tell of, several operations; a pool's loop sends to its own.
+    if run.title not in ("proactor", "reactor_pool"):
         assert sum(call.sent for call in run.call_log) == story.nbytes()
 
 
@@ -201,6 +202,61 @@ def test_a_slow_reader_holds_up_who_waits_for_it(run: Run) -> None:
     greedy, polite = run(servers.reactor_epoll, of(GREEDY, POLITE), sndbuf=30_000).visits
     assert (greedy.garbled, greedy.received, polite.received) == (False, 2 << 20, 2_000)
     assert polite.answered[0] > ms(700)
+
+
+# -- a handler that blocks ----------------------------------------------------------------------
+
+AT_ONCE = clients.several(6, script((UNTIL, ms(150)), (SEND, 10), (RECEIVE, 10), (WAIT, ms(60))))
+HANDLER = ms(100)
+
+
+def _all_answered(run: Timeline) -> int:
+    """When the last client has its answer, in ns after the messages were sent."""
+    return max(visit.answered[0] for visit in run.visits) - ms(150)
+
+
+@pytest.mark.parametrize("run", KERNELS)
+def test_handlers_stand_in_line_in_a_loop_and_overlap_in_threads_and_in_a_pool(run: Run) -> None:
+    loop = run(servers.reactor_epoll, AT_ONCE, handler_ns=HANDLER).check()
+    assert _all_answered(loop) >= 6 * HANDLER
+    threads = run(servers.thread_per_connection, AT_ONCE, handler_ns=HANDLER).check()
+    pool = run(servers.reactor_pool, AT_ONCE, workers=6, handler_ns=HANDLER).check()
+    for overlapping in (threads, pool):
+        _all_served(overlapping, AT_ONCE)
+        assert HANDLER <= _all_answered(overlapping) < _all_answered(loop) / 2
+
+
+@pytest.mark.parametrize("run", KERNELS)
+def test_a_pool_of_two_takes_three_turns_for_six(run: Run) -> None:
+    pool = run(servers.reactor_pool, AT_ONCE, workers=2, handler_ns=HANDLER).check()
+    assert len(pool.processes) == 1 + 2
+    assert _all_answered(pool) >= 3 * HANDLER
+    # Its loop was never held up: it had received everything before the first answer.
+    last = max(fate.received or 0 for fate in pool.deliveries)
+    assert last < min(visit.answered[0] for visit in pool.visits)
+
+
+def test_a_pool_of_one_makes_the_same_calls_on_both_kernels() -> None:
+    predicted, measured = (run(servers.reactor_pool, MIXED, workers=1).check() for run in RUNS)
+    assert predicted.processes == measured.processes == ("process", "thread 1")
+    for process in predicted.processes:
+        assert predicted.calls(process) == measured.calls(process)
+
+
+ENDS_EARLY = of(script((SEND, 10), (SHUTDOWN, 0), (RECEIVE, 10), at_ms=60))
+
+
+@pytest.mark.parametrize("run", KERNELS)
+def test_who_ends_while_the_pool_handles_is_answered_all_the_same(run: Run) -> None:
+    _all_served(run(servers.reactor_pool, ENDS_EARLY, handler_ns=HANDLER).check(), ENDS_EARLY)
+
+
+def test_without_one_shot_the_pool_would_close_it_too_early(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(servers, "EPOLLONESHOT", 0)
+    with pytest.raises(OSError, match="ad file"):
+        _simulate(servers.reactor_pool, ENDS_EARLY, handler_ns=HANDLER)
 
 
 # -- one rule each, on both --------------------------------------------------------------------
