@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import combinations, pairwise
+from itertools import chain, combinations, pairwise, product
 from time import perf_counter_ns as clock
 from typing import Any
 
@@ -78,7 +78,8 @@ TCP, SERVER = " (TCP)", " (server)"  # behind the name of a step
 SERVED_MS, SERVED = (3, 7), 24  # a server's rhythm: how long it sleeps, and how often
 SERVED_SIZE = SIZES[1]
 FEW, MANY = 4, 64  # descriptors, for the slope of a scan
-LISTED, SCANNED = 256, 40  # descriptors on a long list, and times that it is scanned
+LISTED, SCANNED = 256, 9  # descriptors on a long list, and times in a row that it is scanned
+ROUNDS = 5  # of all that is asked of them: a busy moment must not meet one kind of question alone
 AGAIN = 150  # times a short call is repeated
 LIMIT_S = 3.0  # for one experiment
 
@@ -155,7 +156,7 @@ def calibrate(report: Report | None = None) -> Calibration:
             report(number, len(EXPERIMENTS), title)
         try:
             experiment(found)
-        except (LookupError, OSError, RuntimeError) as error:
+        except (LookupError, OSError, RuntimeError, ValueError) as error:  # FD_SETSIZE: ValueError
             found.missing[title] = str(error)
     if report:
         report(len(EXPERIMENTS), len(EXPERIMENTS), "done")
@@ -210,6 +211,11 @@ def _between(run: Timeline, name: str, then: str = "") -> list[int]:
         for before, after in pairwise(call for call in run.call_log if call.trap)
         if (before.name, after.name) == (name, then or name)
     ]
+
+
+def _before(run: Timeline, name: str) -> list[int]:
+    """ns of own code before each call of that name."""
+    return [b.start - a.end for a, b in pairwise(run.call_log) if b.name == name]
 
 
 def _busy(run: Timeline, name: str) -> list[int]:
@@ -367,13 +373,18 @@ def _wake(found: Calibration, transport: str = "udp", over: str = "") -> None:
 
 def _unread(found: Calibration, run: Timeline, then: str, over: str) -> list[float]:
     """Own code after the receive of a short message, but for what the message itself costs it."""
-    read = found.steps.get("user_per_byte" + over)
-    per_byte = read.median if read else 0
+    per_byte = _per_byte(found, over)
     return [
         after.start - before.end - found["user"] - per_byte * before.nbytes
         for before, after in pairwise(run.call_log)
         if 0 < before.nbytes <= SIZES[1] and (before.name, after.name) == ("recvfrom", then)
     ]
+
+
+def _per_byte(found: Calibration, over: str) -> float:
+    """ns of own code for each byte that it received; not measured over UDP."""
+    read = found.steps.get("user_per_byte" + over)
+    return read.median if read else 0.0
 
 
 def receiving(fd: int, nbytes: int) -> Program:
@@ -483,7 +494,7 @@ def _ring(found: Calibration) -> None:
 
 
 def serving(listener: int, count: int) -> Program:
-    """One client after the other; nothing is accepted, nor sent, that would have to wait."""
+    """Accept one client after the other, and start a thread for each."""
 
     def idle() -> Program:
         yield getpid()
@@ -491,18 +502,14 @@ def serving(listener: int, count: int) -> Program:
     for _ in range(count):
         yield select([listener])
         conn = yield accept(listener)
-        while data := (yield recvfrom(conn, SIZE)):
-            yield send(conn, data)
-        yield close(conn)
-    for _ in range(count):
         thread = yield pthread_create(idle())
         yield pthread_join(thread)
+        yield close(conn)
 
 
 def _server(found: Calibration) -> None:
     """The first of each kind has been measured as a first call: medians leave it out."""
-    story = clients.several(9, clients.echo(5, SERVED_SIZE, every_ms=3, at_ms=3), every_ms=25)
-    run = _run(serving, story)
+    run = _run(serving, clients.several(9, clients.script(at_ms=3), every_ms=12))
     mine = replace(run, call_log=tuple(c for c in run.call_log if c.process == run.processes[0]))
     for name, call in (("accept", "accept"), ("clone", "pthread_create")):
         found.note(name, [ns - found["syscall"] for ns in _took(mine, call)])
@@ -539,9 +546,9 @@ def _reactor(found: Calibration) -> None:
     found.note("cold_call" + SERVER, [ns - call - look for ns in _busy(run, "select")])
     found.note("cold_user" + SERVER, [ns - warm for ns in _between(run, "select", "recvfrom")])
     copied = found["copy_per_byte" + TCP] * SERVED_SIZE
-    found.note("copy_base" + SERVER, [ns - call - copied for ns in _took(run, "recvfrom")])
+    found.note("copy_base" + SERVER, [ns - call - copied for ns in _busy(run, "recvfrom")])
     copied += found["copy_base" + SERVER]
-    found.note("send", [ns - call - copied for ns in _took(run, "send")])
+    found.note("send", [ns - call - copied for ns in _busy(run, "send")])
     gaps = _unread(found, run, "send", TCP)
     gaps += [ns - warm - found["user_per_fd"] for ns in _between(run, "send", "select")]
     found.note("cold_code" + SERVER, gaps)
@@ -583,9 +590,8 @@ def _proactor(found: Calibration) -> None:
     spent = _busy(run, "io_uring_submit_and_wait")[1:]
     found.note("submission" + SERVER, [(a + b - both) / 2 for a, b in _twos(spent)])
     own = _between(run, "io_uring_submit_and_wait")[1:]
-    read = found.steps.get("user_per_byte" + TCP)
     both = found["cold_user" + SERVER] + 2 * (found["cold_code" + SERVER] + found["user"])
-    both += read.median * SERVED_SIZE if read else 0
+    both += _per_byte(found, TCP) * SERVED_SIZE
     found.note("step" + SERVER, [(a + b - both) / 2 for a, b in _twos(own)])
 
 
@@ -601,16 +607,15 @@ def listing(listener: int, count: int) -> Program:
         fds.append((yield socket()))
         yield connect(fds[-1], port)
         fds.append((yield accept(listener)))
-    for scan in (select, poll):
-        for some in (fds[:FEW], fds):
-            for timeout in (0, ms(1)):
-                for _ in range(SCANNED):
-                    yield scan([some[0], *some[1:]], timeout)
     for fd in fds:
         yield fcntl(fd, F_SETFL, O_NONBLOCK)
-    for fd in fds:
-        with suppress(BlockingIOError):
-            yield recvfrom(fd, SIZE)
+    for _ in range(ROUNDS):
+        for scan, some, timeout in product((select, poll), (fds[:FEW], fds), (0, ms(1))):
+            for _ in range(SCANNED):
+                yield scan([some[0], *some[1:]], timeout)
+        for fd in fds:
+            with suppress(BlockingIOError):
+                yield recvfrom(fd, SIZE)
 
 
 def _lists(found: Calibration) -> None:
@@ -621,22 +626,21 @@ def _lists(found: Calibration) -> None:
         looks, naps = _slopes(_busy(run, scan))
         found.note(f"{scan}_per_fd{SERVER}", looks)
         queued += [nap - 2 * found[f"{scan}_per_fd{SERVER}"] for nap in naps]
-        listed += _slopes([0, *_between(run, scan)])[1]
+        listed += _slopes(_before(run, scan))[1]
     found.note("user_per_fd", listed)
     found.note("queue_per_fd", queued)
-    vain = [call for call in run.call_log if call.errno]
+    vain = [(a, b) for a, b in pairwise(run.call_log) if a.errno and b.errno]
     warm = found["user"] + found["syscall"]
-    found.note("eagain" + SERVER, [b.start - a.start - warm for a, b in pairwise(vain)])
+    found.note("eagain" + SERVER, [b.start - a.start - warm for a, b in vain])
 
 
 def _slopes(values: Sequence[float]) -> list[list[float]]:
     """Of a scan's calls: ns more for each further descriptor, of those that looked and that slept.
 
-    The first call of each block follows another kind of call.
+    The first of those in a row follows another kind of question.
     """
-    few, few_slept, many, many_slept = (
-        values[start + 1 : start + SCANNED] for start in range(0, 4 * SCANNED, SCANNED)
-    )
+    rows = [values[start + 1 : start + SCANNED] for start in range(0, len(values), SCANNED)]
+    few, few_slept, many, many_slept = ([*chain(*rows[kind::4])] for kind in range(4))
     pairs = (few, many), (few_slept, many_slept)
     return [[(b - a) / (LISTED - FEW) for a, b in zip(*pair, strict=True)] for pair in pairs]
 
