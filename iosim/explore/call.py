@@ -24,16 +24,16 @@ from .widget import Explorer
 __all__ = ["CallExplorer", "story_of"]
 
 CALLS = {
-    "direct": "call(…): the caller does it itself",
+    "direct": "a direct call",
     "apply": "apply(…)",
     "submit_result": "submit(…).result()",
-    "submit": "submit(…), result() later",
-    "apply_async": "apply_async(…), get() later",
-    "bounded": "submit(…) to a queue with an end",
-    "status": "submit(…), told by status: looks, and works",
-    "status_sleeping": "submit(…), told by status: looks, and sleeps",
-    "notification": "submit(…), told by notification: wait()",
-    "callback": "submit(…), told by callback",
+    "submit": "submit(…), later result()",
+    "apply_async": "apply_async(…), later get()",
+    "bounded": "submit(…) to a short queue",
+    "status": "told by status: works on",
+    "status_sleeping": "told by status: sleeps",
+    "notification": "told by notification: wait()",
+    "callback": "told by callback",
     "give_up": "submit(…).result(timeout)",
 }
 #: What each program's run is asked about, as for `Timeline.corner`; the reader guesses the first.
@@ -45,9 +45,9 @@ ASKED: dict[str, tuple[tuple[str, ...], ...]] = {
     "give_up": (("submit", "result"), ("submit",)),
 }
 POOLS = {
-    "Pool": "multiprocessing.Pool: processes",
-    "ProcessPoolExecutor": "ProcessPoolExecutor: processes",
-    "ThreadPoolExecutor": "ThreadPoolExecutor: threads",
+    "Pool": "multiprocessing.Pool",
+    "ProcessPoolExecutor": "ProcessPoolExecutor",
+    "ThreadPoolExecutor": "ThreadPoolExecutor",
 }
 #: How a job spends its time: from its ms to the job.
 KINDS: dict[str, tuple[str, Callable[[float], jobs.Job]]] = {
@@ -60,9 +60,9 @@ SHORT = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 ARGUMENTS: dict[str, tuple[Control, str, Callable[[Any], Any]]] = {
     "work_ms": (Slider("work_ms", "other work", SHORT, 1.0, "ms"), "work",
                 lambda value: compute(ms(value))),
-    "look_ms": (Slider("look_ms", "work between two looks", SHORT, 1.0, "ms"), "between",
+    "look_ms": (Slider("look_ms", "work between looks", SHORT, 1.0, "ms"), "between",
                 lambda value: compute(ms(value))),
-    "nap_ms": (Slider("nap_ms", "sleep between two looks", SHORT, 5.0, "ms"), "between",
+    "nap_ms": (Slider("nap_ms", "sleep between looks", SHORT, 5.0, "ms"), "between",
                lambda value: sleep(ms(value))),
     "room": (Slider("room", "room in the queue", range(1, 9), 1, "jobs"), "room", int),
     "callback_ms": (Slider("callback_ms", "the callback computes", (0.1, *SHORT), 0.1, "ms"),
@@ -320,15 +320,15 @@ class CallExplorer(Explorer):
     CONTROLS = (
         Choice("call", "call", tuple(CALLS.items()), "apply"),
         Choice("pool", "pool", tuple(POOLS.items()), "Pool"),
-        Choice("job", "each job", tuple((n, words) for n, (words, _) in KINDS.items()), "compute"),
-        Slider("job_ms", "a job takes", (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0), 20.0, "ms"),
+        Choice("job", "a job", tuple((n, words) for n, (words, _) in KINDS.items()), "compute"),
+        Slider("job_ms", "and takes", (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0), 20.0, "ms"),
         Slider("jobs", "jobs", range(1, 9), 3, "jobs"),
         Slider("workers", "workers", range(1, 9), 2, "workers"),
         Slider("cores", "cores", range(1, 9), 2, "cores"),
         *(control for control, _, _ in ARGUMENTS.values()),
-        Switch("gil", "each process has a GIL", True),
         COSTS,
         *(Slider(name, FACTORS[name][1], TIMES, 1.0, "×") for name in ("syscall", "switch")),
+        Switch("gil", "each process has a GIL", True),
     )  # fmt: skip
     QUESTIONS = GUESSES
 
