@@ -354,6 +354,15 @@ def test_a_walk_over_the_controls(walk: list[tuple[str, Any]]) -> None:
     explorer.close()
 
 
+def test_hints_follow_the_run() -> None:
+    asleep = ModelExplorer.preview("model=blocking").hints
+    awake = ModelExplorer.preview("model=asynchronous").hints
+    assert len(asleep) == len(awake) == 2
+    assert "sleeps" in asleep[0]
+    assert "own code" in awake[0]
+    assert not set(asleep) & set(awake)
+
+
 def test_prices_that_are_varied_change_the_run() -> None:
     for model, control in (("blocking", "switch"), ("multiplexing", "select"),
                            ("signal_driven", "signal"), ("nonblocking", "copy")):  # fmt: skip

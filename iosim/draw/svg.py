@@ -88,7 +88,9 @@ class Scale:
 class Lane:
     """A row of the picture and the room it gets: bar height, label lines above, brackets below.
 
-    `label` stands beside it in place of its name, behind a `tag` if it has one.
+    `label` stands beside it in place of its name, behind a `tag` if it has one.  Where several runs
+    are drawn, `run` says whose lane it is, `above` is the room over it, and `after` stands where
+    its last interval ends.
     """
 
     name: str
@@ -97,6 +99,9 @@ class Lane:
     brackets: bool = False
     label: str | None = None
     tag: Tag | None = None
+    run: str = ""
+    above: float = 0.0
+    after: str = ""
 
 
 @dataclass(slots=True)
@@ -407,6 +412,24 @@ def _inside(
                 break
 
 
+def _after(
+    scene: Scene, words: str, shown: Sequence[Interval], scale: Scale, middle: float
+) -> None:
+    """`words` behind the last of the intervals, or on a white plate over the longest."""
+    wide, x = text_width(words, TINY), scale.x(shown[-1].end)
+    if x + wide + 6 <= scale.right:
+        scene.over.text(x + 4, middle + 3.3, words, TINY)
+        return
+    ends = [(scale.x(i.start), scale.x(i.end)) for i in shown]
+    _, right = max(ends, key=lambda pair: pair[1] - pair[0])
+    left = max(scale.left, right - wide - 8)
+    scene.over.box(
+        left, middle - 5.5, wide + 6, 11, "#ffffff",
+        ' fill-opacity="0.92" rx="2" pointer-events="none"',
+    )  # fmt: skip
+    scene.over.text(left + 3, middle + 3.3, words, TINY)
+
+
 def _brackets(scene: Scene, name: str, scale: Scale, y: float) -> None:
     """Under a process: where it is blocked, and by which phase."""
     free = Free(scale.left, scale.right)
@@ -486,15 +509,22 @@ def axis(scene: Scene, scale: Scale, y: float, origin: int = 0, words: str = "")
 
 def _lane(scene: Scene, row: Lane, scale: Scale, y: float) -> tuple[float, float]:
     """One lane from `y` down; returns the top of its bar and the px below all of it."""
+    y += row.above
     shown = [i for i in scene.lanes[row.name] if i.start < scale.end and scale.start < i.end]
     flags = _flags(scene, row.name, scale) if row.lines else []
     labels = _place_all(flags, scale, row.lines) if flags else []
     top = y + (LINE * (1 + max((p.line for p in labels), default=-1)) + 6 if flags else 0)
+    start = len(scene.sheet.parts)
     if row.name == NETWORK:
         _network(scene, shown, scale, top, row.bar)
     else:
         _bars(scene, shown, scale, top, row.bar)
         _inside(scene, shown, scale, top, row.bar, row.tag is TAGS["predicted"])
+    if row.run:
+        scene.sheet.parts.insert(start, f'<g data-run="{esc(row.run)}">')
+        scene.sheet.add("</g>")
+    if row.after and shown:
+        _after(scene, row.after, shown, scale, top + row.bar / 2)
     if flags:
         _draw_flags(scene, flags, labels, scale, top)
     bottom = top + row.bar

@@ -169,7 +169,31 @@ class ModelExplorer(Explorer):
         program = getattr(models, str(state["model"]))
         run = run_of(program, state)
         figure = Figure("Message 1, step by step, as Stevens draws it", stevens(run).svg)
-        return of_timeline(run, program, svg(run), numbers=_numbers(run), figures=(figure,))
+        return of_timeline(
+            run, program, svg(run), numbers=_numbers(run), figures=(figure,), hints=_hints(run)
+        )
+
+
+#: What there is to see of each phase, by the run's own row of Figure 6.6.
+HINTS = {
+    (
+        "wait",
+        "blocked",
+    ): "While the data is on its way the process sleeps in a call: it uses no core.",
+    ("wait", "checks"): "While the data is on its way the process asks for it, again and again.",
+    (
+        "wait",
+        "free",
+    ): "While the data is on its way the process runs its own code: it will be told.",
+    ("copy", "blocked"): "While the data is copied the process is in the call that copies it.",
+    ("copy", "free"): "The data is copied in no call of the process: it is told when all is done.",
+}
+
+
+def _hints(run: Timeline) -> list[str]:
+    row = run.figure_6_6()
+    seen = (("wait", row.wait), ("copy", row.copy))
+    return [HINTS[phase, how] for phase, how in seen if how is not None]
 
 
 def _numbers(run: Timeline) -> list[Number]:

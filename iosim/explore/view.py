@@ -64,7 +64,7 @@ class View:
     tables    more of it, as tables
     figures   pictures that open on demand
     hints     a sentence each on what there is to see
-    run       the run itself, where there is one; it does not travel
+    run       what was run, for guesses and tests; it does not travel
     """
 
     svg: str
@@ -76,7 +76,7 @@ class View:
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
     hints: Sequence[str] = ()
-    run: Timeline | None = field(default=None, repr=False, compare=False)
+    run: Any = field(default=None, repr=False, compare=False)
 
     def printed(self) -> str:
         """Its text form.  That of a run is made when it is asked for: a moved slider needs none."""

@@ -75,6 +75,10 @@ class Explorer(anywidget.AnyWidget):
         """The names of the controls that matter in `state`."""
         return [control.name for control in cls.CONTROLS]
 
+    def _look(self, state: State) -> View:
+        """What this one shows for `state`: more than `view` where it knows more than its state."""
+        return self.view(state)
+
     # -- for whoever holds one ---------------------------------------------------------------------
 
     @classmethod
@@ -134,7 +138,7 @@ class Explorer(anywidget.AnyWidget):
             state = complete(self.controls(), chosen)
             if state.get("committed") and self._asks_anew(state):
                 state["committed"] = False
-            self._view = self.view(state)
+            self._view = self._look(state)
         except Exception as error:
             self.shown = {**self.shown, "n": n, "error": f"{type(error).__name__}: {error}"}
             raise
