@@ -175,7 +175,11 @@ def test_each_call_stands_where_the_table_expects_it(call: str) -> None:
     names, expected = FOUR_CORNERS[call]
     table = CallExplorer.view(state(call=call)).tables[0]
     assert ASKED[call][0] == names
-    assert table.rows[0][3] == f"{expected.call}, {expected.thread}"
+    early, asleep = expected.call == "asynchronous", expected.thread == "blocking"
+    assert table.rows[0][1:] == (
+        f"{'yes' if early else 'no'}: {expected.call}",
+        f"{'yes' if asleep else 'no'}: {expected.thread}",
+    )
 
 
 def test_the_corner_is_told_by_the_run() -> None:
@@ -184,14 +188,14 @@ def test_the_corner_is_told_by_the_run() -> None:
     def corner(**chosen: Any) -> tuple[str, ...]:
         return CallExplorer.view(state(**chosen)).tables[0].rows[0]
 
-    assert corner(call="direct") == ("call(…)", "no", "no", "synchronous, nonblocking")
-    assert corner(call="direct", job="wait") == ("call(…)", "no", "yes", "synchronous, blocking")
-    assert corner(call="bounded")[1:] == ("yes", "yes", "asynchronous, blocking")
-    assert corner(call="bounded", room=3)[1:] == ("yes", "no", "asynchronous, nonblocking")
+    assert corner(call="direct") == ("call(…)", "no: synchronous", "no: nonblocking")
+    assert corner(call="direct", job="wait") == ("call(…)", "no: synchronous", "yes: blocking")
+    assert corner(call="bounded")[1:] == ("yes: asynchronous", "yes: blocking")
+    assert corner(call="bounded", room=3)[1:] == ("yes: asynchronous", "no: nonblocking")
     assert corner(call="give_up", timeout_ms=5) == (
-        "submit(…).result()", "yes", "yes", "asynchronous, blocking",
+        "submit(…).result()", "yes: asynchronous", "yes: blocking",
     )  # fmt: skip
-    assert corner(call="give_up", timeout_ms=50)[1:] == ("no", "yes", "synchronous, blocking")
+    assert corner(call="give_up", timeout_ms=50)[1:] == ("no: synchronous", "yes: blocking")
 
 
 def test_the_figure_marks_the_present_call_among_the_others() -> None:
@@ -214,7 +218,11 @@ def test_marked_calls_stand_out_in_the_corners() -> None:
 
 def test_the_numbers_are_those_of_the_run() -> None:
     run = run_of(state(call="apply"))
-    assert number("caller blocked", call="apply") == draw.duration(run.blocked(WAIT))
+    slept = sum(i.duration for i in run.lane("caller") if i.state == SLEEPING)
+    assert slept > run.blocked(WAIT) > 0
+    assert number("caller blocked", call="apply") == draw.duration(slept)
+    assert number("caller blocked", call="status_sleeping") == "0 ms"
+    assert number("caller blocked", call="give_up", jobs=1, timeout_ms=10) != "0 ms"
     assert number("last result in hand", call="apply") == draw.duration(run.outcomes[-1].received)
     assert number("the whole run", call="apply") == draw.duration(run.end)
     assert number("results received", call="give_up") == "0 of 3"
@@ -245,6 +253,30 @@ def test_who_looks_looks_in_vain() -> None:
     looks = [call for call in run.call_log if call.name == "done"]
     assert number("looks in vain", call="status", jobs=1) == f"{len(looks) - 1} looks"
     assert number("looks in vain", call="notification") == "0 looks"
+
+
+def test_the_log_tells_who_does_what() -> None:
+    view = CallExplorer.view(state(call="callback", jobs=1, workers=2))
+    told = [words for moment in view.moments for words in moment.words]
+    path = [
+        "the run begins", "caller calls submit()", "submit returns", "worker 1 begins job 1",
+        "worker 1 ends job 1", "job 1 is done", "result handler begins callback",
+        "result handler ends callback", "the run ends",
+    ]  # fmt: skip
+    assert [words for words in told if words in path] == path
+    assert view.moments[0].words == ("the run begins",)
+
+
+def test_what_has_not_begun_and_what_never_came_say_so() -> None:
+    said = {
+        track.name: [row[2] for row in track.rows]
+        for track in CallExplorer.view(state(call="give_up", jobs=2, workers=1)).tracks
+    }
+    assert said["job 2"][0] == "is not asked for yet"
+    assert said["job 2"][-1] == "is not received: the run is over"
+    said = {t.name: [row[2] for row in t.rows] for t in CallExplorer.view(state(jobs=2)).tracks}
+    assert said["job 2"][-1] == "its result is in the program's hands"
+    assert said["job 2"][-2].startswith("its result is there: nobody fetches it yet")
 
 
 HINTED = [

@@ -274,6 +274,12 @@ def test_the_log_tells_what_the_clients_meet_with() -> None:
     assert "message 3 of client 2 (1,000 bytes) is in the kernel: data ready" in told
 
 
+def test_where_there_are_several_threads_each_return_says_whose() -> None:
+    told = events(run_of(state(server="thread_per_connection")))
+    assert "thread 2: recvfrom returns 1,000 bytes" in told
+    assert "recvfrom returns 1,000 bytes" in events(run_of(state(server="reactor_epoll")))
+
+
 def test_a_client_that_met_an_error_says_so() -> None:
     story = clients.of(clients.script((clients.SEND, 10), (clients.RECEIVE, 99)))
     run = simulate(deaf, story)

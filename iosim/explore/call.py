@@ -14,7 +14,7 @@ from ..futures import done, ready
 from ..kernels.front import simulate
 from ..programs import calls
 from ..syscalls import compute, ms, sleep
-from ..timeline import FOUR_CORNERS, GIL, USER, WAIT, Corner, Timeline
+from ..timeline import FOUR_CORNERS, GIL, SLEEPING, USER, Corner, Timeline
 from .controls import Choice, Control, Slider, State, Switch
 from .model import COSTS, FACTORS, TIMES, costs_of
 from .questions import Question
@@ -65,7 +65,7 @@ ARGUMENTS: dict[str, tuple[Control, str, Callable[[Any], Any]]] = {
     "nap_ms": (Slider("nap_ms", "sleep between looks", SHORT, 5.0, "ms"), "between",
                lambda value: sleep(ms(value))),
     "room": (Slider("room", "room in the queue", range(1, 9), 1, "jobs"), "room", int),
-    "callback_ms": (Slider("callback_ms", "the callback computes", (0.1, *SHORT), 0.1, "ms"),
+    "callback_ms": (Slider("callback_ms", "a callback takes", (0.1, *SHORT), 0.1, "ms"),
                     "slow", ms),
     "timeout_ms": (Slider("timeout_ms", "timeout", SHORT, 5.0, "ms"), "timeout", ms),
 }  # fmt: skip
@@ -77,6 +77,7 @@ TAKES = {
 }  # fmt: skip
 IDLE = ("pool", "workers", "gil")  # what does not matter where the caller does the job itself
 
+YES = {True: "yes", False: "no"}
 CORNERS = {
     f"{call}-{thread}": Corner(call, thread)
     for call in ("synchronous", "asynchronous") for thread in ("blocking", "nonblocking")
@@ -107,6 +108,15 @@ def _corner(run: Timeline) -> str:
     """The corner of the call that the reader is asked about, as `CORNERS` names it."""
     corner = run.corner(*ASKED[run.title][0])
     return f"{corner.call}-{corner.thread}"
+
+
+def _asleep(run: Timeline) -> int:
+    """ns that the caller sleeps in calls that return only when there is something for them."""
+    return sum(
+        i.duration for i in run.intervals
+        if i.lane in run.processes and i.state == SLEEPING and i.call and i.call.waits
+        and i.note != GIL
+    )  # fmt: skip
 
 
 def _in_hand(run: Timeline) -> int:
@@ -149,8 +159,8 @@ def _numbers(run: Timeline) -> list[Number]:
     told = dict.fromkeys(outcome.told for outcome in run.outcomes if outcome.told)
     lock = sum(i.duration for i in run.intervals if i.note == GIL)
     return [
-        Number("caller blocked", duration(run.blocked(WAIT)),
-               "asleep in a call, because a result is not there yet"),
+        Number("caller blocked", duration(_asleep(run)),
+               "asleep in a call that returns when there is something for it"),
         Number("first result in hand", times[0], "from the start of the run"),
         Number("last result in hand", times[1], "from the start of the run"),
         Number("results received", f"{len(received)} of {len(run.outcomes)}",
@@ -179,12 +189,10 @@ def _two_questions(run: Timeline) -> Table:
     rows = []
     for names in ASKED[run.title]:
         corner = run.corner(*names)
-        before, asleep = corner.call == "asynchronous", corner.thread == "blocking"
-        rows.append((
-            _written(names), "yes" if before else "no", "yes" if asleep else "no",
-            f"{corner.call}, {corner.thread}",
-        ))  # fmt: skip
-    heads = ("call", "returns before the result?", "its thread sleeps in it?", "so it is")
+        before = YES[corner.call == "asynchronous"]
+        asleep = YES[corner.thread == "blocking"]
+        rows.append((_written(names), f"{before}: {corner.call}", f"{asleep}: {corner.thread}"))
+    heads = ("call", "returns before the result?", "its thread sleeps in it?")
     return Table("Two questions, answered by this run", heads, tuple(rows))
 
 
@@ -280,10 +288,10 @@ GUESSES = (
     ),
     Question[Timeline](
         Choice(
-            "guess_blocked", "Is the caller ever blocked, waiting for a result?",
+            "guess_blocked", "Is the caller ever blocked: does it sleep in such a call?",
             (("yes", "yes"), ("no", "no")), "yes",
         ),
-        lambda run: "yes" if run.blocked(WAIT) else "no",
+        lambda run: YES[_asleep(run) > 0],
     ),
     Question[Timeline](
         Slider(

@@ -55,6 +55,7 @@ DATA_WORDS = {
 #: What is so before a lane begins, and what becomes of it in the end, likewise.
 NOT_YET = {"job": "is not asked for yet", "thread": "is not started yet"}
 OVER = {"job": "its result is in the program's hands", "client": "all that it sent is received"}
+CALLBACK = "callback"  # what a library's thread does for the program, as its lane names it
 MOST_LANES = 12  # of processes, and of data, beside the picture; more would be read by nobody
 
 
@@ -104,10 +105,14 @@ def moments(timeline: Timeline) -> list[Moment]:
 def _events(timeline: Timeline) -> Iterator[tuple[int, int, str]]:
     """`(rank, ns, words)`: at one instant a lower rank is told first."""
     own = {*timeline.processes, *timeline.helpers}
+    alone = len(timeline.processes) == 1
     for call in timeline.call_log:
-        if call.process in own:
+        if " " in call.name or call.name == CALLBACK:  # no call of the program's, but done for it
+            yield 4, call.start, f"{call.process} begins {call.name}"
+            yield 1, call.end, f"{call.process} ends {call.name}"
+        elif call.process in own:
             yield 4, call.start, f"{call.process} calls {called(call)}"
-            yield 1, call.end, f"{call.name} {_result(call)}"
+            yield 1, call.end, f"{'' if alone else f'{call.process}: '}{call.name} {_result(call)}"
     for fate in timeline.deliveries:
         whose = f" of client {fate.connection + 1}" if timeline.visits else ""
         name = f"message {fate.message}{whose} ({fate.size:,} bytes)"
@@ -125,7 +130,8 @@ def _events(timeline: Timeline) -> Iterator[tuple[int, int, str]]:
     for visit in timeline.visits:
         yield from _stays(visit)
     for interval in timeline.intervals:
-        yield from _turns(interval, own)
+        if interval.start > timeline.start or interval.lane not in timeline.helpers:
+            yield from _turns(interval, own)
 
 
 def _stays(visit: Visit) -> Iterator[tuple[int, int, str]]:
