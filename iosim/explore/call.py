@@ -280,7 +280,7 @@ GUESSES = (
     Question[Timeline](
         Choice(
             "guess_corner",
-            "Where does the call stand that asks for the job (submit().result() is one)?",
+            "Where does the call stand that asks for a job (submit(…).result() counts as one)?",
             tuple((name, f"{c.call}, {c.thread}") for name, c in CORNERS.items()),
             "synchronous-blocking",
         ),
@@ -288,7 +288,7 @@ GUESSES = (
     ),
     Question[Timeline](
         Choice(
-            "guess_blocked", "Is the caller ever blocked: does it sleep in such a call?",
+            "guess_blocked", "Is the caller ever blocked, asleep in a call?",
             (("yes", "yes"), ("no", "no")), "yes",
         ),
         lambda run: YES[_asleep(run) > 0],

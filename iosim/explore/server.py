@@ -300,8 +300,11 @@ class ServerExplorer(Explorer):
             _keeps_waiting,
         ),
         Question[Timeline](
-            Slider("guess_worst", "How long does a client wait for an answer, at worst?",
-                   tuple(float(n) for n in (*range(0, 100, 5), *range(100, 1_001, 20))), 0.0, "ms"),
+            Slider(
+                "guess_worst",
+                "How long does a client that reads at once wait for an answer, at worst?",
+                tuple(float(n) for n in (*range(0, 100, 5), *range(100, 1_001, 20))), 0.0, "ms",
+            ),
             lambda run: round(_worst(run) / 1e6, 3),
         ),
     )  # fmt: skip
