@@ -205,7 +205,7 @@ def test_another_experiment_asks_anew() -> None:
 # --- the widget -----------------------------------------------------------------------------------
 
 
-def asked(explorer: Explorer, n: int, **values: Any) -> None:
+def asked(explorer: Explorer, n: int, /, **values: Any) -> None:
     """The browser's way in: the reader has moved something."""
     explorer.asked = {"n": n, "values": {**explorer.shown["values"], **values}}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .asked import asked
-from .charts import Shown, plot, show
+from .charts import Shown, dots, plot, show
 from .clock import clock
 from .compare import compare
 from .corners import corners
@@ -17,5 +17,5 @@ from .words import describe, duration
 
 __all__ = [
     "LOOKS", "TAGS", "Inline", "Picture", "Shown", "asked", "clock", "compare", "corners",
-    "describe", "duration", "inline", "overlay", "plot", "show", "stevens", "svg", "text",
+    "describe", "dots", "duration", "inline", "overlay", "plot", "show", "stevens", "svg", "text",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from ..syscalls import compute, ms
 from ..timeline import COPY, WAIT, Timeline
 from .background import COMMAND, Background, Job, Told
 from .controls import Choice, Control, Slider, State
-from .model import CORES, COSTS, FACTORS, INTERVAL, TRAFFIC, costs_of, story_of
+from .model import CORES, COSTS, FACTORS, INTERVAL, TRAFFIC, costs_of, room, story_of
 from .model import TIMES as FACTOR_STOPS
 from .questions import Question
 from .tracks import Moment, Track, moments, program_text, tracks
@@ -42,7 +42,7 @@ def predictions(state: State) -> Runs:
     return tuple(
         predict(
             program, story, costs=costs_of(state), cores=int(state["cores"]),
-            rcvbuf=max(DEFAULT_RCVBUF, story.nbytes()), **options.get(program.__name__, {}),
+            rcvbuf=room(story), **options.get(program.__name__, {}),
         )
         for program in models.FIVE
     )  # fmt: skip
@@ -51,9 +51,9 @@ def predictions(state: State) -> Runs:
 def job_of(state: State) -> Job:
     """The real runs of the same five over the same story."""
     story = story_of(state)
-    room = None if story.nbytes() < DEFAULT_RCVBUF // 2 else story.nbytes()
+    rcvbuf = None if story.nbytes() < DEFAULT_RCVBUF // 2 else room(story)
     limit = story.messages[-1].at_ns / 1e9 + PATIENCE_S
-    return Job(FIVE, story, ms(float(state["poll_ms"])), room, limit)
+    return Job(FIVE, story, ms(float(state["poll_ms"])), rcvbuf, limit)
 
 
 # -- guesses --------------------------------------------------------------------------------------
@@ -236,8 +236,13 @@ class CompareExplorer(Explorer):
         self.cancel()
         with self._lock:
             self._real, self._trouble = {}, {}
+            try:
+                running = Background(job_of(self._state), self._told, self._over, self.COMMAND)
+            except OSError as error:
+                self._idle(f"no process could be started: {error}")
+                raise
+            self._background = running
             self._progress("the measuring process starts", 0)
-            self._background = Background(job_of(self._state), self._told, self._over, self.COMMAND)
 
     def cancel(self) -> None:
         """Stop measuring, and keep what was measured; nothing happens if nothing runs."""

@@ -73,7 +73,7 @@ STATES = {"user": "user", "kernel": "kernel", "copy": "kernel"}  # a copy runs i
 
 def _process(question: Asked) -> Iterator[tuple[int, str, str, int | None]]:
     lines = program_text(PROGRAMS[question.call])
-    question_line = "epoll_wait(" if question.call == "epoll" else f"{question.call}("
+    question_line = f"yield {'epoll_wait' if question.call == 'epoll' else question.call}("
     for step in question.steps:
         if step.part != "arrive" and step.ns:
             wanted = LINES.get(step.part, question_line)
