@@ -1,0 +1,30 @@
+"""One browser and one JupyterLab for all of the tests here, or one line that says what is missing.
+
+Playwright's loop runs in the thread of the tests: it must be gone before others use asyncio, so that
+the fixtures live as long as this package and no longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import lab
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """This machine's browser."""
+    with lab.browsing() as found:
+        yield found
+
+
+@pytest.fixture(scope="package")
+def server() -> Iterator[lab.Server]:
+    """A JupyterLab of its own."""
+    with lab.serving() as found:
+        yield found

@@ -1,0 +1,110 @@
+"""The checks pass a good page, and see a fault that was planted in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lab
+import pytest
+
+from . import checks
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+GOOD = Path(__file__).with_name("stand_in.html").read_text(encoding="utf-8")
+
+
+#: Two things that a listener for keys can do wrong.
+TRAP = (
+    'addEventListener("submit", String); root.addEventListener("keydown", event => '
+    '{ if (event.target.textContent === "Copy") { play.focus(); event.preventDefault(); } }); one("form").'
+)
+SKIP = 'addEventListener("focusin", event => event.target.name === "predict" && play.focus()); one("form").'
+
+
+def fence() -> None:
+    """There is no kernel behind this page."""
+
+
+CHECKS: dict[str, Callable[[Page], Iterator[str]]] = {
+    "unnamed": checks.unnamed,
+    "without_alt": checks.without_alt,
+    "unreached": checks.unreached,
+    "unanswered": checks.unanswered,
+    "talkative": lambda page: checks.talkative(page, fence),
+    "faint": checks.faint,
+    "crowded": checks.crowded,
+    "mistyped": checks.mistyped,
+    "gullible": lambda page: checks.gullible(page, "nonsense=1", fence),
+}
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser) -> Iterator[Page]:
+    with lab.watched(browser, width=700) as (page, _):
+        yield page
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_good_page_passes(page: Page, check: str) -> None:
+    page.set_content(GOOD)
+    assert list(CHECKS[check](page)) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "old", "new", "fault"),
+    [
+        ("unnamed", "model <select", "<select", "a combobox without a name"),
+        ("unnamed", ' aria-label="Playhead"', "", "a slider without a name"),
+        ("unnamed", "<button type=\"button\">Copy</button>", "<button></button>", "a button without"),
+        ("unnamed", "Previous event", "Next event", "two of the same name: button 'Next event'"),
+        ("unnamed", 'aria-valuetext="20 ms"', 'aria-valuetext="20"', "'delay_ms' says '20'"),
+        ("unnamed", ' aria-valuetext="event 0"', "", "'playhead' says ''"),
+        ("without_alt", '<title id="t">A bar</title>', "", "an SVG without role, title"),
+        ("without_alt", "It is as long as the wait.", "", "an SVG without role, title"),
+        ("without_alt", 'role="img"', "", "an SVG without role, title"),
+        ("without_alt", 'role="status"', "", "is not a status"),
+        ("without_alt", ' aria-label="Explorer: a stand-in"', "", "the explorer has no name"),
+        ("unreached", '<input name="state"', '<input tabindex="1" name="state"', "Tab misses"),
+        ("unreached", "</style>", ":focus { outline: none; }</style>", "does not show"),
+        ("unreached", 'addEventListener("submit"', TRAP + 'addEventListener("submit"', "come out"),
+        ("unreached", 'addEventListener("submit"', SKIP + 'addEventListener("submit"', "Tab misses"),
+        ("unanswered", "setTimeout(", "String(", "'model' brings no new view for ArrowDown"),
+        ("unanswered", ".dataset.seq++", ".dataset.seq++ || document.activeElement.blur()", "loses"),
+        ("talkative", 'one("line").set', "messagesToKernel.push('comm_msg'); one('line').set", "asked"),
+        ("talkative", "place(playhead.valueAsNumber + 1));\n    previous", "place(0));\n    previous",
+         "the playhead hardly moves"),
+        ("talkative", ' class="iosim-now"', "", "nothing is marked at event 0"),
+        ("talkative", 'class="iosim-playhead"', "", "the picture has no playhead"),
+        ("talkative", '"Play" : "Pause"', '"Play" : "Play"', "cannot be paused"),
+        ("talkative", "setInterval(() => place(playhead.valueAsNumber + 1), 50)", "1", "Play does not"),
+        ("faint", "color: #1a1a1a", "color: #7a7a7a", "'event 0' (p.iosim-now-panel): contrast 4.29"),
+        ("faint", "background: #ffffff", "background: #333333", "contrast 1."),
+        ("faint", 'font-size="12" fill="#ffffff"', 'font-size="12" fill="#1a1a1a"', "'wait' (text.)"),
+        ("faint", "</style>", "::placeholder { color: #aaa; }</style>", "'as it begins' (input.)"),
+        ("faint", '<ol class="iosim-program"', '<ol style="opacity: 0.5"', "'recvfrom' (li"),
+        ("crowded", "gap: 8px", "gap: 8px; margin-bottom: -20px", "overlap"),
+        ("crowded", "svg { max-width: 100%", "svg { min-width: 900px", "sticks out"),
+        ("crowded", 'size="20"', 'size="120"', "the explorer scrolls sideways"),
+        ("crowded", "font: 13px sans-serif", "font: 13px sans-serif; width: 900px", "wider than"),
+        ("crowded", "<output>", "<output style='display: inline-block; width: 0; white-space: nowrap'>", "overlap"),
+        ("mistyped", 'type="range" name="delay_ms"', 'type="number" name="delay_ms"', "'delay_ms' h"),
+        ("mistyped", '("input", ask)', "('keydown', () => { alert.hidden = !(alert.textContent = 'no') })",
+         "an error: no"),
+        ("gullible", "alert.hidden = !state.value", "alert.hidden = true", "without a word"),
+        ("gullible", "ValueError: there is no '${state.value}'", "Error", "does not name it"),
+        ("gullible", "ValueError: there", "Traceback:\\nValueError: there", "in one line"),
+        ("gullible", "alert.hidden = !state.value;", "if (alert.hidden = !state.value) alert.hidden = false; if (!state.value) return;", "does not go"),
+        ("gullible", "alert.hidden = !state.value", "alert.hidden = !state.value; one('.iosim-picture').dataset.seq++", "changes"),
+    ],
+)  # fmt: skip
+def test_a_planted_fault_is_seen(
+    page: Page, monkeypatch: pytest.MonkeyPatch, check: str, old: str, new: str, fault: str
+) -> None:
+    monkeypatch.setattr(checks, "PATIENCE_MS", 500)
+    assert GOOD.count(old) == 1
+    page.set_content(GOOD.replace(old, new))
+    assert fault in "\n".join(CHECKS[check](page))
