@@ -1,0 +1,27 @@
+"""The explorers: widgets that answer at once, step without the kernel, and teach standing still.
+
+They need ipywidgets and anywidget, which the rest of the package does without.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .model import ModelExplorer
+
+__all__ = ["ModelExplorer"]
+
+_HOMES = {"ModelExplorer": "model"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

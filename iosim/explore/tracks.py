@@ -1,0 +1,239 @@
+"""What is so at each instant of a run, and what changes there: the rails of the playhead.
+
+The front end asks nothing of the kernel while it steps: all that it highlights stands in these
+values, as plain lists that travel as JSON.  All times are ns from the start of the run.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from ..draw.words import called, duration, signal_name
+from ..timeline import (
+    COPY,
+    KERNEL,
+    NETWORK,
+    QUEUED,
+    READY,
+    SLEEPING,
+    USER,
+    WAIT,
+    Call,
+    Interval,
+    Timeline,
+    errno_name,
+)  # fmt: skip
+
+__all__ = ["Moment", "Track", "buffers", "moments", "program_text", "tracks"]
+
+STATE_WORDS = {
+    USER: "runs its own code", KERNEL: "runs in the kernel", READY: "is ready: it wants a core",
+    SLEEPING: "sleeps", WAIT: "is not here yet", QUEUED: "is here: nobody copies it yet",
+    COPY: "is being copied to the process",
+}  # fmt: skip
+OVER = {True: "has ended", False: "is in the program's hands"}
+MOST_LANES = 12  # beside the picture; more would be read by nobody
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An instant at which something happens: `words` say what, each of them one event."""
+
+    at: int
+    words: tuple[str, ...]
+
+    def plain(self) -> list[Any]:
+        """As JSON."""
+        return [self.at, "; ".join(self.words)]
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One lane, told as rows `(from, state, words, line)` in time; the last one ends the run.
+
+    `kind`: "process", "data" or "buffer".  `line` of the program's file is that
+    of the call that it is in, or that it made last; None before the first.
+    """
+
+    name: str
+    kind: str
+    rows: tuple[tuple[int, str, str, int | None], ...]
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"name": self.name, "kind": self.kind, "rows": [list(row) for row in self.rows]}
+
+
+# -- what happens, and when -----------------------------------------------------------------------
+
+
+def moments(timeline: Timeline) -> list[Moment]:
+    """Everything that happens, in time; what happens at the same instant stands together."""
+    at: dict[int, list[str]] = defaultdict(list)
+    for _, instant, words in sorted(_events(timeline), key=lambda event: (event[1], event[0])):
+        if words not in at[instant]:
+            at[instant].append(words)
+    at.setdefault(timeline.start, []).insert(0, "the run begins")
+    at.setdefault(timeline.end, []).append("the run ends")
+    return [Moment(instant, tuple(words)) for instant, words in sorted(at.items())]
+
+
+def _events(timeline: Timeline) -> Iterator[tuple[int, int, str]]:
+    """`(rank, ns, words)`: at one instant a lower rank is told first."""
+    own = {*timeline.processes, *timeline.helpers}
+    for call in timeline.call_log:
+        if call.process in own:
+            yield 4, call.start, f"{call.process} calls {called(call)}"
+            yield 1, call.end, f"{call.name} {_result(call)}"
+    for fate in timeline.deliveries:
+        name = f"message {fate.message} ({fate.size:,} bytes)"
+        if fate.dropped:
+            yield 0, fate.arrived or fate.sent or 0, f"{name} is dropped: the buffer is full"
+        elif fate.arrived is not None:
+            yield 0, fate.arrived, f"{name} is in the kernel: data ready"
+        if fate.received is not None:
+            yield 2, fate.received, f"{name} is in the program's hands"
+    for outcome in timeline.outcomes:
+        if outcome.done is not None:
+            yield 0, outcome.done, f"job {outcome.job} is done"
+        if outcome.received is not None:
+            yield 2, outcome.received, f"the result of job {outcome.job} is received"
+    for interval in timeline.intervals:
+        yield from _turns(interval, own)
+
+
+def _turns(interval: Interval, own: set[str]) -> Iterator[tuple[int, int, str]]:
+    """What an interval's beginning tells that no call tells."""
+    if interval.lane == NETWORK:
+        yield 3, interval.start, f"message {interval.message} is sent"
+    elif interval.lane not in own:
+        if interval.state == COPY:
+            yield 3, interval.start, f"the kernel begins to copy message {interval.message}"
+    elif interval.note and interval.call is None and interval.state == KERNEL:
+        yield 3, interval.start, f"{signal_name(interval.note)} interrupts {interval.lane}"
+    elif interval.state in (SLEEPING, READY):
+        turn = "falls asleep" if interval.state == SLEEPING else "is ready: it wants a core"
+        yield 5, interval.start, f"{interval.lane} {turn}"
+
+
+def _result(call: Call) -> str:
+    if call.errno is not None:
+        return f"fails with {errno_name(call.errno)}"
+    if call.nbytes:
+        return f"returns {call.nbytes:,} bytes"
+    return f"has taken {call.sent:,} bytes" if call.sent else "returns"
+
+
+# -- what is so, from when on ---------------------------------------------------------------------
+
+
+def tracks(timeline: Timeline) -> list[Track]:
+    """The lanes of the processes and of the data, and the two buffers between which data goes."""
+    own = [*timeline.processes, *timeline.helpers]
+    rows: dict[str, list[tuple[int, str, str, int | None]]] = defaultdict(list)
+    last: dict[str, int | None] = {}  # its own code goes on behind the call that it made last
+    for i in timeline.intervals:
+        if i.lane != NETWORK and i.end > i.start:
+            line = last[i.lane] = i.line or last.get(i.lane)
+            rows[i.lane].append((i.start, i.state, _words(i), line))
+    for lane in {i.lane: i for i in timeline.intervals if i.lane in rows}.values():  # its last one
+        rows[lane.lane].append((lane.end, "over", OVER[lane.lane in own], None))
+    names = [name for name in timeline.lanes if name in rows][:MOST_LANES]
+    lanes = [Track(name, "process" if name in own else "data", tuple(rows[name])) for name in names]
+    return lanes + buffers(timeline)
+
+
+def _words(interval: Interval) -> str:
+    words = STATE_WORDS.get(interval.state, interval.state)
+    took = f" ({duration(interval.end - interval.start)})"
+    if interval.call and interval.state in (KERNEL, SLEEPING, READY):
+        return f"{words}, in {called(interval.call)}{took}"
+    if interval.note and interval.state in (KERNEL, SLEEPING):
+        return f"{words}, for {signal_name(interval.note)}{took}"
+    return words + took
+
+
+def buffers(timeline: Timeline) -> list[Track]:
+    """The kernel's receive buffer and the program's: which messages lie there, in order.
+
+    A message is in the kernel from its arrival until its last byte is in the program's hands.
+    Empty where the run knows no messages.
+    """
+    changes: dict[int, list[tuple[str, int, int]]] = defaultdict(list)
+    for fate in timeline.deliveries:
+        if fate.arrived is not None and not fate.dropped:
+            changes[fate.arrived].append(("here", fate.message, fate.size))
+            if fate.received is not None:
+                changes[fate.received].append(("gone", fate.message, fate.size))
+    if not changes:
+        return []
+    kernel, program = {}, {}
+    rows: tuple[list[Any], list[Any]] = (
+        [(timeline.start, "empty", "is empty", None)], [(timeline.start, "empty", "is empty", None)]
+    )  # fmt: skip
+    for at, events in sorted(changes.items()):
+        for what, number, size in events:
+            if what == "here":
+                kernel[number] = size
+            else:
+                program[number] = kernel.pop(number, size)
+        for buffer, row in zip((kernel, program), rows, strict=True):
+            row.append((at, "full" if buffer else "empty", _holding(buffer), None))
+    return [
+        Track("kernel's buffer", "buffer", tuple(rows[0])),
+        Track("program's buffer", "buffer", tuple(rows[1])),
+    ]
+
+
+def _holding(buffer: dict[int, int]) -> str:
+    if not buffer:
+        return "is empty"
+    names = ", ".join(map(str, buffer)) if len(buffer) <= 6 else f"{min(buffer)} to {max(buffer)}"
+    many = "message" if len(buffer) == 1 else "messages"
+    return f"holds {many} {names}: {sum(buffer.values()):,} bytes"
+
+
+# -- the program's text ---------------------------------------------------------------------------
+
+
+def program_text(
+    program: Callable[..., Any], lines: Iterable[int | None] = ()
+) -> list[tuple[int, str]]:
+    """`(number, text)` of the program's lines, and of those functions of its file that `lines` hit.
+
+    Lines are numbered as in the file.  A program without a file (typed at a prompt) has none.
+    """
+    try:
+        _, first = inspect.getsourcelines(program)
+        text = _file_of(program)
+    except (OSError, TypeError):
+        return []
+    wanted = {first, *(line for line in lines if line is not None)}
+    return [
+        (number, line)
+        for function in _functions(text)
+        if any(function[0][0] <= line <= function[-1][0] for line in wanted)
+        for number, line in function
+    ]
+
+
+def _file_of(program: Callable[..., Any]) -> str:
+    module = inspect.getmodule(program)
+    return inspect.getsource(module) if module else ""
+
+
+@lru_cache(maxsize=16)
+def _functions(text: str) -> tuple[tuple[tuple[int, str], ...], ...]:
+    """The functions of a file, each as its numbered lines."""
+    source = text.splitlines()
+    return tuple(
+        tuple((number, source[number - 1]) for number in range(node.lineno, node.end_lineno + 1))
+        for node in ast.parse(text).body
+        if isinstance(node, ast.FunctionDef) and node.end_lineno is not None
+    )
