@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
 __all__ = ["BROWSERS", "Notebook", "Seen", "Server", "browsing", "missing", "opened", "serving"]
 
@@ -68,7 +68,7 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 def missing() -> str | None:
     """What this machine lacks to drive JupyterLab in a browser, in one line; None: nothing."""
-    for package in ("playwright", "jupyterlab"):
+    for package in ("playwright", "jupyterlab", "anywidget"):
         if importlib.util.find_spec(package) is None:
             return f"no {package}: pip install -e '.[notebooks,test]'"
     if executable() is None:
@@ -303,9 +303,23 @@ class Notebook:
         self.page.evaluate(THEME, name)
         self.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
 
-    def resize(self, width: int, height: int) -> None:
-        """The window, in CSS px."""
-        self.page.set_viewport_size({"width": width, "height": height})
+    @contextmanager
+    def sized(self, width: int, height: int, scale: float = 1) -> Iterator[None]:
+        """The window for a while, in CSS px, each `scale` px of the screen: 2 is a zoom of 200 %."""
+        session = self.page.context.new_cdp_session(self.page)
+        metrics = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": False}
+        try:
+            session.send("Emulation.setDeviceMetricsOverride", metrics)
+            self.page.wait_for_function("width => innerWidth === width", arg=width)
+            yield
+        finally:
+            session.send("Emulation.clearDeviceMetricsOverride")
+            session.detach()
+
+    def picture(self, part: Locator, path: Path) -> None:
+        """Store a part of the page as PNG, in a window that is high enough for all of it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self.page.screenshot())
 
     def messages(self) -> list[str]:
         """The types of the messages that went to the kernel, in order."""

@@ -37,6 +37,12 @@ const counted = (value, unit) => `${spoken(value)} ${value === 1 && unit.length 
 const spoken = (value) => (typeof value === "number" ? value.toLocaleString("en", { maximumFractionDigits: 3 }) : value);
 let names = 0; // makes ids unique in the page
 
+/** In JupyterLab arrows go to other cells and letters change them, unless the element with the focus
+ * says that keys are its own. While Ctrl or Cmd is held they are the notebook's, as for saving. */
+function ownKeys({ target, ctrlKey, metaKey }) {
+  target.toggleAttribute("data-lm-suppress-shortcuts", !(ctrlKey || metaKey));
+}
+
 // ---- controls: each has `element`, `value`, and calls `changed` ----------------------------------
 
 /** A range over the places of `stops`; what lies between two of them is shown as it is. */
@@ -248,6 +254,7 @@ class Page {
     make("form", { class: "iosim-controls", onsubmit: (event) => event.preventDefault() }, this.form),
     this.actions(), this.rest, this.error, this.guess, this.picture, this.player(), this.nowPart(), this.parts, this.stateLine());
     this.root.addEventListener("iosim-built", () => this.index());
+    for (const type of ["focusin", "keydown", "keyup"]) this.root.addEventListener(type, ownKeys);
     this.el.append(this.root);
   }
 

@@ -9,13 +9,14 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from playwright.sync_api import Locator, Page
-from playwright.sync_api import TimeoutError as NotInTime
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
 
 PROBE = Path(__file__).with_name("probe.js").read_text(encoding="utf-8")
 ROOT = ".iosim-explorer"
+CONTROLS = "a[href], button, input, select, textarea, summary, [tabindex='0']"
 ANSWERED = "before => Number(document.querySelector('.iosim-picture').dataset.seq) > before"
 PATIENCE_MS = 10_000  # with a kernel on a busy machine
 LABELS = """svg => (svg.getAttribute('aria-labelledby') ?? '').split(' ')
@@ -46,6 +47,17 @@ def seq(page: Page) -> int:
 def comm_messages(page: Page) -> int:
     """How many messages of widgets went to the kernel."""
     return page.evaluate("messagesToKernel.filter(type => type.startsWith('comm_')).length")
+
+
+def late(wait: Callable[[], object]) -> bool:
+    """Does it not come in time?"""
+    from playwright.sync_api import TimeoutError as NotInTime
+
+    try:
+        wait()
+    except NotInTime:
+        return True
+    return False
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -146,11 +158,9 @@ def unanswered(page: Page) -> Faults:
             for key in keys:
                 page.keyboard.press(key)
             name = control.get_attribute("name")
-            try:
-                page.wait_for_function(ANSWERED, arg=before, timeout=PATIENCE_MS)
-            except NotInTime:
+            if late(lambda: page.wait_for_function(ANSWERED, arg=before, timeout=PATIENCE_MS)):
                 yield f"'{name}' brings no new view for {' '.join(keys)} (it was {value!r})"
-                continue
+                return
             if not control.evaluate("e => e === document.activeElement"):
                 yield f"'{name}' loses the focus for {' '.join(keys)}"
 
@@ -211,9 +221,7 @@ def _playing(page: Page) -> Faults:
     start = playhead.get_attribute("aria-valuetext")
     root(page).get_by_role("button", name="Play", exact=True).press("Enter")
     moved = "before => document.querySelector('[name=playhead]').ariaValueText !== before"
-    try:
-        page.wait_for_function(moved, arg=start, timeout=PATIENCE_MS)
-    except NotInTime:
+    if late(lambda: page.wait_for_function(moved, arg=start, timeout=PATIENCE_MS)):
         yield "Play does not move the playhead"
     pause = root(page).get_by_role("button", name="Pause", exact=True)
     if pause.count():
@@ -256,9 +264,7 @@ def gullible(page: Page, text: str, fence: Callable[[], object]) -> Faults:
     old, at, picture = field.input_value(), seq(page), _picture(page)
     field.fill(text)
     field.press("Enter")
-    try:
-        alert.filter(visible=True).wait_for(timeout=PATIENCE_MS)
-    except NotInTime:
+    if late(lambda: alert.filter(visible=True).wait_for(timeout=PATIENCE_MS)):
         yield f"the state {text!r} is taken without a word"
     words = (alert.text_content() or "").strip()
     if "\n" in words or not re.search(rf"{re.escape(text.split('=')[0])}", words):
@@ -268,9 +274,7 @@ def gullible(page: Page, text: str, fence: Callable[[], object]) -> Faults:
         yield f"the state {text!r} changes the picture"
     field.fill(old)
     field.press("Enter")
-    try:
-        alert.filter(visible=True).wait_for(state="hidden", timeout=PATIENCE_MS)
-    except NotInTime:
+    if late(lambda: alert.filter(visible=True).wait_for(state="hidden", timeout=PATIENCE_MS)):
         yield "the error does not go when the state is good again"
 
 

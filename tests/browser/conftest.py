@@ -17,14 +17,21 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
+def able() -> None:
+    """Skips, on a machine that lacks something."""
+    if reason := lab.missing():
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="package")
+def browser(able: None) -> Iterator[Browser]:
     """This machine's browser."""
     with lab.browsing() as found:
         yield found
 
 
 @pytest.fixture(scope="package")
-def server() -> Iterator[lab.Server]:
+def server(able: None) -> Iterator[lab.Server]:
     """A JupyterLab of its own."""
     with lab.serving() as found:
         yield found

@@ -105,6 +105,7 @@ def test_a_planted_fault_is_seen(
     page: Page, monkeypatch: pytest.MonkeyPatch, check: str, old: str, new: str, fault: str
 ) -> None:
     monkeypatch.setattr(checks, "PATIENCE_MS", 500)
+    monkeypatch.setattr(checks, "MOST_STOPS", 30)
     assert GOOD.count(old) == 1
     page.set_content(GOOD.replace(old, new))
     assert fault in "\n".join(CHECKS[check](page))
