@@ -169,7 +169,7 @@ function tablePart({ caption, heads, rows }) {
 function numbersPart(numbers) {
   const list = make("dl", { class: "iosim-numbers" });
   for (const [name, value, meaning] of numbers) {
-    list.append(make("div", { title: meaning }, make("dt", {}, name), make("dd", {}, value)));
+    list.append(make("div", { title: meaning, class: value.length > 30 && "iosim-wide" }, make("dt", {}, name), make("dd", {}, value)));
   }
   return list;
 }
@@ -420,6 +420,7 @@ class Page {
   move(at) {
     this.at = this.moved = Math.min(this.end, Math.max(this.start, at));
     for (const panel of this.panels) place(panel, this.at);
+    this.follow();
     const now = new Set(this.spans.slice(0, lastAt(this.spans, this.at, (span) => span.start) + 1)
       .filter((span) => this.at < span.end || (span.start === span.end && span.start === this.at))
       .map((span) => span.element));
@@ -430,6 +431,15 @@ class Page {
     for (const element of now) if (!this.current.has(element)) element.classList.add("iosim-now");
     this.current = now;
     this.saySo(frame);
+  }
+
+  /** Where the picture is wider than its room, keep the playhead in sight. */
+  follow() {
+    const { scrollWidth, clientWidth } = this.picture;
+    const panel = this.panels[0];
+    if (!panel || scrollWidth <= clientWidth) return;
+    const x = (+panel.line.getAttribute("x1") * scrollWidth) / this.svg.viewBox.baseVal.width;
+    this.picture.scrollLeft = x - clientWidth / 2;
   }
 
   /** One lane of the panel beside the picture, and the program's line that it is at. */

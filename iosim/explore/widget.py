@@ -97,10 +97,22 @@ class Explorer(anywidget.AnyWidget):
         """What is shown now."""
         return self._view
 
+    @classmethod
+    def preview(cls, state: str = "", **chosen: Any) -> View:
+        """What an explorer of this state shows, without making one; raises what it would raise."""
+        known = cls.controls()
+        return cls.view(complete(known, {**read(known, state), **chosen}))
+
     def set(self, state: str | None = None, **chosen: Any) -> None:
         """Choose: a whole `state`, or some of its values; raises what the constructor raises."""
         base = self._state if state is None else self._as_state(state)
         self._show({**base, **chosen})
+
+    def close(self) -> None:
+        """Take it off the page and out of the kernel, with the layout that ipywidgets gave it."""
+        layout = self.layout
+        super().close()
+        layout.close()
 
     # -- the way in and the way out ----------------------------------------------------------------
 
