@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Locator, Page
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
 
 __all__ = ["BROWSERS", "Notebook", "Seen", "Server", "browsing", "missing", "opened", "serving"]
 
@@ -42,6 +42,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HOST = "127.0.0.1"
 START_S = 60  # a cold JupyterLab on a busy machine; 2 s on a quiet one
 STOP_S = 20  # it shuts its kernels down first
+AROUND = 300  # px of JupyterLab above and below a part of a notebook
 WAIT_MS = 30_000  # for anything in the page
 
 FLAGS = [
@@ -200,7 +201,7 @@ class Seen:
 
 
 @contextmanager
-def watched(browser: Browser, *, width: int = 1280, height: int = 900) -> Iterator[tuple[Page, Seen]]:
+def watched(browser: Browser, width: int = 1280, height: int = 900) -> Iterator[tuple[Page, Seen]]:
     """An empty page in a profile of its own, and what it does from now on; sizes in CSS px."""
     context = browser.new_context(viewport={"width": width, "height": height})
     context.set_default_timeout(WAIT_MS)
@@ -217,15 +218,17 @@ def _watch(context: BrowserContext, seen: Seen) -> None:
         if urlsplit(url).scheme not in ("data", "blob"):
             seen.requests.append(url)
 
+    def console(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            seen.errors.append(message.text)
+
     def page(page: Page) -> None:
         page.on("websocket", lambda socket: request(socket.url))
 
     context.on("request", lambda each: request(each.url))
     context.on("page", page)
     context.on("weberror", lambda each: seen.errors.append(str(each.error)))
-    context.on(
-        "console", lambda each: each.type == "error" and seen.errors.append(each.text)
-    )
+    context.on("console", console)
 
 
 # --- a notebook -----------------------------------------------------------------------------------
@@ -251,6 +254,7 @@ window.messagesToKernel = [];
 
 PANEL = "jupyterapp.shell.currentWidget"
 READY = f"window.jupyterapp && {PANEL}?.sessionContext?.session?.kernel?.status === 'idle'"
+FILLED = "document.querySelector('.jp-LabShell').offsetHeight === innerHeight"
 ERRORS = f"""() => [...{PANEL}.content.model.cells].flatMap(cell => cell.toJSON().outputs ?? [])
     .filter(output => output.output_type === 'error').map(output => output.traceback.join('\\n'))"""
 RUN = f"""async index => {{
@@ -304,22 +308,28 @@ class Notebook:
         self.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
 
     @contextmanager
-    def sized(self, width: int, height: int, scale: float = 1) -> Iterator[None]:
-        """The window for a while, in CSS px, each `scale` px of the screen: 2 is a zoom of 200 %."""
-        session = self.page.context.new_cdp_session(self.page)
-        metrics = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": False}
+    def sized(self, width: int, height: int) -> Iterator[None]:
+        """The window for a while, in CSS px."""
+        before = self.page.viewport_size
+        assert before
         try:
-            session.send("Emulation.setDeviceMetricsOverride", metrics)
-            self.page.wait_for_function("width => innerWidth === width", arg=width)
+            self._resize(width, height)
             yield
         finally:
-            session.send("Emulation.clearDeviceMetricsOverride")
-            session.detach()
+            self._resize(before["width"], before["height"])
+
+    def _resize(self, width: int, height: int) -> None:
+        self.page.set_viewport_size({"width": width, "height": height})
+        self.page.wait_for_function(FILLED)
 
     def picture(self, part: Locator, path: Path) -> None:
         """Store a part of the page as PNG, in a window that is high enough for all of it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self.page.screenshot())
+        box, size = part.bounding_box(), self.page.viewport_size
+        assert box, "it cannot be seen"
+        assert size
+        with self.sized(size["width"], int(box["height"]) + AROUND):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.screenshot(path=path)
 
     def messages(self) -> list[str]:
         """The types of the messages that went to the kernel, in order."""

@@ -295,6 +295,8 @@ class Page {
     this.state = make("input", {
       type: "text", name: "state", "aria-label": "State of this explorer", spellcheck: "false", autocomplete: "off",
       placeholder: "as it begins", onchange: () => this.paste(),
+      // JupyterLab takes Enter from the fields in a cell, and with it their change
+      onkeydown: ({ key }) => key === "Enter" && this.paste(),
     });
     const copy = make("button", { type: "button", onclick: () => this.copy(copy) }, "Copy");
     return make("div", { class: "iosim-state" }, make("span", {}, "state"), this.state, copy);
@@ -321,7 +323,8 @@ class Page {
   }
 
   paste() {
-    this.send({ text: this.state.value });
+    if (this.state.value !== this.pasted) this.send({ text: this.state.value });
+    this.pasted = this.state.value;
   }
 
   async copy(button) {
@@ -368,6 +371,7 @@ class Page {
     }
     if (shown.seq === this.seq) return;
     this.seq = shown.seq;
+    this.pasted = null;
     this.guess.hidden = !shown.hidden;
     for (const part of [this.picture, this.group, this.event.parentElement]) part.hidden = shown.hidden;
     this.view = shown.view;

@@ -1,7 +1,7 @@
-"""One browser and one JupyterLab for all of the tests here, or one line that says what is missing.
+"""One browser and one JupyterLab for all tests here, or one line that says what is missing.
 
-Playwright's loop runs in the thread of the tests: it must be gone before others use asyncio, so that
-the fixtures live as long as this package and no longer.
+Playwright's loop runs in the thread of the tests, and must be gone before others use asyncio: the
+fixtures live as long as this package and no longer.
 """
 
 from __future__ import annotations
