@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iosim import Costs, Timeline, draw, models, simulate, traffic
-from iosim.draw import marks, words
+from iosim.draw import charts, marks, words
 from iosim.syscalls import compute
 from iosim.timeline import COPY, WAIT
 
@@ -442,6 +442,32 @@ def test_matplotlib_shows_every_interval(five: list[Timeline]) -> None:
         assert 'alt="' in shown.html()
     with pytest.raises(ValueError, match="alt must say"):
         draw.show(ax, " ")
+
+
+def test_dots_stand_over_predicted_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each series is told apart by its mark and its line too, and one may have no prediction."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    drawn: list[Any] = []
+    monkeypatch.setattr(charts, "show", lambda figure, alt: drawn.append((figure, alt)))
+    measured = {name: {1: 10.0, 2: 20.0} for name in "abcd"}
+    predicted = {name: {1: 11.0, 2: 21.0, 3: 31.0} for name in "abc"}
+    draw.dots(measured, predicted, "words", xlabel="connections", yscale="log")
+    [(figure, words)] = drawn
+    [ax] = figure.axes
+    assert (words, ax.get_xlabel(), ax.get_yscale()) == ("words", "connections", "log")
+    lines = {line.get_label(): line for line in ax.lines}
+    assert len(lines) == 4 + 3
+    assert list(lines["c: measured"].get_ydata()) == [10, 20]
+    assert list(lines["c: predicted"].get_xdata()) == [1, 2, 3]
+    assert lines["c: measured"].get_linestyle() == "None"
+    assert len({lines[f"{name}: measured"].get_marker() for name in measured}) == 4
+    assert len({lines[f"{name}: predicted"].get_linestyle() for name in predicted}) == 3
+    pyplot.close(figure)
+    with pytest.raises(ValueError, match="series must be 4 at most, got 5"):
+        draw.dots({**measured, "e": {}}, predicted, "words")
 
 
 def test_a_part_that_was_cut_out_fills_the_picture() -> None:

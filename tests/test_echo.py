@@ -522,34 +522,13 @@ def test_without_room_for_another_it_asks_once_in_two_turns(number: int) -> None
             client.sock.close()
 
 
-# --- what it takes for granted of `selectors`: CPython's test_selectors, as far as we use it ------
+# --- what it takes for granted of `selectors`: the rest is in test_selectors ----------------------
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
 def selector(request: pytest.FixtureRequest) -> Iterator[selectors.BaseSelector]:
     with request.param() as one:
         yield one
-
-
-@pytest.fixture
-def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    one, other = socket.socketpair()
-    with one, other:
-        yield one, other
-
-
-def test_a_key_is_what_was_registered(selector: selectors.BaseSelector, ends: tuple) -> None:
-    one, other = ends
-    key = selector.register(one, selectors.EVENT_READ, "anything")
-    assert key == (one, one.fileno(), selectors.EVENT_READ, "anything")
-    assert selector.get_key(one) is key
-    other.send(b"!")
-    assert selector.select(5) == [(key, selectors.EVENT_READ)]
-    changed = selector.modify(one, selectors.EVENT_WRITE, "else")
-    assert changed == (one, one.fileno(), selectors.EVENT_WRITE, "else")
-    assert selector.select(5) == [(changed, selectors.EVENT_WRITE)]
-    same = selector.modify(one, selectors.EVENT_WRITE, "new")
-    assert (same.events, same.data) == (selectors.EVENT_WRITE, "new")
 
 
 def test_the_end_and_a_reset_come_as_what_was_asked_for(
@@ -575,20 +554,6 @@ def test_a_listener_is_never_writable(selector: selectors.BaseSelector) -> None:
             assert selector.select(0.05) == []
             selector.modify(listener, selectors.EVENT_READ)
             assert [mask for _, mask in selector.select(5)] == [selectors.EVENT_READ]
-
-
-def test_to_register_twice_or_unregister_what_is_not_there_is_an_error(
-    selector: selectors.BaseSelector, ends: tuple
-) -> None:
-    one, _ = ends
-    selector.register(one, selectors.EVENT_READ)
-    with pytest.raises(KeyError):
-        selector.register(one, selectors.EVENT_READ)
-    selector.unregister(one)
-    with pytest.raises(KeyError):
-        selector.unregister(one)
-    with pytest.raises(ValueError):
-        selector.register(one, 0)
 
 
 @linux

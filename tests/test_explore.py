@@ -207,7 +207,7 @@ def test_another_experiment_asks_anew() -> None:
 # --- the widget -----------------------------------------------------------------------------------
 
 
-def asked(explorer: Explorer, n: int, **values: Any) -> None:
+def asked(explorer: Explorer, n: int, /, **values: Any) -> None:
     """The browser's way in: the reader has moved something."""
     explorer.asked = {"n": n, "values": {**explorer.shown["values"], **values}}
 
@@ -358,6 +358,15 @@ def test_a_walk_over_the_controls(walk: list[tuple[str, Any]]) -> None:
         assert explorer.shown["error"] == ""
     assert ModelExplorer(explorer.state).shown["view"] == explorer.shown["view"]
     explorer.close()
+
+
+def test_hints_follow_the_run() -> None:
+    asleep = ModelExplorer.preview("model=blocking").hints
+    awake = ModelExplorer.preview("model=asynchronous").hints
+    assert len(asleep) == len(awake) == 2
+    assert "sleeps" in asleep[0]
+    assert "own code" in awake[0]
+    assert not set(asleep) & set(awake)
 
 
 def test_prices_that_are_varied_change_the_run() -> None:

@@ -19,6 +19,7 @@ from iosim.kernels.scans import (
     c_poll,
     c_select,
     cost_us,
+    hard_limit,
     price_us,
     room,
     sockets,
@@ -78,6 +79,7 @@ def test_there_is_room_for_more_and_the_limit_comes_back() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (300, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert hard_limit() == (hard if hard != resource.RLIM_INFINITY else scans.MAX_SOCKETS)
     if 0 < hard <= scans.MAX_SOCKETS:
         with room(hard):
             assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
@@ -87,7 +89,7 @@ def test_there_is_room_for_more_and_the_limit_comes_back() -> None:
 def test_room_where_there_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
     with room(10):
-        pass
+        assert hard_limit() == scans.MAX_SOCKETS
 
 
 @pytest.mark.parametrize(

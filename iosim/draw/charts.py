@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from base64 import b64encode
+from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Shown", "plot", "show"]
+__all__ = ["Shown", "dots", "plot", "show"]
 
 HIGH = 0.62  # of a lane, of which each is 1 high
+
+#: Of the series of a chart, in their order: mark, line and colour, each of which tells them apart.
+SERIES = (
+    ("o", ":", "#0b5394"), ("s", "--", "#b45309"), ("^", "-", "#1b5e20"), ("D", "-.", "#6a1b9a"),
+)  # fmt: skip
+
+Series = Mapping[str, Mapping[float, float]]
 
 
 def _boxes(timeline: Timeline, unit: int) -> dict[str, list[list[tuple[float, float]]]]:
@@ -68,6 +76,28 @@ def _new_axes(lanes: int) -> Axes:
 
     figure = pyplot.figure(figsize=(7, 1.7 + 0.35 * lanes), layout="constrained")
     return figure.add_subplot()
+
+
+def dots(measured: Series, predicted: Series, alt: str, **axes: Any) -> Shown:
+    """What was measured, as dots over the predicted lines.
+
+    Both map the name of a series (four at most) to its `{x: y}`; `alt` says in words what is to be
+    seen, and `axes` is what matplotlib's `Axes.set` takes (xlabel, yscale, ...).  ValueError for
+    more series, and without words.
+    """
+    from matplotlib import pyplot
+
+    if len(measured) > len(SERIES):
+        raise ValueError(f"dots: series must be {len(SERIES)} at most, got {len(measured)}")
+    figure, ax = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    for (name, row), (mark, line, colour) in zip(measured.items(), SERIES, strict=False):
+        ax.plot(list(row), list(row.values()), mark, color=colour, label=f"{name}: measured")
+        if foretold := predicted.get(name):
+            values = list(foretold.values())
+            ax.plot(list(foretold), values, line, color=colour, label=f"{name}: predicted")
+    ax.set(**axes)
+    ax.legend(frameon=False, fontsize=8)
+    return show(figure, alt)
 
 
 class Shown:

@@ -9,11 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .call import CallExplorer
+    from .compare import CompareExplorer
     from .model import ModelExplorer
+    from .multiplex import MultiplexExplorer
+    from .server import ServerExplorer
 
-__all__ = ["ModelExplorer"]
+__all__ = [
+    "CallExplorer", "CompareExplorer", "ModelExplorer", "MultiplexExplorer", "ServerExplorer",
+]  # fmt: skip
 
-_HOMES = {"ModelExplorer": "model"}
+_HOMES = {name: name.removesuffix("Explorer").lower() for name in __all__}
 
 
 def __getattr__(name: str) -> Any:

@@ -221,7 +221,7 @@ class Page {
     this.current = new Set();
     this.el = el;
     this.build();
-    this.show(true);
+    this.show();
   }
 
   // -- what stays --
@@ -312,7 +312,7 @@ class Page {
   }
 
   send(question) {
-    this.asked += 1;
+    this.asked = Math.max(this.asked, this.model.get("shown").n) + 1; // it may be shown twice
     this.model.set("asked", { n: this.asked, ...question });
     this.model.save_changes();
   }
@@ -360,12 +360,12 @@ class Page {
     if (can) for (const [name, button] of this.buttons) button.disabled = !can.includes(name);
   }
 
-  show(fresh = false) {
+  show() {
     const shown = this.model.get("shown");
     this.error.hidden = !shown.error;
     this.error.textContent = shown.error;
-    if (shown.n < this.asked && !shown.error) this.late = true; // a newer answer is on its way
-    else for (const [name, control] of this.controls) control.set(shown.values[name]);
+    const newest = shown.n >= this.asked || shown.error; // otherwise a newer answer is on its way
+    if (newest) for (const [name, control] of this.controls) control.set(shown.values[name]);
     for (const [name, { element }] of this.controls) {
       if (this.form.contains(element)) element.hidden = !(shown.visible.includes(name) || name === "predict");
     }
@@ -379,9 +379,8 @@ class Page {
     this.picture.dataset.seq = shown.seq;
     this.fill(shown);
     this.index();
-    const wanted = shown.values.at_ms * 1e6;
     this.stop();
-    this.move(fresh || shown.n === 0 || shown.n > 0 ? Math.min(wanted, this.end) : this.at);
+    this.move(shown.values.at_ms * 1e6);
   }
 
   fill(shown) {

@@ -12,6 +12,7 @@ from ..draw.stevens import stevens
 from ..draw.svg import svg
 from ..draw.words import count, duration, row_words
 from ..kernels.front import simulate
+from ..kernels.simulated import DEFAULT_RCVBUF
 from ..programs import models
 from ..syscalls import compute, ms, sleep
 from ..timeline import COPY, FIGURE_6_6, WAIT, Timeline
@@ -21,7 +22,9 @@ from .questions import Question
 from .view import Figure, Number, View, of_timeline
 from .widget import Explorer
 
-__all__ = ["COSTS", "FACTORS", "TRAFFIC", "ModelExplorer", "costs_of", "run_of", "story_of"]
+__all__ = [
+    "COSTS", "FACTORS", "TRAFFIC", "ModelExplorer", "costs_of", "room", "run_of", "story_of",
+]  # fmt: skip
 
 MODELS = {
     "blocking": "blocking",
@@ -93,12 +96,18 @@ def story_of(state: State) -> Traffic:
 
 def run_of(program: Callable[..., Any], state: State) -> Timeline:
     """`program` over the story of `state`, simulated at its costs."""
-    options: dict[str, Any] = {}
+    story, options = story_of(state), dict[str, Any]()
     if program.__name__ in BETWEEN:
         options["between"] = BETWEEN[program.__name__](ms(float(state["poll_ms"])))
     return simulate(
-        program, story_of(state), costs=costs_of(state), cores=_whole(state, "cores"), **options
-    )
+        program, story, costs=costs_of(state), cores=_whole(state, "cores"), rcvbuf=room(story),
+        **options,
+    )  # fmt: skip
+
+
+def room(story: Traffic) -> int:
+    """A receive buffer in bytes for all of `story`: no program waits for what was dropped."""
+    return max(DEFAULT_RCVBUF, story.nbytes())
 
 
 def _whole(state: State, name: str) -> int:
@@ -169,7 +178,31 @@ class ModelExplorer(Explorer):
         program = getattr(models, str(state["model"]))
         run = run_of(program, state)
         figure = Figure("Message 1, step by step, as Stevens draws it", stevens(run).svg)
-        return of_timeline(run, program, svg(run), numbers=_numbers(run), figures=(figure,))
+        return of_timeline(
+            run, program, svg(run), numbers=_numbers(run), figures=(figure,), hints=_hints(run)
+        )
+
+
+#: What there is to see of each phase, by the run's own row of Figure 6.6.
+HINTS = {
+    (
+        "wait",
+        "blocked",
+    ): "While the data is on its way the process sleeps in a call: it uses no core.",
+    ("wait", "checks"): "While the data is on its way the process asks for it, again and again.",
+    (
+        "wait",
+        "free",
+    ): "While the data is on its way the process runs its own code: it will be told.",
+    ("copy", "blocked"): "While the data is copied the process is in the call that copies it.",
+    ("copy", "free"): "The data is copied in no call of the process: it is told when all is done.",
+}
+
+
+def _hints(run: Timeline) -> list[str]:
+    row = run.figure_6_6()
+    seen = (("wait", row.wait), ("copy", row.copy))
+    return [HINTS[phase, how] for phase, how in seen if how is not None]
 
 
 def _numbers(run: Timeline) -> list[Number]:

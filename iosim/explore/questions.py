@@ -42,6 +42,8 @@ class Question(Generic[Run]):
             return "not so"
         assert not isinstance(guess, str)
         assert not isinstance(answer, str)
+        if not self.ask.whole and guess == min(self.ask.stops, key=lambda at: abs(at - answer)):
+            return "right, as near as the slider goes"
         more, less = ("too many", "too few") if self.ask.whole else ("too long", "too short")
         by = quantity(round(abs(guess - answer), 3), self.ask.unit)
         return f"{more if guess > answer else less}, by {by}"

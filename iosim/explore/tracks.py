@@ -14,31 +14,47 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from ..draw.words import called, duration, signal_name
+from ..draw.words import called, count, duration, signal_name
 from ..timeline import (
     COPY,
     KERNEL,
     NETWORK,
+    PROCESS_STATES,
     QUEUED,
     READY,
     SLEEPING,
     USER,
     WAIT,
     Call,
+    Delivery,
     Interval,
+    Outcome,
     Timeline,
+    Visit,
     errno_name,
 )  # fmt: skip
 
-__all__ = ["Moment", "Track", "buffers", "moments", "program_text", "tracks"]
+__all__ = ["Moment", "Track", "buffers", "crowd", "moments", "program_text", "tracks"]
 
 STATE_WORDS = {
     USER: "runs its own code", KERNEL: "runs in the kernel", READY: "is ready: it wants a core",
     SLEEPING: "sleeps", WAIT: "is not here yet", QUEUED: "is here: nobody copies it yet",
     COPY: "is being copied to the process",
 }  # fmt: skip
-OVER = {True: "has ended", False: "is in the program's hands"}
-MOST_LANES = 12  # beside the picture; more would be read by nobody
+#: The same for a lane that is about something else than a message, by the first word of its name.
+DATA_WORDS = {
+    "job": {
+        WAIT: "its result is not there yet", QUEUED: "its result is there: nobody fetches it yet",
+    },
+    "client": {
+        WAIT: "its next message is not here yet",
+        QUEUED: "its message is here: nobody copies it yet",
+        COPY: "its message is being copied to the process",
+    },
+}  # fmt: skip
+#: What becomes of a lane in the end, likewise.
+OVER = {"job": "its result is in the program's hands", "client": "all that it sent is received"}
+MOST_LANES = 12  # of processes, and of data, beside the picture; more would be read by nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +108,8 @@ def _events(timeline: Timeline) -> Iterator[tuple[int, int, str]]:
             yield 4, call.start, f"{call.process} calls {called(call)}"
             yield 1, call.end, f"{call.name} {_result(call)}"
     for fate in timeline.deliveries:
-        name = f"message {fate.message} ({fate.size:,} bytes)"
+        whose = f" of client {fate.connection + 1}" if timeline.visits else ""
+        name = f"message {fate.message}{whose} ({fate.size:,} bytes)"
         if fate.dropped:
             yield 0, fate.arrived or fate.sent or 0, f"{name} is dropped: the buffer is full"
         elif fate.arrived is not None:
@@ -104,8 +121,23 @@ def _events(timeline: Timeline) -> Iterator[tuple[int, int, str]]:
             yield 0, outcome.done, f"job {outcome.job} is done"
         if outcome.received is not None:
             yield 2, outcome.received, f"the result of job {outcome.job} is received"
+    for visit in timeline.visits:
+        yield from _stays(visit)
     for interval in timeline.intervals:
         yield from _turns(interval, own)
+
+
+def _stays(visit: Visit) -> Iterator[tuple[int, int, str]]:
+    """What a client meets with."""
+    name = f"client {visit.client + 1}"
+    if visit.begun is not None:
+        yield 0, visit.begun, f"{name} connects"
+    if visit.connected is not None:
+        yield 0, visit.connected, f"{name} is connected"
+    for number, at in enumerate(visit.answered, start=1):
+        yield 0, at, f"{name} has answer {number}"
+    if visit.over is not None:
+        yield 0, visit.over, f"{name} has closed{f': {visit.end}' if visit.end else ''}"
 
 
 def _turns(interval: Interval, own: set[str]) -> Iterator[tuple[int, int, str]]:
@@ -134,7 +166,10 @@ def _result(call: Call) -> str:
 
 
 def tracks(timeline: Timeline) -> list[Track]:
-    """The lanes of the processes and of the data, and the two buffers between which data goes."""
+    """The lanes of the processes and of the data, and what lies in the buffers between the two.
+
+    Of many lanes the first are told; the last track says how many are not.
+    """
     own = [*timeline.processes, *timeline.helpers]
     rows: dict[str, list[tuple[int, str, str, int | None]]] = defaultdict(list)
     last: dict[str, int | None] = {}  # its own code goes on behind the call that it made last
@@ -142,21 +177,72 @@ def tracks(timeline: Timeline) -> list[Track]:
         if i.lane != NETWORK and i.end > i.start:
             line = last[i.lane] = i.line or last.get(i.lane)
             rows[i.lane].append((i.start, i.state, _words(i), line))
-    for lane in {i.lane: i for i in timeline.intervals if i.lane in rows}.values():  # its last one
-        rows[lane.lane].append((lane.end, "over", OVER[lane.lane in own], None))
-    names = [name for name in timeline.lanes if name in rows][:MOST_LANES]
-    lanes = [Track(name, "process" if name in own else "data", tuple(rows[name])) for name in names]
-    return lanes + buffers(timeline)
+    fates: dict[int, Delivery | Outcome] = {fate.message: fate for fate in timeline.deliveries}
+    fates |= {outcome.number: outcome for outcome in timeline.outcomes}
+    for end in {i.lane: i for i in timeline.intervals if i.lane in rows}.values():
+        fate = None if end.message is None else fates.get(end.message)
+        rows[end.lane].append((end.end, "over", _over(end, fate), None))
+    kinds = [("process", own), ("data", rows.keys() - own)]
+    told, left = [], 0
+    for kind, members in kinds:
+        names = [name for name in timeline.lanes if name in rows and name in members]
+        told += [Track(name, kind, tuple(rows[name])) for name in names[:MOST_LANES]]
+        left += len(names[MOST_LANES:])
+    return [*told, *_between(timeline), *_untold(left, timeline.start)]
+
+
+def _between(timeline: Timeline) -> list[Track]:
+    """What lies between the lanes; a server hands on what it has, and keeps nothing."""
+    if timeline.visits:
+        return [*crowd(timeline), *buffers(timeline)[:1]]
+    return buffers(timeline)
+
+
+def _untold(left: int, start: int) -> list[Track]:
+    words = f"and {count(left, 'more lane')}, not told here"
+    return [Track("…", "buffer", ((start, "", words, None),))] if left else []
+
+
+def _over(last: Interval, fate: Delivery | Outcome | None) -> str:
+    """What is so after the last interval of a lane."""
+    if last.state in PROCESS_STATES:
+        return "has ended"
+    if fate is not None and fate.received is None:
+        return "is not received: the run is over"
+    return OVER.get(last.lane.partition(" ")[0], "is in the program's hands")
 
 
 def _words(interval: Interval) -> str:
-    words = STATE_WORDS.get(interval.state, interval.state)
+    about = DATA_WORDS.get(interval.lane.partition(" ")[0], STATE_WORDS)
+    words = about.get(interval.state) or STATE_WORDS.get(interval.state, interval.state)
     took = f" ({duration(interval.end - interval.start)})"
     if interval.call and interval.state in (KERNEL, SLEEPING, READY):
         return f"{words}, in {called(interval.call)}{took}"
     if interval.note and interval.state in (KERNEL, SLEEPING):
         return f"{words}, for {signal_name(interval.note)}{took}"
     return words + took
+
+
+def crowd(timeline: Timeline) -> list[Track]:
+    """The clients of a server: how many are connected, and how many wait for an answer."""
+    changes: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+    for visit in timeline.visits:
+        for place, at, change in (
+            (0, visit.connected, 1), (0, visit.over, -1), *((1, at, -1) for at in visit.answered),
+        ):  # fmt: skip
+            if at is not None:
+                changes[at][place] += change
+    for fate in timeline.deliveries:
+        if fate.sent is not None:
+            changes[fate.sent][1] += 1
+    changes.setdefault(timeline.start, [0, 0])
+    connected = waiting = 0
+    rows: list[tuple[int, str, str, int | None]] = []
+    for at, (more, asked) in sorted(changes.items()):
+        connected, waiting = connected + more, waiting + asked
+        words = f"{connected} connected, of whom {waiting} want an answer"
+        rows.append((at, "full" if waiting else "empty", words, None))
+    return [Track("clients", "buffer", tuple(rows))]
 
 
 def buffers(timeline: Timeline) -> list[Track]:

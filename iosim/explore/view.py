@@ -56,7 +56,7 @@ class View:
     """What an explorer shows.
 
     svg       the picture over which the playhead moves
-    text      its text form
+    text      its text form; "" where that is the run's own
     moments   the instants between which it steps, in time
     tracks    what is so from when on, lane by lane
     program   the lines of the program, `(number, text)`
@@ -64,7 +64,7 @@ class View:
     tables    more of it, as tables
     figures   pictures that open on demand
     hints     a sentence each on what there is to see
-    run       the run itself, where there is one; it does not travel
+    run       what was run, for guesses and tests; it does not travel
     """
 
     svg: str
@@ -76,7 +76,11 @@ class View:
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
     hints: Sequence[str] = ()
-    run: Timeline | None = field(default=None, repr=False, compare=False)
+    run: Any = field(default=None, repr=False, compare=False)
+
+    def printed(self) -> str:
+        """Its text form.  That of a run is made when it is asked for: a moved slider needs none."""
+        return self.text or ("" if self.run is None else str(self.run))
 
     def plain(self) -> dict[str, Any]:
         """As JSON, for the front end."""
@@ -97,6 +101,4 @@ def of_timeline(
 ) -> View:  # fmt: skip
     """The view of one run of `program`: its moments, its tracks, its text, and what is `more`."""
     lines = {call.line for call in run.call_log}
-    return View(
-        svg, str(run), moments(run), tracks(run), program_text(program, lines), run=run, **more
-    )
+    return View(svg, "", moments(run), tracks(run), program_text(program, lines), run=run, **more)

@@ -76,6 +76,10 @@ class Explorer(anywidget.AnyWidget):
         """The names of the controls that matter in `state`."""
         return [control.name for control in cls.CONTROLS]
 
+    def _look(self, state: State) -> View:
+        """What this one shows for `state`: more than `view` where it knows more than its state."""
+        return self.view(state)
+
     # -- for whoever holds one ---------------------------------------------------------------------
 
     @classmethod
@@ -135,7 +139,7 @@ class Explorer(anywidget.AnyWidget):
             state = complete(self.controls(), chosen)
             if state.get("committed") and self._asks_anew(state):
                 state["committed"] = False
-            self._view = self.view(state)
+            self._view = self._look(state)
         except Exception as error:
             self.shown = {**self.shown, "n": n, "error": f"{type(error).__name__}: {error}"}
             raise
@@ -198,7 +202,7 @@ class Explorer(anywidget.AnyWidget):
         if self._hidden:
             asks = [question.ask.label for question in self.QUESTIONS]
             return Picture("", "\n".join([repr(self), "Predict first:", *asks]))
-        return Picture(self._view.svg, f"{self!r}\n{self._view.text}")
+        return Picture(self._view.svg, f"{self!r}\n{self._view.printed()}")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
         bundle = super()._repr_mimebundle_(**kwargs)

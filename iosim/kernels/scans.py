@@ -18,8 +18,8 @@ from typing import Any
 from ..bounds import whole
 
 __all__ = [
-    "Ask", "ask_epoll", "ask_poll", "ask_select", "c_poll", "c_select", "cost_us", "price_us",
-    "room", "sockets", "wake",
+    "Ask", "ask_epoll", "ask_poll", "ask_select", "c_poll", "c_select", "cost_us", "hard_limit",
+    "price_us", "room", "sockets", "wake",
 ]  # fmt: skip
 
 MAX_SOCKETS = 1 << 20
@@ -36,6 +36,19 @@ Ask = Callable[[Sequence[socket.socket], ExitStack], Callable[[], Any]]
 # --- sockets to ask about -------------------------------------------------------------------------
 
 
+def hard_limit() -> int:
+    """How many descriptors this process may have, if it asks; 1,048,576 if no limit is set.
+
+    RLIMIT_NOFILE of getrlimit(2).
+    """
+    try:
+        import resource
+    except ImportError:
+        return MAX_SOCKETS
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_SOCKETS if hard == resource.RLIM_INFINITY else hard
+
+
 @contextmanager
 def room(n: int) -> Iterator[None]:
     """Raise the soft limit of descriptors for `n` more ones, as far as the hard limit allows.
@@ -50,7 +63,7 @@ def room(n: int) -> Iterator[None]:
         yield
         return
     soft, hard = before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = n + SPARE if hard == resource.RLIM_INFINITY else min(n + SPARE, hard)
+    wanted = min(n + SPARE, hard_limit())
     if soft not in (resource.RLIM_INFINITY, hard) and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     try:

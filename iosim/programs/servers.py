@@ -6,20 +6,27 @@ ends.  Every one sends back what it receives, until a client's end.
 
 from __future__ import annotations
 
+from collections import deque
+
 from ..sockets import (
     EPOLL_CTL_MOD,
     EPOLLET,
     EPOLLIN,
+    EPOLLONESHOT,
     EPOLLOUT,
     accept,
     close,
+    connect,
+    getsockname,
     io_uring_prep_accept,
     io_uring_prep_recv,
     io_uring_prep_send,
     io_uring_submit_and_wait,
+    listen,
     pthread_create,
     pthread_join,
     send,
+    socket,
 )  # fmt: skip
 from ..syscalls import (
     EPOLL_CTL_ADD,
@@ -47,15 +54,23 @@ from ..syscalls import (
 )  # fmt: skip
 
 __all__ = [
-    "SERVERS", "arm", "attempt", "drain", "echo", "iterative", "nonblocking_sweep", "proactor",
-    "push", "reactor_epoll", "reactor_epoll_et", "reactor_epoll_out", "reactor_poll",
-    "reactor_select", "reply", "signal_driven", "thread_per_connection",
+    "SERVERS", "arm", "attempt", "drain", "echo", "handle", "iterative", "nonblocking_sweep",
+    "proactor", "push", "reactor_epoll", "reactor_epoll_et", "reactor_epoll_out", "reactor_poll",
+    "reactor_pool", "reactor_select", "reply", "signal_driven", "socketpair",
+    "thread_per_connection", "worker",
 ]  # fmt: skip
 
 
-def echo(conn: int) -> Program:
-    """Serve one client to its end: receive, send back, and close at the end."""
+def handle(ns: int) -> Program:
+    """What is done with a message: block for `ns` (0: not at all), as to ask a disk or database."""
+    if ns:
+        yield sleep(ns)
+
+
+def echo(conn: int, handler_ns: int = 0) -> Program:
+    """Serve one client to its end: receive, handle, send back, and close at the end."""
     while data := (yield recvfrom(conn, SIZE)):
+        yield from handle(handler_ns)
         yield send(conn, data)
     yield close(conn)
 
@@ -67,12 +82,12 @@ def iterative(listener: int, clients: int) -> Program:
         yield from echo(conn)
 
 
-def thread_per_connection(listener: int, clients: int) -> Program:
+def thread_per_connection(listener: int, clients: int, handler_ns: int = 0) -> Program:
     """A thread for each client, which it may keep waiting as it likes (UNP 30.10)."""
     threads = []
     for _ in range(clients):
         conn = yield accept(listener)
-        threads.append((yield pthread_create(echo(conn))))
+        threads.append((yield pthread_create(echo(conn, handler_ns))))
     for thread in threads:
         yield pthread_join(thread)
 
@@ -92,8 +107,8 @@ def reply(conn: int, data: bytes) -> Program:
         yield select([], None, [conn])
 
 
-def attempt(conn: int) -> Program:
-    """Serve what there is now, without waiting; is it over?"""
+def attempt(conn: int, handler_ns: int = 0) -> Program:
+    """Serve what there is now, without waiting for more; is it over?"""
     try:
         data = yield recvfrom(conn, SIZE)
     except BlockingIOError:
@@ -101,6 +116,7 @@ def attempt(conn: int) -> Program:
     if not data:
         yield close(conn)
         return True
+    yield from handle(handler_ns)
     yield from reply(conn, data)
     return False
 
@@ -146,8 +162,11 @@ def reactor_poll(listener: int, clients: int) -> Program:
                 clients -= 1
 
 
-def reactor_epoll(listener: int, clients: int) -> Program:
-    """The kernel keeps the list, and replies with those that are ready: level-triggered."""
+def reactor_epoll(listener: int, clients: int, handler_ns: int = 0) -> Program:
+    """The kernel keeps the list, and replies with those that are ready: level-triggered.
+
+    A handler that blocks for `handler_ns` holds up everybody: nobody else waits for the others.
+    """
     epfd = yield epoll_create()
     yield epoll_ctl(epfd, EPOLL_CTL_ADD, listener)
     while clients:
@@ -155,8 +174,56 @@ def reactor_epoll(listener: int, clients: int) -> Program:
             if fd == listener:
                 conn = yield accept(listener)
                 yield epoll_ctl(epfd, EPOLL_CTL_ADD, conn)
-            elif (yield from attempt(fd)):
+            elif (yield from attempt(fd, handler_ns)):
                 clients -= 1
+
+
+def socketpair() -> Program:
+    """Two connected ends in one process, as of socketpair(2), but over TCP."""
+    door, inlet = (yield socket()), (yield socket())
+    yield listen(door)
+    yield connect(inlet, (yield getsockname(door)))
+    outlet = yield accept(door)
+    yield close(door)
+    return inlet, outlet
+
+
+def worker(outlet: int, jobs: deque[tuple[int, bytes]], epfd: int, handler_ns: int) -> Program:
+    """For each byte from `outlet` take a job: handle it, reply, and let its client be heard again.
+
+    A byte wakes every worker that sleeps, and one gets it (the thundering herd: UNP 30.6).
+    """
+    while (yield recvfrom(outlet, 1)):
+        conn, data = jobs.popleft()
+        yield from handle(handler_ns)
+        yield from reply(conn, data)
+        yield epoll_ctl(epfd, EPOLL_CTL_MOD, conn, EPOLLIN | EPOLLONESHOT)
+
+
+def reactor_pool(listener: int, clients: int, workers: int = 4, handler_ns: int = 0) -> Program:
+    """One thread watches and receives, `workers` handle: POSA2's Half-Sync/Half-Async.
+
+    EPOLLONESHOT: who is not answered yet is not heard, so that answers keep their order.
+    """
+    (inlet, outlet), epfd = (yield from socketpair()), (yield epoll_create())
+    jobs, threads = deque[tuple[int, bytes]](), []
+    for _ in range(workers):
+        threads.append((yield pthread_create(worker(outlet, jobs, epfd, handler_ns))))
+    yield epoll_ctl(epfd, EPOLL_CTL_ADD, listener)
+    while clients:
+        for fd in (yield epoll_wait(epfd)):
+            if fd == listener:
+                conn = yield accept(listener)
+                yield epoll_ctl(epfd, EPOLL_CTL_ADD, conn, EPOLLIN | EPOLLONESHOT)
+            elif data := (yield recvfrom(fd, SIZE)):
+                jobs.append((fd, data))
+                yield send(inlet, b"!")
+            else:
+                yield close(fd)
+                clients -= 1
+    yield close(inlet)  # at whose end the workers leave
+    for thread in threads:
+        yield pthread_join(thread)
 
 
 def reactor_epoll_out(listener: int, clients: int) -> Program:
@@ -258,6 +325,6 @@ SERVERS = {
     program.__name__: program
     for program in (
         iterative, thread_per_connection, nonblocking_sweep, reactor_select, reactor_poll,
-        reactor_epoll, reactor_epoll_out, reactor_epoll_et, signal_driven, proactor,
+        reactor_epoll, reactor_pool, reactor_epoll_out, reactor_epoll_et, signal_driven, proactor,
     )
 }  # fmt: skip
