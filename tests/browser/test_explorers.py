@@ -24,7 +24,11 @@ NAMES = [name for name in explore.__all__ if name.endswith("Explorer")]
 
 #: A state that is not the one it begins with, and into which it is put.
 STATES = {
+    "CallExplorer": "call=status jobs=2",
+    "CompareExplorer": "messages=2 cores=2",
     "ModelExplorer": "model=nonblocking_sleeping delay_ms=10",
+    "MultiplexExplorer": "call=epoll n=40",
+    "ServerExplorer": "server=thread_per_connection clients=2",
 }
 PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
 MANY = 100
