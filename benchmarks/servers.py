@@ -6,8 +6,9 @@
 One message is under way at a time, on all connections in turn (`clients.paced`), so that the calls
 for each message do not depend on chance and must be those of the prediction exactly.  (A thread
 that is kept off its core from one message to the next may find two completions at once: give it a
-machine that does nothing else.)  CPU time per message, the median, has a bound of 40 %.  Both are counted from
-the first message to the last one, so that to make and to end the connections is not in them.
+machine that does nothing else.)  CPU time per message, the median, has a bound of 40 %.  Both are
+counted from the first message to the last one, so that to make and to end the connections is not in
+them.
 
 Two servers need a story, or a measure, of their own:
 
