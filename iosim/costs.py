@@ -12,6 +12,7 @@ from .bounds import number
 __all__ = ["CALIBRATE", "Costs"]
 
 SEGMENT = 65_536  # bytes that travel at once over loopback: its MTU
+MORE = ("stream", "server")  # other prices, where they differ
 HALF_WINDOW = 32_768  # of the 64 KiB that a receiver offers at first: tcp(7), "tcp_rmem"
 
 #: How costs are measured ("calibrate").  The package's front door fills this in, so that this floor
@@ -49,6 +50,7 @@ class Costs:
     cold_call       the rest of a call in which the process slept: its caches have gone cold
     cold_receive    the same for a receive, besides its copy
     cold_user       the process's own code after such a call
+    cold_code       its own code before a further request of a kind that it has not made since then
     user_per_byte   its own code after a copy, for each byte that it brought into the caches
     submission      handing an operation to io_uring
     completion      io_uring's way to the submitter that is to do the copy (task work)
@@ -56,9 +58,12 @@ class Costs:
     send            a send besides its copy: through the stack to the other side's receive queue
     clone           starting a thread
     user_per_fd     its own code before a server's select or poll, for each descriptor that it lists
+    queue_per_fd    a server's select or poll that may sleep: to stand in the queue of a descriptor,
+                    and to leave it; up to the first one that is ready (fs/select.c: poll_wait)
 
-    `stream` has the prices of a story over TCP (None: the same ones); `machine` says what they
-    were measured on ("" if they were not).
+    `stream` has the prices of a story over TCP (None: the same ones), `server` those of a story of
+    clients (None: those of `stream`), whose messages follow each other so closely that caches do
+    not grow as cold; `machine` says what they were measured on ("" if they were not).
     """
 
     syscall: float = 500_000
@@ -83,6 +88,7 @@ class Costs:
     cold_call: float = 0
     cold_receive: float = 0
     cold_user: float = 0
+    cold_code: float = 0
     user_per_byte: float = 0
     submission: float = 0
     completion: float = 0
@@ -90,14 +96,18 @@ class Costs:
     send: float = 0
     clone: float = 0
     user_per_fd: float = 0
+    queue_per_fd: float = 0
     machine: str = ""
     stream: Costs | None = None
+    server: Costs | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.machine, str):
             raise TypeError(f"Costs: machine must be text, got {self.machine!r}")
-        if not (self.stream is None or isinstance(self.stream, Costs)):
-            raise TypeError(f"Costs: stream must be Costs or None, got {self.stream!r}")
+        for name in MORE:
+            more = getattr(self, name)
+            if not (more is None or isinstance(more, Costs)):
+                raise TypeError(f"Costs: {name} must be Costs or None, got {more!r}")
         for name in self.names():
             low = 1 if name == "time_slice" else 0
             number(f"Costs: {name}", getattr(self, name), low, 1e10, "ns")
@@ -105,7 +115,7 @@ class Costs:
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """The names of the prices, in their order."""
-        return tuple(f.name for f in fields(cls) if f.name not in ("machine", "stream"))
+        return tuple(f.name for f in fields(cls) if f.name not in ("machine", *MORE))
 
     @classmethod
     def textbook(cls) -> Costs:
@@ -118,7 +128,7 @@ class Costs:
         return cls(
             syscall=300, user=2_000, network=40_000, copy_base=1_300, copy_per_byte=0.1,
             wakeup=15_000, context_switch=35_000, signal_delivery=5_000, select_per_fd=150,
-            poll_per_fd=150, epoll_per_ready=60, timer_slack=50_000, time_slice=3_000_000,
+            poll_per_fd=150, epoll_per_ready=250, timer_slack=50_000, time_slice=3_000_000,
         )  # fmt: skip
 
     @classmethod
@@ -136,6 +146,10 @@ class Costs:
     def over(self, transport: str) -> Costs:
         """The prices for a story over "udp" or "tcp"."""
         return self.stream if transport == "tcp" and self.stream is not None else self
+
+    def of_server(self) -> Costs:
+        """The prices for a story of clients."""
+        return self.over("tcp") if self.server is None else self.server
 
     def copy(self, nbytes: int) -> int:
         """ns to copy `nbytes` to the program's buffer."""
@@ -162,6 +176,7 @@ class Costs:
         if not isinstance(plain, dict) or not plain.keys() <= known:
             strange = ", ".join(sorted(plain.keys() - known)) if isinstance(plain, dict) else text
             raise ValueError(f"Costs: not the JSON of costs: {strange[:80]}")
-        if plain.get("stream") is not None:
-            plain["stream"] = cls.from_json(json.dumps(plain["stream"]))
+        for name in MORE:
+            if plain.get(name) is not None:
+                plain[name] = cls.from_json(json.dumps(plain[name]))
         return cls(**plain)

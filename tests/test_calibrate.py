@@ -25,13 +25,18 @@ KNOWN = Costs(
     context_switch=35_000, signal_delivery=90_000, select_per_fd=0, poll_per_fd=0,
     epoll_per_ready=0, timer_slack=50_000, network_per_byte=0.5, eagain=7_000, step=12_000,
     start=60_000, first_call=30_000, cold_call=25_000, cold_receive=15_000, cold_user=80_000,
-    submission=40_000, completion=11_000, accept=24_000, send=36_000, clone=48_000,
-    user_per_fd=250,
+    cold_code=42_000, submission=40_000, completion=11_000, accept=24_000, send=36_000,
+    clone=48_000, user_per_fd=250, queue_per_fd=130,
 )  # fmt: skip
 STREAM = replace(
     KNOWN, network=31_000, copy_base=17_000, copy_per_byte=0.125, wakeup=4_000,
     context_switch=45_000, signal_delivery=70_000, cold_call=21_000, cold_receive=9_000,
-    cold_user=95_000, user_per_byte=0.5, network_per_byte=0.25, segment=20_000,
+    cold_user=95_000, cold_code=53_000, user_per_byte=0.5, network_per_byte=0.25, segment=20_000,
+)  # fmt: skip
+SERVED = replace(
+    STREAM, cold_call=44_000, cold_user=50_000, cold_code=38_000, cold_receive=6_000,
+    copy_base=12_000, eagain=3_000, step=7_000, submission=19_000, select_per_fd=115,
+    poll_per_fd=105,
 )  # fmt: skip
 
 #: Not found through programs: a scan is timed by itself, a slice asked for; a completion is seen at
@@ -39,8 +44,12 @@ STREAM = replace(
 APART = {"select_per_fd", "poll_per_fd", "epoll_per_ready", "time_slice", "completion"}
 MOVED_BY_TCP = {
     "network", "copy_base", "copy_per_byte", "wakeup", "context_switch", "signal_delivery",
-    "cold_call", "cold_receive", "cold_user", "user_per_byte", "network_per_byte",
+    "cold_call", "cold_receive", "cold_user", "cold_code", "user_per_byte", "network_per_byte",
     "segment",
+}  # fmt: skip
+MOVED_BY_SERVING = {
+    "cold_call", "cold_receive", "cold_user", "cold_code", "copy_base", "eagain", "step",
+    "submission", "select_per_fd", "poll_per_fd",
 }  # fmt: skip
 
 
@@ -49,9 +58,10 @@ def calibrated_on(costs: Costs, monkeypatch: pytest.MonkeyPatch) -> Calibration:
     return calibrate()
 
 
-@pytest.fixture
-def found(monkeypatch: pytest.MonkeyPatch) -> Calibration:
-    return calibrated_on(replace(KNOWN, stream=STREAM), monkeypatch)
+@pytest.fixture(scope="module")
+def found() -> Calibration:
+    with pytest.MonkeyPatch.context() as patch:
+        return calibrated_on(replace(KNOWN, stream=STREAM, server=SERVED), patch)
 
 
 @pytest.mark.parametrize("name", [name for name in Costs.names() if name not in APART])
@@ -61,6 +71,16 @@ def test_every_cost_is_found(found: Calibration, name: str) -> None:
     over_tcp = getattr(found.costs.stream, name)
     assert over_tcp == pytest.approx(getattr(STREAM, name), rel=0.01, abs=2)
     assert (getattr(KNOWN, name) != getattr(STREAM, name)) == (name in MOVED_BY_TCP)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in Costs.names() if name not in APART or name in MOVED_BY_SERVING]
+)
+def test_every_cost_of_a_server_is_found(found: Calibration, name: str) -> None:
+    assert found.costs.server is not None
+    served = getattr(found.costs.server, name)
+    assert served == pytest.approx(getattr(SERVED, name), rel=0.01, abs=2)
+    assert (getattr(SERVED, name) != getattr(STREAM, name)) == (name in MOVED_BY_SERVING)
 
 
 def test_a_completion_is_known_to_the_time_between_two_looks(found: Calibration) -> None:

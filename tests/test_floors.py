@@ -16,13 +16,13 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "iosim"
 
 VALUES = {
-    "bounds", "clients", "comparison", "costs", "evidence", "futures", "jobs", "sockets",
-    "syscalls", "timeline", "traffic",
+    "bounds", "clients", "comparison", "costs", "evidence", "futures", "jobs", "readiness",
+    "sockets", "syscalls", "timeline", "traffic",
 }  # fmt: skip
 FLOORS = dict.fromkeys(VALUES, VALUES) | {
     "programs": {"programs", "syscalls", "sockets", "futures", "bounds"},
     "kernels": {"kernels"} | VALUES,
-    "draw": {"draw", "comparison", "timeline", "bounds"},
+    "draw": {"draw", "comparison", "readiness", "timeline", "bounds"},
 }  # whatever is not named here (the facade, explore, puzzles, …) stands on top
 
 HEAVY = {"numpy", "matplotlib", "ipywidgets", "IPython", "asyncio"}

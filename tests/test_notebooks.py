@@ -120,6 +120,19 @@ def _widget_texts(notebook: Json) -> Iterator[str]:
         value = model["state"].get("value")
         if isinstance(value, str):
             yield value
+        view = model["state"].get("shown", {}).get("view", {})  # of an explorer
+        yield from (view.get("svg", ""), *(svg for _, svg in view.get("figures", ())))
+
+
+def with_an_old_front_end(notebook: Json) -> Iterator[str]:
+    """A stored explorer brings its front end along, which must be the one that stands here."""
+    stored = notebook["metadata"].get("widgets", {}).get(render.WIDGETS, {}).get("state", {})
+    for model in stored.values():
+        state = model["state"]
+        if state.get("_anywidget_id", "").startswith("iosim."):
+            for key, name in (("_esm", "explorer.js"), ("_css", "explorer.css")):
+                if state[key] != (ROOT / "iosim" / "explore" / name).read_text(encoding="utf-8"):
+                    yield f"metadata: an explorer with another {name} than iosim/explore has"
 
 
 RULES: list[Callable[[Json], Iterator[str] | list[str]]] = [
@@ -128,6 +141,7 @@ RULES: list[Callable[[Json], Iterator[str] | list[str]]] = [
     without_story,
     with_machine_paths,
     without_alt,
+    with_an_old_front_end,
 ]
 
 
@@ -254,6 +268,7 @@ CODE = {
         "from ipywidgets import HTML, interact\n\nshown = HTML()\n"
         "def show(x):\n    shown.value = str(x)\ninteract(show, x=(0, 3))\nshown"
     ),
+    "explorer": "from iosim.explore import ModelExplorer\n\nModelExplorer()",
 }
 
 
@@ -340,6 +355,23 @@ def test_the_rules_see_a_planted_fault(
     good: Json, name: str, old: str, new: str, fault: str
 ) -> None:
     assert fault in "\n".join(all_faults(planted(good, name, old, new)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("const MOST_ROWS", "const MOST", "an explorer with another explorer.js"),
+        (".iosim-heading", ".heading", "an explorer with another explorer.css"),
+        ('role=\\"img\\"', "", 'widget: an SVG without role="img"'),
+    ],
+)
+def test_the_rules_see_a_fault_in_a_stored_explorer(
+    good: Json, old: str, new: str, fault: str
+) -> None:
+    before = json.dumps(good["metadata"])
+    assert old in before
+    faulty = {**good, "metadata": json.loads(before.replace(old, new))}
+    assert fault in "\n".join(all_faults(faulty))
 
 
 def test_the_rules_see_an_error_that_nobody_expected(good: Json) -> None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from math import comb
 from typing import Any
 
@@ -197,6 +198,17 @@ def test_cold_caches_are_paid_for_once_a_sleep() -> None:
     ]
     own = simulate(models.blocking, traffic.one(), costs=replace(cold, cold_receive=3))
     assert own.latency_ns() == 3  # a receive pays for its copy and this, and not for cold_call
+
+
+def test_code_that_has_not_run_since_the_last_sleep_is_cold() -> None:
+    """To the ns: before the second kind of request after a sleep; first calls have their price."""
+    free = Costs(**{name: 0 for name in Costs.names() if name != "time_slice"})
+    cold = replace(free, cold_user=11, first_call=13, cold_code=5)
+    run = simulate(models.multiplexing, traffic.several(3, 20, 10), costs=cold)
+    gaps = [after.start - before.end for before, after in pairwise(run.call_log)]
+    assert gaps == [11 + 13, 5, 11, 5, 11]
+    spins = simulate(models.nonblocking, traffic.one(20), costs=cold).call_log[1:]
+    assert {b.start - a.end for a, b in pairwise(spins)} == {models.OTHER_WORK.ns}  # it never slept
 
 
 def test_a_long_message_of_a_stream_comes_in_two_parts() -> None:

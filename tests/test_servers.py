@@ -11,6 +11,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from errno import (
     EAGAIN,
     EBADF,
@@ -35,6 +36,7 @@ from hypothesis import strategies as st
 
 from iosim import Costs, Timeline, Unsupported, clients, features, measure, servers, simulate
 from iosim.clients import RECEIVE, RESET, SEND, SHUTDOWN, UNTIL, WAIT, Clients, of, script
+from iosim.kernels.crowd import SPIN_NS, Crowd
 from iosim.kernels.sim_servers import ServerKernel
 from iosim.kernels.streams import Listener, Stream, Watch
 from iosim.sockets import (
@@ -80,7 +82,7 @@ from iosim.syscalls import (
     select,
     sleep,
 )  # fmt: skip
-from iosim.timeline import Visit
+from iosim.timeline import KERNEL, USER, Visit
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
 
@@ -661,6 +663,102 @@ def test_a_run_of_a_server_is_stored_and_read_back() -> None:
     run = _simulate(servers.reactor_epoll, MIXED)
     assert Timeline.from_json(run.to_json()) == run
     assert run.visits
+
+
+# -- what a scan costs, and code that has not run for a while ------------------------------------
+
+FREE = Costs(**{name: 0 for name in Costs.names() if name != "time_slice"})
+LATE = of(script(at_ms=900))  # a client that these programs do not wait for
+
+
+def _own_pair(listener: int) -> Program:
+    """A connection whose two ends are the program's."""
+    one = yield socket()
+    yield connect(one, (yield getsockname(listener)))
+    return one, (yield accept(listener))
+
+
+@pytest.mark.parametrize("scan", [select, poll])
+@pytest.mark.parametrize("look", [0, 7])
+def test_a_scan_that_may_sleep_stands_in_every_line_before_the_first_that_is_ready(
+    scan: Any, look: int
+) -> None:
+    """To the ns: half of the price on the way into a line, half on the way out (fs/select.c)."""
+
+    def asking(listener: int, count: int) -> Program:
+        a, b = yield from _own_pair(listener)
+        c, d = yield from _own_pair(listener)
+        yield scan([a, b, c, d], ms(1))  # nothing comes: in, asleep, out
+        yield scan([a, b, c, d], 0)  # does not wait: in no line
+        yield send(d, b"?")  # c is ready
+        yield scan([a, b, c, d], ms(1))
+        yield scan([c, a, b, d])
+
+    costs = replace(FREE, queue_per_fd=100, select_per_fd=look, poll_per_fd=look)
+    run = simulate(asking, LATE, costs=costs).check()
+    spent = [
+        sum(i.duration for i in run.lane("process") if i.call is call and i.state == KERNEL)
+        for call in run.call_log
+        if call.name == scan.__name__
+    ]
+    assert spent == [400 + 8 * look, 4 * look, 200 + 4 * look, 4 * look]
+
+
+def test_each_scan_stands_in_line_anew() -> None:
+
+    def asking(listener: int, count: int) -> Program:
+        a, b = yield from _own_pair(listener)
+        for _ in range(3):
+            yield poll([a, b], ms(1))
+
+    run = simulate(asking, LATE, costs=replace(FREE, queue_per_fd=100))
+    ran = [i.duration for i in run.lane("process") if i.call and i.call.name == "poll"
+           and i.state == KERNEL]  # fmt: skip
+    assert ran == [100] * 6  # in and out, three times
+
+
+def test_cold_code_of_a_server() -> None:
+    """What it prepares for io_uring counts as well: each kind once, until it sleeps again."""
+    story = of(clients.echo(3, 10, every_ms=5))
+
+    def own(name: str) -> int:
+        costs = replace(FREE, cold_code=1_000)
+        run = simulate(servers.SERVERS[name], story, costs=costs)
+        return run.between(ms(7), ms(14)).time_in(USER)  # one message, and the next wait
+
+    assert own("reactor_poll") == 2_000  # before send, before poll
+    assert own("thread_per_connection") == 1_000  # before recvfrom
+    assert own("reactor_epoll_et") == 2_000  # the second recvfrom is warm
+    assert own("proactor") == 2_000  # prep_send and prep_recv: the calls follow the first at once
+
+
+def test_prices_of_a_server_are_those_of_its_story() -> None:
+    stream, served = replace(FREE, send=300), replace(FREE, send=20)
+    took = [
+        next(c.end - c.start for c in run.call_log if c.name == "send")
+        for costs in (
+            replace(FREE, send=1, stream=stream), replace(FREE, stream=stream, server=served),
+        )
+        for run in [simulate(servers.iterative, of(clients.echo(1, 10)), costs=costs)]
+    ]  # fmt: skip
+    assert took == [300, 20]
+
+
+def test_the_clients_sleep_until_shortly_before_the_next_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To watch the clock for long would keep a server off the core that it shares with them."""
+    crowd = Crowd({"port": 1, "clients": []})
+    naps: list[Any] = []
+    monkeypatch.setattr(crowd, "select", lambda *args: naps.append(args))
+    monkeypatch.setattr(crowd, "now", lambda: 5_000_000)
+    try:
+        for left in (SPIN_NS, SPIN_NS + 1_700_000):
+            crowd.due = [(5_000_000 + left, 1, None)]
+            assert crowd.changes() == []
+    finally:
+        crowd.epoll.close()
+    assert naps == [([crowd.epoll], [], [], 0.0017)]
 
 
 # -- what is refused ---------------------------------------------------------------------------

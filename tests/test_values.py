@@ -124,6 +124,16 @@ def test_a_stream_has_prices_of_its_own_or_those_of_a_datagram() -> None:
     assert own.over("tcp").copy_base == 7
     with pytest.raises(TypeError, match="Costs: stream must be Costs or None, got 5"):
         Costs(stream=5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Costs: server must be Costs or None, got 5"):
+        Costs(server=5)  # type: ignore[arg-type]
+
+
+def test_a_server_has_prices_of_its_own_or_those_of_a_stream() -> None:
+    stream, served = Costs(copy_base=7), Costs(copy_base=5)
+    assert Costs(stream=stream, server=served).of_server() is served
+    assert Costs(stream=stream, server=served).over("tcp") is stream
+    assert Costs(stream=stream).of_server() is stream
+    assert Costs.textbook().of_server() == Costs.textbook()
 
 
 def test_a_message_is_on_its_way_by_segments() -> None:
@@ -132,7 +142,8 @@ def test_a_message_is_on_its_way_by_segments() -> None:
 
 
 def test_costs_survive_json() -> None:
-    price = Costs(machine="Linux 6.1, 2 cores", copy_per_byte=0.25, stream=Costs(network=3))
+    price = Costs(machine="Linux 6.1, 2 cores", copy_per_byte=0.25, stream=Costs(network=3),
+                  server=Costs(send=4))  # fmt: skip
     assert Costs.from_json(price.to_json()) == price
     for text in ('{"wakeup": 1, "colour": 2}', "[1]"):
         with pytest.raises(ValueError, match="Costs: not the JSON of costs: "):

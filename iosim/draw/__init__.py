@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from .asked import asked
 from .charts import Shown, dots, plot, show
+from .clock import clock
 from .compare import compare
 from .corners import corners
 from .inline import Inline, inline
@@ -14,6 +16,6 @@ from .text import text
 from .words import describe, duration
 
 __all__ = [
-    "LOOKS", "TAGS", "Inline", "Picture", "Shown", "compare", "corners", "describe", "dots",
-    "duration", "inline", "overlay", "plot", "show", "stevens", "svg", "text",
+    "LOOKS", "TAGS", "Inline", "Picture", "Shown", "asked", "clock", "compare", "corners",
+    "describe", "dots", "duration", "inline", "overlay", "plot", "show", "stevens", "svg", "text",
 ]  # fmt: skip

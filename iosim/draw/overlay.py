@@ -6,12 +6,13 @@ rest.  What was predicted and what was measured never look alike: each lane bear
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from ..bounds import whole
 from ..comparison import Comparison, compare
-from ..timeline import NETWORK, PHASES, Call, Delivery, Interval, Timeline
+from ..timeline import PHASES, Interval, Timeline
+from .joint import arrival, joined, moved, sides
 from .marks import INK, LOOKS, MUTED, TAGS, Picture, clipped, draw_tag, text_width
 from .svg import (
     MARGIN,
@@ -54,62 +55,22 @@ def overlay(predicted: Timeline, measured: Timeline, width: int = 700) -> Pictur
 # -- two runs as one timeline ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """How one run's lanes, calls and messages are named in the joint timeline."""
+def _naming(side: str, run: Timeline) -> Callable[[str], str]:
+    """What the joint timeline calls a lane of this side's run."""
 
-    name: str
-    run: Timeline
-    calls: int  # how many calls, and messages, the runs before it have
-    messages: int
-
-    def lane(self, name: str) -> str:
-        """The joint timeline's name for a lane."""
+    def lane(name: str) -> str:
         if name.startswith("message "):
             number = name.removeprefix("message ")
-            return (
-                f"data, {self.name}" if len(self.run.deliveries) < 2 else f"{number}, {self.name}"
-            )
-        return self.name if (name,) == self.run.processes else f"{self.name}: {name}"
+            return f"data, {side}" if len(run.deliveries) < 2 else f"{number}, {side}"
+        return side if (name,) == run.processes else f"{side}: {name}"
 
-    def call(self, call: Call) -> Call:
-        """A call with its joint number and process."""
-        return replace(call, id=call.id + self.calls, process=self.lane(call.process))
-
-    def intervals(self) -> Iterator[Interval]:
-        """All but the network's: when the data is there shows in its own lane."""
-        calls = {call.id: self.call(call) for call in self.run.call_log}
-        for i in self.run.intervals:
-            if i.lane != NETWORK:
-                yield replace(
-                    i, lane=self.lane(i.lane), call=calls[i.call.id] if i.call else None,
-                    message=None if i.message is None else i.message + self.messages,
-                )  # fmt: skip
-
-    def deliveries(self) -> Iterator[Delivery]:
-        """The messages, told apart from the other run's."""
-        for fate in self.run.deliveries:
-            process = None if fate.process is None else self.lane(fate.process)
-            yield replace(fate, message=fate.message + self.messages, process=process)
+    return lane
 
 
 def _joint(predicted: Timeline, measured: Timeline) -> Timeline:
-    first = _Side(SIDES[0], predicted, 0, 0)
-    second = _Side(
-        measured.kernel, measured,
-        1 + max((call.id for call in predicted.call_log), default=0),
-        max((fate.message for fate in predicted.deliveries), default=0),
-    )  # fmt: skip
-    sides = (first, second)
-    return Timeline(
-        title=predicted.title, kernel=measured.kernel, cores=measured.cores,
-        intervals=tuple(_in_pairs([i for side in sides for i in side.intervals()])),
-        call_log=tuple(side.call(c) for side in sides for c in side.run.call_log),
-        deliveries=tuple(fate for side in sides for fate in side.deliveries()),
-        processes=tuple(side.lane(p) for side in sides for p in side.run.processes),
-        helpers=tuple(side.lane(p) for side in sides for p in side.run.helpers),
-        machine=measured.machine,
-    )  # fmt: skip
+    both = ((SIDES[0], predicted), (measured.kernel, measured))
+    pair = joined(sides([(run, _naming(side, run)) for side, run in both]), predicted.title)
+    return replace(pair, intervals=tuple(_in_pairs(pair.intervals)))
 
 
 def _in_pairs(intervals: Sequence[Interval]) -> list[Interval]:
@@ -166,13 +127,8 @@ def _heading(scene: Scene, measured: Timeline, width: int) -> float:
 
 def _first(run: Timeline) -> tuple[int, int] | None:
     """When the first message that was received arrived, and when the program had it."""
-    return next(
-        (
-            (f.arrived, f.received) for f in run.deliveries
-            if f.arrived is not None and f.received is not None
-        ),
-        None,
-    )  # fmt: skip
+    fate = arrival(run)
+    return None if fate is None else (fate.arrived or 0, fate.received or 0)
 
 
 def _closer(
@@ -193,7 +149,7 @@ def _closer(
     scale = Scale(max(0, zero - spare), zero + max(took) + spare, main.left, main.right)
     what = "the first message, from its arrival to the program, in each run"
     lens(scene, main, scale, lens_words(scale, main, what), y)
-    aligned = Scene(_joint(predicted, _moved(measured, zero - after[0])), scene.sheet)
+    aligned = Scene(_joint(predicted, moved(measured, zero - after[0])), scene.sheet)
     near = [replace(row, bar=max(row.bar, 16.0)) for row in _of_first(rows)]
     bottom = panel(
         aligned, near, scale, y + 28,
@@ -201,25 +157,6 @@ def _closer(
     )  # fmt: skip
     scene.states |= aligned.states
     return _delta(scene, scale, bottom + 2, measured.kernel, [zero + ns for ns in took])
-
-
-def _moved(run: Timeline, by: int) -> Timeline:
-    """The same run, `by` ns later on the clock."""
-    calls = {c.id: replace(c, start=c.start + by, end=c.end + by) for c in run.call_log}
-    return replace(
-        run,
-        intervals=tuple(
-            replace(
-                i, start=i.start + by, end=i.end + by, call=calls[i.call.id] if i.call else None
-            )
-            for i in run.intervals
-        ),
-        call_log=tuple(calls.values()),
-        deliveries=tuple(
-            replace(f, arrived=None if f.arrived is None else f.arrived + by)
-            for f in run.deliveries
-        ),
-    )
 
 
 def _of_first(rows: Sequence[Lane]) -> list[Lane]:

@@ -462,19 +462,27 @@ def _draw(script: Script) -> tuple[str, float]:
     sheet.text(KERNEL_X, 52, "kernel", 12, "middle", bold=True)
     sheet.line(f"M{APP:g} 58V{bottom:.1f}M{KERNEL_X:g} 58V{bottom:.1f}", HAIR, 2)
     _draw_braces(sheet, script, y)
-    for step, at in zip(script.steps, y, strict=False):
-        if step.arrow:
-            _arrow(sheet, step, at)
-        if step.arrow and step.arrow != "gap":
-            sheet.text(TIME, at + 3, _ms(step.at), 8.5, "end", MUTED)
-        if step.kernel and step.kernel_at is not None:
-            sheet.text(WORDS, at + 4, step.kernel, 10.5)
-            if step.kernel_at != step.at or not step.arrow:
-                sheet.text(BRACE_RIGHT - 8, at + 4, _ms(step.kernel_at), 8.5, "end", MUTED)
+    for number, (step, at) in enumerate(zip(script.steps, y, strict=False)):
+        after = script.steps[number + 1 :]
+        _draw_step(sheet, step, at, after[0].at if after else run.end)
     title = f"{headline(run)}: message {script.fate.message} as in UNP Figures 6.1 to 6.5"
     states = [brace.state for brace in script.right]
     text = sheet.finish(WIDE, bottom + 12, title, _alt(script), states, tag)
     return text, bottom
+
+
+def _draw_step(sheet: Sheet, step: Step, y: float, until: int) -> None:
+    """One step; a page can find it by its stretch of time, which lasts to the next one."""
+    sheet.add(f'<g data-start="{step.at}" data-end="{until}">')
+    if step.arrow:
+        _arrow(sheet, step, y)
+    if step.arrow and step.arrow != "gap":
+        sheet.text(TIME, y + 3, _ms(step.at), 8.5, "end", MUTED)
+    if step.kernel and step.kernel_at is not None:
+        sheet.text(WORDS, y + 4, step.kernel, 10.5)
+        if step.kernel_at != step.at or not step.arrow:
+            sheet.text(BRACE_RIGHT - 8, y + 4, _ms(step.kernel_at), 8.5, "end", MUTED)
+    sheet.add("</g>")
 
 
 def _ms(at: int) -> str:

@@ -88,7 +88,9 @@ class Scale:
 class Lane:
     """A row of the picture and the room it gets: bar height, label lines above, brackets below.
 
-    `label` stands beside it in place of its name, behind a `tag` if it has one.
+    `label` stands beside it in place of its name, behind a `tag` if it has one.  Where several runs
+    are drawn, `run` says whose lane it is, `above` is the room over it, and `after` stands where
+    its last interval ends.
     """
 
     name: str
@@ -97,6 +99,9 @@ class Lane:
     brackets: bool = False
     label: str | None = None
     tag: Tag | None = None
+    run: str = ""
+    above: float = 0.0
+    after: str = ""
 
 
 @dataclass(slots=True)
@@ -123,13 +128,16 @@ PROCESS_ROOM = ((2, 26.0, 4, True), (4, 22.0, 2, True), (8, 18.0, 1, True), (24,
 MESSAGE_ROOM = ((6, 16.0), (16, 12.0), (160, 4.0))
 
 
-def rows_of(scene: Scene) -> list[Lane]:
+def rows_of(scene: Scene, at_most: int | None = None) -> list[Lane]:
+    """The lanes to draw: `at_most` so many of processes, and so many of data."""
     run, names = scene.timeline, scene.lanes
     own = [name for name in (*run.processes, *run.helpers) if name in names]
     data = [n for n, row in names.items() if n not in own and n != NETWORK and row]
-    _, bar, lines, brackets = next((r for r in PROCESS_ROOM if len(own) <= r[0]), PROCESS_ROOM[-1])
-    _, thin = next((room for room in MESSAGE_ROOM if len(data) <= room[0]), MESSAGE_ROOM[-1])
     most, many = PROCESS_ROOM[-1][0], MESSAGE_ROOM[-1][0]
+    if at_most is not None:
+        most, many = min(most, at_most), min(many, at_most)
+    _, bar, lines, brackets = next(r for r in PROCESS_ROOM if min(len(own), most) <= r[0])
+    _, thin = next(room for room in MESSAGE_ROOM if min(len(data), many) <= room[0])
     scene.hidden = own[most:] + data[many:]
     rows = [Lane(name, bar, lines, brackets and name in run.processes) for name in own[:most]]
     rows += [Lane(name, thin) for name in data[:many]]
@@ -404,6 +412,24 @@ def _inside(
                 break
 
 
+def _after(
+    scene: Scene, words: str, shown: Sequence[Interval], scale: Scale, middle: float
+) -> None:
+    """`words` behind the last of the intervals, or on a white plate over the longest."""
+    wide, x = text_width(words, TINY), scale.x(shown[-1].end)
+    if x + wide + 6 <= scale.right:
+        scene.over.text(x + 4, middle + 3.3, words, TINY)
+        return
+    ends = [(scale.x(i.start), scale.x(i.end)) for i in shown]
+    _, right = max(ends, key=lambda pair: pair[1] - pair[0])
+    left = max(scale.left, right - wide - 8)
+    scene.over.box(
+        left, middle - 5.5, wide + 6, 11, "#ffffff",
+        ' fill-opacity="0.92" rx="2" pointer-events="none"',
+    )  # fmt: skip
+    scene.over.text(left + 3, middle + 3.3, words, TINY)
+
+
 def _brackets(scene: Scene, name: str, scale: Scale, y: float) -> None:
     """Under a process: where it is blocked, and by which phase."""
     free = Free(scale.left, scale.right)
@@ -483,15 +509,22 @@ def axis(scene: Scene, scale: Scale, y: float, origin: int = 0, words: str = "")
 
 def _lane(scene: Scene, row: Lane, scale: Scale, y: float) -> tuple[float, float]:
     """One lane from `y` down; returns the top of its bar and the px below all of it."""
+    y += row.above
     shown = [i for i in scene.lanes[row.name] if i.start < scale.end and scale.start < i.end]
     flags = _flags(scene, row.name, scale) if row.lines else []
     labels = _place_all(flags, scale, row.lines) if flags else []
     top = y + (LINE * (1 + max((p.line for p in labels), default=-1)) + 6 if flags else 0)
+    start = len(scene.sheet.parts)
     if row.name == NETWORK:
         _network(scene, shown, scale, top, row.bar)
     else:
         _bars(scene, shown, scale, top, row.bar)
         _inside(scene, shown, scale, top, row.bar, row.tag is TAGS["predicted"])
+    if row.run:
+        scene.sheet.parts.insert(start, f'<g data-run="{esc(row.run)}">')
+        scene.sheet.add("</g>")
+    if row.after and shown:
+        _after(scene, row.after, shown, scale, top + row.bar / 2)
     if flags:
         _draw_flags(scene, flags, labels, scale, top)
     bottom = top + row.bar
@@ -664,17 +697,23 @@ def _check_window(window: tuple[int, int] | None) -> None:
         raise ValueError(f"a window needs 0 <= start < end, got {window[0]!r} to {window[1]!r} ns")
 
 
-def svg(timeline: Timeline, width: int = 700, window: tuple[int, int] | None = None) -> str:
+def svg(
+    timeline: Timeline, width: int = 700, window: tuple[int, int] | None = None,
+    lanes: int | None = None,
+) -> str:  # fmt: skip
     """The picture of `timeline` as an SVG document, `width` px wide.
 
     `window`: `(start, end)` in ns shows only that stretch; without it the whole run is shown, and
     below it, magnified, a message's way to the program if that is too short to be seen.
-    ValueError unless 320 <= width <= 4000 and 0 <= start < end.
+    `lanes`: draw at most so many of processes, and so many of data; the legend says how many are
+    left out.  ValueError unless 320 <= width <= 4000, 0 <= start < end and 1 <= lanes <= 1000.
     """
     whole("width", width, 320, 4000, "px")
+    if lanes is not None:
+        whole("lanes", lanes, 1, 1000, "lanes")
     _check_window(window)
     scene = Scene(timeline)
-    rows = rows_of(scene)
+    rows = rows_of(scene, lanes)
     names = max((text_width(row.name, SMALL) for row in rows), default=0.0)
     left = MARGIN + min(names, 110.0) + 8
     if window is None and timeline.start:  # a part that was cut out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from textwrap import wrap
 
@@ -24,7 +24,7 @@ from .words import (
     unit_of,
 )
 
-__all__ = ["text"]
+__all__ = ["lanes", "text"]
 
 FULL = 20  # so many calls are listed one by one; more are grouped
 LINES = 24  # and so many lines of groups are shown
@@ -65,19 +65,26 @@ def _heading(timeline: Timeline) -> Iterator[str]:
 
 
 def _picture(timeline: Timeline, width: int) -> Iterator[str]:
-    lanes: dict[str, list[Interval]] = {name: [] for name in timeline.lanes}
+    rows: dict[str, list[Interval]] = {name: [] for name in timeline.lanes}
     for interval in timeline.intervals:
-        lanes[interval.lane].append(interval)
-    lanes = {name: row for name, row in lanes.items() if row}
-    names = min(16, max((len(name) for name in lanes), default=0))
+        rows[interval.lane].append(interval)
+    yield from lanes(rows, timeline.end, width)
+
+
+def lanes(
+    rows: Mapping[str, Sequence[Interval]], end: int, width: int, longest: int = 16
+) -> Iterator[str]:
+    """Lanes as rows of characters over an axis to `end`, their names cut to `longest` of them."""
+    rows = {name: row for name, row in rows.items() if row}
+    names = min(longest, max((len(name) for name in rows), default=0))
     columns = width - names - 3
-    for number, (name, row) in enumerate(lanes.items()):
+    for number, (name, row) in enumerate(rows.items()):
         if number == LANES:
-            yield f"{'...':<{names}}  and {count(len(lanes) - LANES, 'more lane')}"
+            yield f"{'...':<{names}}  and {count(len(rows) - LANES, 'more lane')}"
             break
-        yield f"{name[:names]:<{names}} |{_row(row, max(1, timeline.end), columns)}|"
-    yield from _axis(max(1, timeline.end), names, columns)
-    states = {i.state for i in timeline.intervals}
+        yield f"{name[:names]:<{names}} |{_row(row, max(1, end), columns)}|"
+    yield from _axis(max(1, end), names, columns)
+    states = {i.state for row in rows.values() for i in row}
     legend = [f"{look.char} {look.words}" for state, look in LOOKS.items() if state in states]
     yield from _wrapped(legend, width)
     yield ""

@@ -10,20 +10,33 @@ benchmarks that hold a prediction to a run.
 from __future__ import annotations
 
 import os
-import socket
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import combinations, pairwise
+from itertools import chain, combinations, pairwise, product
 from time import perf_counter_ns as clock
 from typing import Any
 
 from .. import clients
-from ..clients import Clients
+from ..clients import RECEIVE, SEND, Clients
+from ..clients import WAIT as PAUSE
 from ..costs import HALF_WINDOW, SEGMENT, Costs
-from ..sockets import accept, close, pthread_create, pthread_join, send
+from ..sockets import (
+    accept,
+    close,
+    connect,
+    getsockname,
+    io_uring_prep_accept,
+    io_uring_prep_recv,
+    io_uring_prep_send,
+    io_uring_submit_and_wait,
+    pthread_create,
+    pthread_join,
+    send,
+    socket,
+)  # fmt: skip
 from ..syscalls import (
     F_SETFL,
     F_SETOWN,
@@ -36,7 +49,6 @@ from ..syscalls import (
     SO_RCVTIMEO,
     Program,
     compute,
-    epoll_create,
     fcntl,
     getpid,
     io_uring_peek_cqe,
@@ -62,9 +74,12 @@ __all__ = ["Calibration", "Step", "calibrate"]
 NOISE_NS = 200_000  # this long in the run queue: somebody else ran
 GAPS_MS = (3, 7, 15, 30)  # how long a process sleeps; the benchmarks use others
 SIZES = (64, 512, 4_096, 24_000, 45_000)  # of a message, in bytes; as above
-TCP = " (TCP)"  # behind the name of a step
+TCP, SERVER = " (TCP)", " (server)"  # behind the name of a step
+SERVED_MS, SERVED = (3, 7), 24  # a server's rhythm: how long it sleeps, and how often
+SERVED_SIZE = SIZES[1]
 FEW, MANY = 4, 64  # descriptors, for the slope of a scan
-LISTED, SCANNED = 256, 40  # descriptors on a long list, and times that it is scanned
+LISTED, SCANNED = 256, 9  # descriptors on a long list, and times in a row that it is scanned
+ROUNDS = 5  # of all that is asked of them: a busy moment must not meet one kind of question alone
 AGAIN = 150  # times a short call is repeated
 LIMIT_S = 3.0  # for one experiment
 
@@ -87,7 +102,7 @@ class Calibration:
     """What was measured, step by step; `missing` says what was not, and why not.
 
     `costs` are the prices that follow; where a step is missing, that of `Costs.typical()` stands.
-    A step that was measured over TCP has " (TCP)" behind its name.
+    A step that was measured over TCP has " (TCP)" behind its name, one of a server " (server)".
     """
 
     costs: Costs
@@ -141,14 +156,16 @@ def calibrate(report: Report | None = None) -> Calibration:
             report(number, len(EXPERIMENTS), title)
         try:
             experiment(found)
-        except (LookupError, OSError, RuntimeError) as error:
+        except (LookupError, OSError, RuntimeError, ValueError) as error:  # FD_SETSIZE: ValueError
             found.missing[title] = str(error)
     if report:
         report(len(EXPERIMENTS), len(EXPERIMENTS), "done")
     if not found.steps:
         raise Unsupported("calibration", "; ".join(found.complaints()))
     costs = replace(found.costs, **_prices(found, ""))
-    found.costs = replace(costs, stream=replace(costs, **_prices(found, TCP)))
+    stream = replace(costs, **_prices(found, TCP))
+    server = replace(stream, **_prices(found, SERVER))
+    found.costs = replace(costs, stream=stream, server=server)
     return found
 
 
@@ -187,13 +204,27 @@ def _took(run: Timeline, name: str) -> list[int]:
     return [call.end - call.start for call in run.call_log if call.name == name]
 
 
-def _between(run: Timeline, name: str) -> list[int]:
-    """ns of own code between two calls of that name that follow each other."""
+def _between(run: Timeline, name: str, then: str = "") -> list[int]:
+    """ns of own code between a call of that name and one of the name `then` (the same) after it."""
     return [
         after.start - before.end
-        for before, after in pairwise(run.call_log)
-        if before.name == after.name == name
+        for before, after in pairwise(call for call in run.call_log if call.trap)
+        if (before.name, after.name) == (name, then or name)
     ]
+
+
+def _before(run: Timeline, name: str) -> list[int]:
+    """ns of own code before each call of that name."""
+    return [b.start - a.end for a, b in pairwise(run.call_log) if b.name == name]
+
+
+def _busy(run: Timeline, name: str) -> list[int]:
+    """ns of CPU time that each call of that name took."""
+    spent = {call.id: 0 for call in run.call_log if call.name == name}
+    for part in run.intervals:
+        if part.call is not None and part.call.id in spent and part.state == KERNEL:
+            spent[part.call.id] += part.duration
+    return list(spent.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +352,8 @@ def _spaced(sizes: Sequence[int], rounds: int, transport: str) -> Traffic:
 
 
 def _wake(found: Calibration, transport: str = "udp", over: str = "") -> None:
-    wakes = list(_wakes(_run(waiting, _spaced(SIZES, 32, transport))))
+    run = _run(waiting, _spaced(SIZES, 32, transport))
+    wakes = list(_wakes(run))
     found.note("context_switch" + over, [w.context_switch for w in wakes])
     # A wake-up from another core shows now as the one, now as the other (the sleeper may enter its
     # queue late and leave it at once): the median of their sum is kept, not the sum of medians.
@@ -329,6 +361,7 @@ def _wake(found: Calibration, transport: str = "udp", over: str = "") -> None:
     found.note("wakeup" + over, [w.wakeup + w.context_switch - queued for w in wakes])
     found.note("cold_call" + over, [w.way_out for w in wakes])
     found.note("cold_user" + over, [w.own_code - found["user"] for w in wakes])
+    found.note("cold_code" + over, _unread(found, run, "select", over))
     points = [(w.size, w.receive - found["syscall"]) for w in wakes if w.receive]
     found.note_line("copy", points, over)
     whole = [w for w in wakes if not over or w.size <= HALF_WINDOW]
@@ -336,6 +369,22 @@ def _wake(found: Calibration, transport: str = "udp", over: str = "") -> None:
     if over:
         first = found["network" + over] + found["network_per_byte" + over] * HALF_WINDOW
         found.note("segment" + over, [w.transit - first for w in wakes if w not in whole])
+
+
+def _unread(found: Calibration, run: Timeline, then: str, over: str) -> list[float]:
+    """Own code after the receive of a short message, but for what the message itself costs it."""
+    per_byte = _per_byte(found, over)
+    return [
+        after.start - before.end - found["user"] - per_byte * before.nbytes
+        for before, after in pairwise(run.call_log)
+        if 0 < before.nbytes <= SIZES[1] and (before.name, after.name) == ("recvfrom", then)
+    ]
+
+
+def _per_byte(found: Calibration, over: str) -> float:
+    """ns of own code for each byte that it received; not measured over UDP."""
+    read = found.steps.get("user_per_byte" + over)
+    return read.median if read else 0.0
 
 
 def receiving(fd: int, nbytes: int) -> Program:
@@ -445,7 +494,7 @@ def _ring(found: Calibration) -> None:
 
 
 def serving(listener: int, count: int) -> Program:
-    """One client after the other; nothing is accepted, nor sent, that would have to wait."""
+    """Accept one client after the other, and start a thread for each."""
 
     def idle() -> Program:
         yield getpid()
@@ -453,41 +502,147 @@ def serving(listener: int, count: int) -> Program:
     for _ in range(count):
         yield select([listener])
         conn = yield accept(listener)
-        while data := (yield recvfrom(conn, SIZE)):
-            yield send(conn, data)
-        yield close(conn)
-    for _ in range(count):
         thread = yield pthread_create(idle())
         yield pthread_join(thread)
+        yield close(conn)
 
 
 def _server(found: Calibration) -> None:
     """The first of each kind has been measured as a first call: medians leave it out."""
-    story = clients.several(9, clients.echo(5, SIZES[1], every_ms=3, at_ms=3), every_ms=25)
-    run = _run(serving, story)
+    run = _run(serving, clients.several(9, clients.script(at_ms=3), every_ms=12))
     mine = replace(run, call_log=tuple(c for c in run.call_log if c.process == run.processes[0]))
-    copy = found["copy_base" + TCP] + found["copy_per_byte" + TCP] * SIZES[1]
-    for name, call, rest in (
-        ("accept", "accept", 0.0), ("send", "send", copy), ("clone", "pthread_create", 0.0),
-    ):  # fmt: skip
-        found.note(name, [ns - found["syscall"] - rest for ns in _took(mine, call)])
+    for name, call in (("accept", "accept"), ("clone", "pthread_create")):
+        found.note(name, [ns - found["syscall"] for ns in _took(mine, call)])
+
+
+def _served() -> Clients:
+    """One client, in a server's rhythm."""
+    steps = (
+        step
+        for number in range(SERVED)
+        for step in (
+            (PAUSE, ms(SERVED_MS[number % len(SERVED_MS)])),
+            (SEND, SERVED_SIZE), (RECEIVE, SERVED_SIZE),
+        )
+    )  # fmt: skip
+    return clients.of(clients.script(*steps))
+
+
+def reacting(listener: int, count: int) -> Program:
+    """A reactor with one connection."""
+    conn = yield accept(listener)
+    data = b"?"
+    while data:
+        yield select([conn])
+        if data := (yield recvfrom(conn, SIZE)):
+            yield send(conn, data)
+
+
+def _reactor(found: Calibration) -> None:
+    """What a message costs on the way through it, part by part."""
+    run = _run(reacting, _served())
+    call, warm = found["syscall"], found["user"]
+    look = 2 * found["select_per_fd" + SERVER] + found["queue_per_fd"]
+    found.note("cold_call" + SERVER, [ns - call - look for ns in _busy(run, "select")])
+    found.note("cold_user" + SERVER, [ns - warm for ns in _between(run, "select", "recvfrom")])
+    copied = found["copy_per_byte" + TCP] * SERVED_SIZE
+    found.note("copy_base" + SERVER, [ns - call - copied for ns in _busy(run, "recvfrom")])
+    copied += found["copy_base" + SERVER]
+    found.note("send", [ns - call - copied for ns in _busy(run, "send")])
+    gaps = _unread(found, run, "send", TCP)
+    gaps += [ns - warm - found["user_per_fd"] for ns in _between(run, "send", "select")]
+    found.note("cold_code" + SERVER, gaps)
+
+
+def answering(listener: int, count: int) -> Program:
+    """A server that sleeps in its receive."""
+    conn = yield accept(listener)
+    while data := (yield recvfrom(conn, SIZE)):
+        yield send(conn, data)
+
+
+def _answer(found: Calibration) -> None:
+    copied = found["copy_base" + SERVER] + found["copy_per_byte" + TCP] * SERVED_SIZE
+    rest = found["syscall"] + copied
+    run = _run(answering, _served())
+    found.note("cold_receive" + SERVER, [ns - rest for ns in _busy(run, "recvfrom")])
+
+
+def completing(listener: int, count: int) -> Program:
+    """A proactor with one connection."""
+    ring = yield io_uring_setup()
+    yield io_uring_prep_accept(ring, listener)
+    ((_, _, conn),) = yield io_uring_submit_and_wait(ring)
+    data = b"?"
+    while data:
+        yield io_uring_prep_recv(ring, conn, SIZE)
+        ((_, _, data),) = yield io_uring_submit_and_wait(ring)
+        if data:
+            yield io_uring_prep_send(ring, conn, data)
+            yield io_uring_submit_and_wait(ring)
+
+
+def _proactor(found: Calibration) -> None:
+    """Two calls for each message: one sleeps and receives, the next one sends."""
+    run = _run(completing, _served())
+    copied = found["copy_base" + SERVER] + found["copy_per_byte" + TCP] * SERVED_SIZE
+    both = found["cold_call" + SERVER] + found["send"] + 2 * (found["syscall"] + copied)
+    spent = _busy(run, "io_uring_submit_and_wait")[1:]
+    found.note("submission" + SERVER, [(a + b - both) / 2 for a, b in _twos(spent)])
+    own = _between(run, "io_uring_submit_and_wait")[1:]
+    both = found["cold_user" + SERVER] + 2 * (found["cold_code" + SERVER] + found["user"])
+    both += _per_byte(found, TCP) * SERVED_SIZE
+    found.note("step" + SERVER, [(a + b - both) / 2 for a, b in _twos(own)])
+
+
+def _twos(values: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The first and the second, the third and the fourth, and so on."""
+    return zip(values[::2], values[1::2], strict=False)
 
 
 def listing(listener: int, count: int) -> Program:
-    """Wait a millisecond for a few descriptors, and for many; nothing is ready."""
-    fds = []
-    for _ in range(LISTED):
-        fds.append((yield epoll_create()))
-    for some in (fds[:FEW], fds):
-        for _ in range(SCANNED):
-            yield poll(some, ms(1))
+    """Ask about a few connections, and about many; nothing is ready.  Both ends are its own."""
+    port, fds = (yield getsockname(listener)), list[int]()
+    for _ in range(LISTED // 2):
+        fds.append((yield socket()))
+        yield connect(fds[-1], port)
+        fds.append((yield accept(listener)))
+    for fd in fds:
+        yield fcntl(fd, F_SETFL, O_NONBLOCK)
+    for _ in range(ROUNDS):
+        for scan, some, timeout in product((select, poll), (fds[:FEW], fds), (0, ms(1))):
+            for _ in range(SCANNED):
+                yield scan([some[0], *some[1:]], timeout)
+        for fd in fds:
+            with suppress(BlockingIOError):
+                yield recvfrom(fd, SIZE)
 
 
 def _lists(found: Calibration) -> None:
-    """Its own code after a wait: to make the list anew, and to check it."""
-    gaps = _between(_run(listing, clients.of(clients.script(at_ms=900))), "poll")
-    few, many = gaps[: SCANNED - 1], gaps[SCANNED:]
-    found.note("user_per_fd", [(b - a) / (LISTED - FEW) for a, b in zip(few, many, strict=True)])
+    """What each further descriptor costs: the look, the queue, and its own code to list it anew."""
+    run = _run(listing, clients.of(clients.script(at_ms=900)))
+    listed, queued = list[float](), list[float]()
+    for scan in ("select", "poll"):
+        looks, naps = _slopes(_busy(run, scan))
+        found.note(f"{scan}_per_fd{SERVER}", looks)
+        queued += [nap - 2 * found[f"{scan}_per_fd{SERVER}"] for nap in naps]
+        listed += _slopes(_before(run, scan))[1]
+    found.note("user_per_fd", listed)
+    found.note("queue_per_fd", queued)
+    vain = [(a, b) for a, b in pairwise(run.call_log) if a.errno and b.errno]
+    warm = found["user"] + found["syscall"]
+    found.note("eagain" + SERVER, [b.start - a.start - warm for a, b in vain])
+
+
+def _slopes(values: Sequence[float]) -> list[list[float]]:
+    """Of a scan's calls: ns more for each further descriptor, of those that looked and that slept.
+
+    The first of those in a row follows another kind of question.
+    """
+    rows = [values[start + 1 : start + SCANNED] for start in range(0, len(values), SCANNED)]
+    few, few_slept, many, many_slept = ([*chain(*rows[kind::4])] for kind in range(4))
+    pairs = (few, many), (few_slept, many_slept)
+    return [[(b - a) / (LISTED - FEW) for a, b in zip(*pair, strict=True)] for pair in pairs]
 
 
 def _scans(found: Calibration) -> None:
@@ -502,7 +657,7 @@ def _scans(found: Calibration) -> None:
                 found.note(name, slope)
 
 
-def _slope(ask: Ask, socks: Sequence[socket.socket], stack: ExitStack) -> list[float]:
+def _slope(ask: Ask, socks: Sequence[Any], stack: ExitStack) -> list[float]:
     """ns more for each further descriptor; blocks of few and many in turn."""
     few, many = ask(socks[:FEW], stack), ask(socks, stack)
     pairs = [(_timed(few), _timed(many)) for _ in range(AGAIN)]
@@ -538,10 +693,10 @@ EXPERIMENTS: dict[str, Callable[[Calibration], None]] = {
     "start": _start,
     "EAGAIN": _eagain,
     "wake-up, switch and copy": _wake,
+    "long stream": _long_stream,
     "wake-up, switch and copy over TCP": partial(_wake, transport="tcp", over=TCP),
     "blocking receive": _receive,
     "blocking receive over TCP": partial(_receive, transport="tcp", over=TCP),
-    "long stream": _long_stream,
     "copy with hot caches": _hot,
     "copy with hot caches over TCP": partial(_hot, transport="tcp", over=TCP),
     "timer": _timer,
@@ -550,6 +705,9 @@ EXPERIMENTS: dict[str, Callable[[Calibration], None]] = {
     "io_uring": _ring,
     "server": _server,
     "lists to scan": _lists,
+    "reactor": _reactor,
+    "blocking server": _answer,
+    "proactor": _proactor,
     "scans": _scans,
     "time slice": _time_slice,
 }

@@ -21,7 +21,7 @@ from typing import Any
 
 __all__ = ["Ear"]
 
-SPIN_NS = 1_300_000  # epoll's time-outs are whole ms and late: the rest of the way it is asked
+SPIN_NS = 300_000  # a sleep ends up to this much late: the rest of the way the clock is watched
 CHUNK = 1 << 20
 
 
@@ -218,6 +218,7 @@ class Crowd:
     def __init__(self, plan: dict[str, Any]) -> None:
         import select
 
+        self.select = select.select
         self.port: int = plan["port"]
         self.sent: list[list[int]] = []
         self.zero = 0
@@ -257,19 +258,25 @@ class Crowd:
         for client in self.clients:
             self.later(client.at, client.begin)
         while True:
-            for fd, _ in self.epoll.poll(self.pause()):
+            for fd, _ in self.changes():
                 if fd == 0:
                     return
                 self.of_fd[fd].stir()
             while self.due and self.due[0][0] <= self.now():
                 heapq.heappop(self.due)[2]()
 
-    def pause(self) -> float | None:
-        """Seconds that the loop may sleep."""
+    def changes(self) -> list[tuple[int, int]]:
+        """Sleep until something changes, or is nearly due.
+
+        select's time-outs are not whole ms, as epoll's are: to watch the clock for the rest of a ms
+        would keep the server off the core that it shares with whoever it has just answered.
+        """
         if not self.due:
-            return None
+            return self.epoll.poll()
         left = self.due[0][0] - self.now()
-        return 0 if left < SPIN_NS else (left - SPIN_NS) // 1_000_000 / 1e3
+        if left > SPIN_NS:
+            self.select([self.epoll], [], [], (left - SPIN_NS) / 1e9)
+        return self.epoll.poll(0)
 
 
 def _more_descriptors(count: int) -> None:

@@ -200,6 +200,7 @@ class Engine:
             self._mark(task, SLEEPING, note)
         task.sleeping = task.cold = True
         task.chilled = self._cools_off
+        task.lately = None
         task.token += 1
         task.mode, task.then, task.left = KERNEL, self._when_awake, 0
         if deadline is not None:

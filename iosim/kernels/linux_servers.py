@@ -13,10 +13,11 @@ import socket as real_socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
-from errno import ENOTSOCK, ESRCH
+from errno import EBADF, ENOTSOCK, ESRCH
 from functools import partial
+from itertools import repeat
 from typing import Any, ClassVar
 
 from ..clients import SEND, Clients
@@ -224,11 +225,13 @@ class LinuxServerKernel(LinuxKernel):
         self.nonblocking.discard(fd)
         self.signals.armed.discard(fd)
 
-    def _pollable(self, fd: int) -> int:
-        """Its own descriptor: a socket, a file or an interest list."""
-        if fd not in self.owned:
-            self._socket(fd)
-        return fd
+    def _pollable(self, fds: Iterable[int]) -> list[int]:
+        """Its own descriptors: sockets, files and interest lists."""
+        sockets, owned = self.sockets, self.owned
+        for fd in fds:
+            if fd not in sockets and fd not in owned:
+                raise OSError(EBADF, os.strerror(EBADF))
+        return list(fds)
 
     def _stream(self, fd: int) -> real_socket.socket:
         one = self._socket(fd)
@@ -295,24 +298,23 @@ class LinuxServerKernel(LinuxKernel):
         return ready, 0
 
     def _select(self, request: select) -> Prepared:
-        reads = [self._pollable(fd) for fd in request.fds]
-        writes = [self._pollable(fd) for fd in request.writefds]
+        reads, writes = self._pollable(request.fds), self._pollable(request.writefds)
         timeout = None if request.timeout is None else request.timeout / 1e9
         return partial(_select, reads, writes, timeout), self._told
 
     def _poll(self, request: poll) -> Prepared:
         if not hasattr(real_select, "poll"):
             raise missing("poll")
-        interest, fds = real_select.poll(), request.fds
-        for fd in fds:
-            events = fds[fd] if isinstance(fds, dict) else EPOLLIN
-            interest.register(self._pollable(fd), events)
+        interest, fds = real_select.poll(), self._pollable(request.fds)
+        asked = request.fds.values() if isinstance(request.fds, dict) else repeat(EPOLLIN)
+        for fd, events in zip(fds, asked, strict=False):
+            interest.register(fd, events)
         timeout = None if request.timeout is None else -(-request.timeout // 1_000_000)
         return partial(interest.poll, timeout), self._told
 
     def _epoll_ctl(self, request: epoll_ctl) -> Prepared:
         interest = self._own(request.epfd, real_select.epoll)
-        self._pollable(request.fd)
+        self._pollable([request.fd])
         if request.op == EPOLL_CTL_ADD:
             return partial(interest.register, request.fd, request.events), _nothing
         if request.op == EPOLL_CTL_MOD:
@@ -331,7 +333,7 @@ class LinuxServerKernel(LinuxKernel):
 
     def _kevent(self, request: kevent) -> Prepared:
         interest = self._own(request.kq, getattr(real_select, "kqueue", None))
-        adds = [_kevent_of(self._pollable(fd)) for fd in request.adds]
+        adds = [_kevent_of(fd) for fd in self._pollable(request.adds)]
         timeout = None if request.timeout is None else request.timeout / 1e9
         return partial(interest.control, adds, request.nevents, timeout), self._told_by_kqueue
 
@@ -496,11 +498,19 @@ def _select(
     reads: Sequence[int], writes: Sequence[int], timeout: float | None
 ) -> list[tuple[int, int]]:
     readable, writable, _ = real_select.select(reads, writes, [], timeout)
-    found = dict.fromkeys(readable, EPOLLIN)
+    found = [(fd, EPOLLIN) for fd in readable]  # in the order of the question
+    return _with_writable(found, writable, reads) if writable else found
+
+
+def _with_writable(
+    found: list[tuple[int, int]], writable: list[int], reads: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Each descriptor once, those that were asked about for reading first."""
+    events = dict(found)
     for fd in writable:
-        found[fd] = found.get(fd, 0) | EPOLLOUT
-    order = dict.fromkeys((*reads, *writes))
-    return [(fd, found[fd]) for fd in order if fd in found]
+        events[fd] = events.get(fd, 0) | EPOLLOUT
+    order = dict.fromkeys((*reads, *writable))
+    return [(fd, events[fd]) for fd in order if fd in events]
 
 
 def _kevent_of(fd: int) -> Any:

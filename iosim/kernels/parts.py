@@ -135,7 +135,9 @@ class Task:
         "frames",
         "got",
         "handlers",
+        "lately",
         "left",
+        "lines",
         "made",
         "mode",
         "name",
@@ -168,6 +170,8 @@ class Task:
         self.chilled = False  # it slept in this call: the rest of it finds cold caches
         self.cold = False  # and so does its own code after such a call
         self.made: set[type[Request]] | None = None  # the kinds of calls that it has made
+        self.lately: set[type[Request]] | None = None  # and those since it last slept
+        self.lines = 0  # in the queues of how many descriptors its select or poll stands
         self.brought = 0  # bytes that its last call copied
         self.deadline: int | None = None
         self.handlers: dict[int, Callable[[int], Program]] | None = None

@@ -57,8 +57,8 @@ class Network(SimKernel):
         rcvbuf: int, record: bool = True,
     ) -> None:  # fmt: skip
         prices = Costs.textbook() if costs is None else costs
-        tcp = prices.over("tcp") if isinstance(prices, Costs) else prices
-        super().__init__(None, tcp, cores, record=record)
+        price = prices.of_server() if isinstance(prices, Costs) else prices
+        super().__init__(None, price, cores, record=record)
         self._sndbuf, self._rcvbuf = sndbuf, rcvbuf
         self._free = FIRST_FD  # none below it is free
         self._ports: dict[int, Listener] = {}

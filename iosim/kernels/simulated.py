@@ -99,8 +99,9 @@ class SimKernel(Engine):
         self._step, self._eagain = round(price.step), round(price.eagain)
         self._submission, self._completion = round(price.submission), round(price.completion)
         self._always_warm = not any(
-            (price.start, price.first_call, price.cold_user, price.user_per_byte)
+            (price.start, price.first_call, price.cold_user, price.cold_code, price.user_per_byte)
         )
+        self._cold_code = round(price.cold_code)
         self.fates: list[Fate] = []
         self._nobody = Fate(1, 0, 0, 0, 0)  # stands for every message where nothing is taken down
         self.sockets: dict[int, Any] = {}
@@ -156,17 +157,29 @@ class SimKernel(Engine):
 
     def _own_code(self, task: Task, request: Request) -> int:
         """ns of the program's own code before its next call, with what its caches have lost."""
-        ns = self._user + self.costs.user_per_byte * task.brought
+        kind, ns = type(request), self._user + self.costs.user_per_byte * task.brought
+        new_lately = self._new_lately(task, kind)
         if task.cold:
             ns += self.costs.cold_user
         if task.made is None:
-            task.made = {type(request)}
+            task.made = {kind}
             ns += self.costs.start
-        elif type(request) not in task.made:
-            task.made.add(type(request))
+        elif kind not in task.made:
+            task.made.add(kind)
             ns += self.costs.first_call
+        elif new_lately and not task.cold:
+            ns += self._cold_code
         task.cold, task.brought = False, 0
         return round(ns)
+
+    @staticmethod
+    def _new_lately(task: Task, kind: type[Request]) -> bool:
+        """Has `task` made no request of this kind since it slept?"""
+        if task.lately is None:
+            task.lately = set()
+        new = kind not in task.lately
+        task.lately.add(kind)
+        return new
 
     def _trap(self, task: Task) -> None:
         """Enter the kernel."""
@@ -204,10 +217,11 @@ class SimKernel(Engine):
 
     def _look_up(self, task: Task, request: Request) -> None:
         """A request that does not enter the kernel: its own code, or a look into its memory."""
-        if self._step and type(request) is not compute:
-            self._work(task, USER, self._step, self._answer)
-        else:
+        if not (self._step or self._cold_code) or type(request) is compute:
             self._answer(task)
+            return
+        cold = self._cold_code if self._new_lately(task, type(request)) else 0
+        self._work(task, USER, self._step + cold, self._answer)
 
     def _answer(self, task: Task) -> None:
         request = task.request

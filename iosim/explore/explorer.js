@@ -1,0 +1,570 @@
+// The front end of every explorer. The kernel sends a view (an SVG, what happens when, what is so
+// from when on); everything that moves with the playhead moves here, without asking the kernel.
+
+const MOST_ROWS = 400; // of the event log; the playhead steps through all of them
+const PLAY_MS = 12_000; // a whole run, unless it has few events
+const LEAST_MS = 350; // for each event, so that none flies by
+
+// ---- small helpers -------------------------------------------------------------------------
+
+/** An element with attributes and children; `on…` attributes are listeners. */
+function make(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (value === true) element.setAttribute(key, "");
+    else if (value !== false && value != null) element.setAttribute(key, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+/** The last place in `sorted` whose `key` is not above `wanted`, or -1. */
+function lastAt(sorted, wanted, key = (item) => item) {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (key(sorted[middle]) <= wanted) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
+
+const first = (row) => row[0];
+const inMs = (ns) => `${(ns / 1e6).toLocaleString("en", { minimumFractionDigits: 3, maximumFractionDigits: 3 })} ms`;
+const counted = (value, unit) => `${spoken(value)} ${value === 1 && unit.length > 2 ? unit.replace(/s$/, "") : unit}`.trim();
+const spoken = (value) => (typeof value === "number" ? value.toLocaleString("en", { maximumFractionDigits: 3 }) : value);
+let names = 0; // makes ids unique in the page
+
+/** In JupyterLab arrows go to other cells and letters change them, unless the element with the focus
+ * says that keys are its own. While Ctrl or Cmd is held they are the notebook's, as for saving. */
+function ownKeys({ target, ctrlKey, metaKey }) {
+  target.toggleAttribute("data-lm-suppress-shortcuts", !(ctrlKey || metaKey));
+}
+
+// ---- controls: each has `element`, `value`, and calls `changed` ----------------------------------
+
+/** A range over the places of `stops`; what lies between two of them is shown as it is. */
+function slider(spec, changed) {
+  const { name, label, stops, unit } = spec;
+  const output = make("output", { "aria-live": "off" }); // the range itself says its value
+  const input = make("input", {
+    type: "range", name, min: 0, max: stops.length - 1, step: 1,
+    oninput: () => tell(stops[input.valueAsNumber], true),
+  });
+  const control = { element: make("label", {}, make("span", {}, label), input, output), value: stops[0] };
+  function tell(value, byHand) {
+    control.value = value;
+    const words = unit === "×" ? `× ${spoken(value)}` : counted(value, unit);
+    output.textContent = words;
+    input.setAttribute("aria-valuetext", words);
+    if (byHand) changed(name);
+    else input.value = String(Math.max(0, lastAt(stops, value)));
+  }
+  control.set = (value) => tell(value, false);
+  return control;
+}
+
+function choice({ name, label, options }, changed) {
+  const select = make("select", {
+    name,
+    onchange: () => {
+      control.value = select.value;
+      changed(name);
+    },
+  });
+  for (const [value, words] of options) select.append(make("option", { value }, words));
+  const control = { element: make("label", {}, make("span", {}, label), select), value: options[0][0] };
+  control.set = (value) => {
+    control.value = value;
+    select.value = value;
+  };
+  return control;
+}
+
+function switcher({ name, label }, changed) {
+  const box = make("input", {
+    type: "checkbox", name,
+    onchange: () => {
+      control.value = box.checked;
+      changed(name);
+    },
+  });
+  const control = { element: make("label", { class: "iosim-switch" }, box, make("span", {}, label)), value: false };
+  control.set = (value) => {
+    control.value = value;
+    box.checked = value;
+  };
+  return control;
+}
+
+const KINDS = { slider, choice, switch: switcher };
+
+// ---- the picture and what moves over it ----------------------------------------------------------
+
+/** The panels of an SVG: each `<g data-t0>` says which px are which ns there. */
+function panelsOf(svg) {
+  return [...svg.querySelectorAll("g[data-t0]")].map((group) => {
+    const { x0, x1, t0, t1, top, bottom } = group.dataset;
+    const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
+    line.setAttribute("class", "iosim-playhead");
+    line.setAttribute("y1", top);
+    line.setAttribute("y2", bottom);
+    group.append(line);
+    return { line, x0: +x0, x1: +x1, t0: +t0, t1: +t1, top: +top, bottom: +bottom };
+  });
+}
+
+function place(panel, at) {
+  const inside = panel.t0 <= at && at <= panel.t1;
+  panel.line.style.display = inside ? "" : "none";
+  if (!inside) return;
+  const x = String(panel.x0 + ((panel.x1 - panel.x0) * (at - panel.t0)) / Math.max(1, panel.t1 - panel.t0));
+  panel.line.setAttribute("x1", x);
+  panel.line.setAttribute("x2", x);
+}
+
+/** Elements that stand for a stretch of time, sorted by its start, so that few are looked at. */
+function spansOf(root) {
+  return [...root.querySelectorAll("[data-start]")]
+    .map((element) => ({ element, start: +element.dataset.start, end: +element.dataset.end }))
+    .sort((a, b) => a.start - b.start);
+}
+
+/** The instant under the pointer, or null outside of every panel. */
+function instantUnder(event, svg, panels) {
+  const box = svg.getBoundingClientRect();
+  const { width, height } = svg.viewBox.baseVal;
+  const x = ((event.clientX - box.left) * width) / box.width;
+  const y = ((event.clientY - box.top) * height) / box.height;
+  const panel = panels.find((p) => p.top - 4 <= y && y <= p.bottom + 24);
+  if (!panel) return null;
+  const part = Math.min(1, Math.max(0, (x - panel.x0) / (panel.x1 - panel.x0)));
+  return Math.round(panel.t0 + part * (panel.t1 - panel.t0));
+}
+
+// ---- parts of the page ---------------------------------------------------------------------------
+
+function programPart(lines) {
+  const list = make("ol", { class: "iosim-program", "aria-label": "The program", tabindex: 0 });
+  let before = null;
+  for (const [number, text] of lines) {
+    const gap = before !== null && number > before + 1;
+    list.append(make("li", { "data-line": number, value: number, class: gap && "iosim-gap" }, make("code", {}, text || " ")));
+    before = number;
+  }
+  return list;
+}
+
+function tablePart({ caption, heads, rows }) {
+  const table = make("table", { class: "iosim-table" }, make("caption", {}, caption));
+  table.append(make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head))));
+  for (const [head, ...cells] of rows) {
+    table.append(make("tr", {}, make("th", { scope: "row" }, head), ...cells.map((cell) => make("td", {}, cell))));
+  }
+  return table;
+}
+
+function numbersPart(numbers) {
+  const list = make("dl", { class: "iosim-numbers" });
+  for (const [name, value, meaning] of numbers) {
+    list.append(make("div", { title: meaning, class: value.length > 30 && "iosim-wide" }, make("dt", {}, name), make("dd", {}, value)));
+  }
+  return list;
+}
+
+function logPart(moments) {
+  const table = make("table", { class: "iosim-log" }, make("caption", {}, "What happens, in time"));
+  table.append(make("tr", {}, make("th", { scope: "col" }, "at"), make("th", { scope: "col" }, "event")));
+  for (const [place_, [at, words]] of moments.slice(0, MOST_ROWS).entries()) {
+    table.append(make("tr", { "data-frame": place_ }, make("td", {}, inMs(at)), make("td", {}, words)));
+  }
+  const left = moments.length - MOST_ROWS;
+  if (left > 0) table.append(make("tr", {}, make("td", {}), make("td", {}, `… and ${spoken(left)} more`)));
+  return table;
+}
+
+/** A part that is built when it is first opened, and kept open from one view to the next. */
+function drawer(title, opened, build) {
+  const inside = make("div");
+  let built = false;
+  const details = make("details", {
+    ontoggle: () => {
+      opened.set(title, details.open);
+      if (details.open && !built) {
+        built = true;
+        inside.append(build());
+        details.dispatchEvent(new CustomEvent("iosim-built", { bubbles: true }));
+      }
+    },
+  }, make("summary", {}, title), inside);
+  if (opened.get(title)) details.open = true;
+  return details;
+}
+
+function svgPart(text) {
+  const holder = make("div", { class: "iosim-figure" });
+  holder.innerHTML = text; // the package's own SVG, in which every text is escaped
+  return holder;
+}
+
+// ---- the explorer --------------------------------------------------------------------------------
+
+class Page {
+  constructor(model, el) {
+    this.model = model;
+    this.spec = model.get("spec");
+    this.asked = 0;
+    this.at = 0;
+    this.opened = new Map();
+    this.current = new Set();
+    this.el = el;
+    this.build();
+    this.show();
+  }
+
+  // -- what stays --
+
+  build() {
+    const { spec } = this;
+    this.controls = new Map();
+    const control = (one, changed) => {
+      const made = KINDS[one.kind](one, changed);
+      this.controls.set(one.name, made);
+      return made.element;
+    };
+    this.form = make("fieldset", { disabled: true }, make("legend", { class: "iosim-unseen" }, "Controls"));
+    this.form.append(...spec.controls.map((one) => control(one, () => this.ask())));
+    if (spec.questions.length) this.form.append(control({ kind: "switch", name: "predict", label: "predict first" }, () => this.ask({ committed: false })));
+    this.guess = make("form", { class: "iosim-guess", hidden: true, onsubmit: (event) => this.commit(event) },
+      make("p", {}, "Predict first: the run is shown once you have committed to a guess."),
+      ...spec.questions.map((one) => control(one, () => {})),
+      make("button", { type: "submit" }, "Commit to this guess"));
+    this.rest = make("p", { class: "iosim-rest", hidden: true },
+      "Standing still: the picture, the playhead and the numbers work as they are. Run this cell to make the controls work.");
+    this.error = make("p", { class: "iosim-error", role: "alert", hidden: true });
+    this.picture = make("div", { class: "iosim-picture", onpointerdown: (event) => this.drag(event) });
+    this.parts = make("div", { class: "iosim-parts" });
+    const heading = `iosim-title-${(names += 1)}`;
+    this.root = make("section", {
+      class: "iosim-explorer", "data-explorer": spec.name, "aria-label": `Explorer: ${spec.title}`, "aria-describedby": heading,
+    },
+    make("p", { class: "iosim-heading", id: heading }, spec.title),
+    make("form", { class: "iosim-controls", onsubmit: (event) => event.preventDefault() }, this.form),
+    this.actions(), this.rest, this.error, this.guess, this.picture, this.player(), this.nowPart(), this.parts, this.stateLine());
+    this.root.addEventListener("iosim-built", () => this.index());
+    for (const type of ["focusin", "keydown", "keyup"]) this.root.addEventListener(type, ownKeys);
+    this.el.append(this.root);
+  }
+
+  actions() {
+    this.buttons = new Map();
+    this.progress = make("progress", { hidden: true, "aria-label": "Progress" });
+    this.progressWords = make("span", { role: "status" });
+    const row = make("div", { class: "iosim-actions" });
+    for (const [name, words] of Object.entries(this.spec.actions)) {
+      const button = make("button", { type: "button", disabled: true, onclick: () => this.model.send({ action: name }) }, words);
+      this.buttons.set(name, button);
+      row.append(button);
+    }
+    if (this.buttons.size) row.append(this.progress, this.progressWords);
+    return row;
+  }
+
+  player() {
+    const button = (words, act) => make("button", { type: "button", onclick: act }, words);
+    this.play = button("Play", () => this.toggle());
+    this.scrub = make("input", {
+      type: "range", name: "playhead", "aria-label": "Playhead", min: 0, max: 1000, step: 1,
+      oninput: () => this.scrubbed(), onkeydown: (event) => this.key(event),
+    });
+    this.clock = make("output", { "aria-live": "off" });
+    this.group = make("div", { class: "iosim-player", role: "group", "aria-label": "Playhead" },
+      button("Previous event", () => this.step(-1)), this.play, button("Next event", () => this.step(1)), this.scrub, this.clock);
+    return this.group;
+  }
+
+  nowPart() {
+    this.event = make("p", { class: "iosim-event", role: "status" });
+    this.lanes = make("ul", { class: "iosim-lanes" });
+    return make("div", { class: "iosim-now-panel", role: "group", "aria-label": "At this instant" }, this.event, this.lanes);
+  }
+
+  stateLine() {
+    this.state = make("input", {
+      type: "text", name: "state", "aria-label": "State of this explorer", spellcheck: "false", autocomplete: "off",
+      placeholder: "as it begins", onchange: () => this.paste(),
+      // JupyterLab takes Enter from the fields in a cell, and with it their change
+      onkeydown: ({ key }) => key === "Enter" && this.paste(),
+    });
+    const copy = make("button", { type: "button", onclick: () => this.copy(copy) }, "Copy");
+    return make("div", { class: "iosim-state" }, make("span", {}, "state"), this.state, copy);
+  }
+
+  // -- from the reader to the kernel --
+
+  /** Ask the kernel for what the controls say; a later question overtakes one under way. */
+  ask(more = {}) {
+    const values = { ...this.model.get("shown").values };
+    for (const [name, { value }] of this.controls) values[name] = value;
+    this.send({ values: { ...values, at_ms: this.at / 1e6, ...more } });
+  }
+
+  send(question) {
+    this.asked = Math.max(this.asked, this.model.get("shown").n) + 1; // it may be shown twice
+    this.model.set("asked", { n: this.asked, ...question });
+    this.model.save_changes();
+  }
+
+  commit(event) {
+    event.preventDefault();
+    this.ask({ committed: true });
+  }
+
+  paste() {
+    if (this.state.value !== this.pasted) this.send({ text: this.state.value });
+    this.pasted = this.state.value;
+  }
+
+  async copy(button) {
+    this.state.select();
+    try {
+      await navigator.clipboard.writeText(this.state.value);
+    } catch {
+      document.execCommand("copy"); // where a page may not use the clipboard by itself
+    }
+    button.textContent = "Copied";
+    button.addEventListener("blur", () => { button.textContent = "Copy"; }, { once: true });
+  }
+
+  // -- from the kernel to the reader --
+
+  awake() {
+    this.form.disabled = false;
+    this.rest.hidden = true;
+    for (const button of this.buttons.values()) button.disabled = false;
+    this.working();
+  }
+
+  asleep() {
+    this.rest.hidden = !this.form.disabled;
+  }
+
+  working() {
+    const { words = "", done = 0, total = 0, can = null } = this.model.get("busy");
+    this.progress.hidden = !total;
+    this.progress.max = total || 1;
+    this.progress.value = done;
+    this.progressWords.textContent = words;
+    if (can) for (const [name, button] of this.buttons) button.disabled = !can.includes(name);
+  }
+
+  show() {
+    const shown = this.model.get("shown");
+    this.error.hidden = !shown.error;
+    this.error.textContent = shown.error;
+    const newest = shown.n >= this.asked || shown.error; // otherwise a newer answer is on its way
+    if (newest) for (const [name, control] of this.controls) control.set(shown.values[name]);
+    for (const [name, { element }] of this.controls) {
+      if (this.form.contains(element)) element.hidden = !(shown.visible.includes(name) || name === "predict");
+    }
+    if (shown.seq === this.seq) return;
+    this.seq = shown.seq;
+    this.pasted = null;
+    this.guess.hidden = !shown.hidden;
+    for (const part of [this.picture, this.group, this.event.parentElement]) part.hidden = shown.hidden;
+    this.view = shown.view;
+    this.picture.innerHTML = this.view.svg;
+    this.picture.dataset.seq = shown.seq;
+    this.fill(shown);
+    this.index();
+    this.stop();
+    this.move(shown.values.at_ms * 1e6);
+  }
+
+  fill(shown) {
+    const { view, opened } = this;
+    const verdicts = shown.verdicts.length
+      ? [tablePart({ caption: "Your guess and the run", heads: ["question", "your guess", "the run", ""], rows: shown.verdicts })]
+      : [];
+    const hints = view.hints.map((hint) => make("p", { class: "iosim-hint" }, hint));
+    this.parts.replaceChildren(
+      ...verdicts, ...hints,
+      ...(view.numbers.length ? [numbersPart(view.numbers)] : []),
+      ...view.tables.map(tablePart),
+      ...(view.program.length ? [programPart(view.program)] : []),
+      ...view.figures.map(([title, svg]) => drawer(title, opened, () => svgPart(svg))),
+      ...(view.moments.length ? [drawer("Event log", opened, () => logPart(view.moments))] : []),
+    );
+    this.lanes.replaceChildren(...view.tracks.map(({ name, kind }) => make("li", { "data-kind": kind },
+      make("b", {}, name), " ", make("span"))));
+  }
+
+  /** Find again what moves with the playhead. */
+  index() {
+    this.svg = this.picture.querySelector("svg");
+    for (const { line } of this.panels ?? []) line.remove();
+    this.panels = this.svg ? panelsOf(this.svg) : [];
+    this.spans = spansOf(this.root);
+    this.lines = new Map([...this.parts.querySelectorAll("li[data-line]")].map((item) => [+item.dataset.line, item]));
+    this.rows = new Map([...this.parts.querySelectorAll("tr[data-frame]")].map((row) => [+row.dataset.frame, row]));
+    const { moments } = this.view;
+    this.start = moments.length ? moments[0][0] : 0;
+    this.end = moments.length ? moments[moments.length - 1][0] : 0;
+    for (const element of this.current) element.classList.remove("iosim-now");
+    this.current = new Set();
+    if (this.moved !== undefined) this.move(this.at);
+  }
+
+  // -- the playhead --
+
+  /** Everything that is so at the instant `at` (ns), highlighted together. */
+  move(at) {
+    this.at = this.moved = Math.min(this.end, Math.max(this.start, at));
+    for (const panel of this.panels) place(panel, this.at);
+    this.follow();
+    const now = new Set(this.spans.slice(0, lastAt(this.spans, this.at, (span) => span.start) + 1)
+      .filter((span) => this.at < span.end || (span.start === span.end && span.start === this.at))
+      .map((span) => span.element));
+    const frame = lastAt(this.view.moments, this.at, first);
+    if (this.rows.has(frame)) now.add(this.rows.get(frame));
+    for (const [place_, track] of this.view.tracks.entries()) this.tell(track, this.lanes.children[place_], now);
+    for (const element of this.current) if (!now.has(element)) element.classList.remove("iosim-now");
+    for (const element of now) if (!this.current.has(element)) element.classList.add("iosim-now");
+    this.current = now;
+    this.saySo(frame);
+  }
+
+  /** Where the picture is wider than its room, keep the playhead in sight. */
+  follow() {
+    const { scrollWidth, clientWidth } = this.picture;
+    const panel = this.panels[0];
+    if (!panel || scrollWidth <= clientWidth) return;
+    const x = (+panel.line.getAttribute("x1") * scrollWidth) / this.svg.viewBox.baseVal.width;
+    this.picture.scrollLeft = x - clientWidth / 2;
+  }
+
+  /** One lane of the panel beside the picture, and the program's line that it is at. */
+  tell(track, item, now) {
+    const row = track.rows[lastAt(track.rows, this.at, first)];
+    const words = row ? row[2] : "–";
+    const span = item.lastElementChild;
+    if (span.textContent !== words) span.textContent = words;
+    item.dataset.state = row ? row[1] : "";
+    const line = row && track.kind === "process" ? this.lines.get(row[3]) : undefined;
+    if (line) now.add(line);
+    line?.classList.toggle("iosim-since", row[1] === "user");
+  }
+
+  saySo(frame) {
+    const words = frame >= 0 ? this.view.moments[frame][1] : "";
+    const here = frame >= 0 && this.view.moments[frame][0] === this.at ? words : `since then: ${words}`;
+    this.event.textContent = here;
+    this.clock.textContent = inMs(this.at);
+    this.scrub.value = String(Math.round((1000 * (this.at - this.start)) / Math.max(1, this.end - this.start)));
+    this.scrub.setAttribute("aria-valuetext", `${inMs(this.at)}: ${here}`);
+    this.state.value = [this.model.get("shown").text.replace(/ ?at_ms=\S+/, ""), this.at > 0 && `at_ms=${this.at / 1e6}`]
+      .filter(Boolean).join(" ");
+  }
+
+  step(way) {
+    this.stop();
+    const { moments } = this.view;
+    const here = lastAt(moments, this.at, first);
+    const onIt = here >= 0 && moments[here][0] === this.at;
+    const next = way > 0 ? here + 1 : onIt ? here - 1 : here;
+    if (next >= 0 && next < moments.length) this.move(moments[next][0]);
+  }
+
+  key(event) {
+    const acts = {
+      ArrowRight: () => this.step(1), ArrowUp: () => this.step(1),
+      ArrowLeft: () => this.step(-1), ArrowDown: () => this.step(-1),
+      Home: () => this.move(this.start), End: () => this.move(this.end),
+    };
+    if (!acts[event.key]) return;
+    event.preventDefault();
+    event.stopPropagation();
+    acts[event.key]();
+  }
+
+  scrubbed() {
+    this.stop();
+    this.move(Math.round(this.start + (this.scrub.valueAsNumber / 1000) * (this.end - this.start)));
+  }
+
+  drag(event) {
+    if (!this.svg || event.button) return;
+    const follow = (moved) => {
+      const at = instantUnder(moved, this.svg, this.panels);
+      if (at !== null) this.move(at);
+    };
+    this.stop();
+    follow(event);
+    this.picture.setPointerCapture(event.pointerId);
+    const done = () => this.picture.removeEventListener("pointermove", follow);
+    this.picture.addEventListener("pointermove", follow);
+    this.picture.addEventListener("pointerup", done, { once: true });
+    this.picture.addEventListener("pointercancel", done, { once: true });
+  }
+
+  toggle() {
+    if (this.playing) this.stop();
+    else this.run();
+  }
+
+  /** Play: each stretch between two events takes its share of the time, and at least a moment. */
+  run() {
+    const times = this.view.moments.map(first);
+    if (this.at >= this.end) this.move(this.start);
+    const least = Math.min(LEAST_MS, PLAY_MS / Math.max(1, times.length));
+    const pace = (place_) => least + (PLAY_MS / 3) * ((times[place_ + 1] - times[place_]) / Math.max(1, this.end - this.start));
+    let place_ = Math.max(0, lastAt(times, this.at));
+    let since = null;
+    this.play.textContent = "Pause";
+    this.event.setAttribute("aria-live", "off"); // nobody can listen that fast
+    const frame = (clock) => {
+      since ??= clock;
+      while (place_ < times.length - 1 && clock - since >= pace(place_)) {
+        since += pace(place_);
+        place_ += 1;
+      }
+      if (place_ >= times.length - 1) {
+        this.move(this.end);
+        this.stop();
+        return;
+      }
+      this.move(Math.round(times[place_] + ((clock - since) / pace(place_)) * (times[place_ + 1] - times[place_])));
+      this.playing = requestAnimationFrame(frame);
+    };
+    this.playing = requestAnimationFrame(frame);
+  }
+
+  stop() {
+    if (!this.playing) return;
+    cancelAnimationFrame(this.playing);
+    this.playing = 0;
+    this.play.textContent = "Play";
+    this.event.removeAttribute("aria-live");
+  }
+}
+
+function render({ model, el }) {
+  const page = new Page(model, el);
+  const listeners = [
+    ["change:shown", () => page.show()],
+    ["change:busy", () => page.working()],
+    ["msg:custom", (message) => message.ready && page.awake()],
+  ];
+  for (const [name, listener] of listeners) model.on(name, listener);
+  const waiting = setTimeout(() => page.asleep(), 2_000);
+  model.send({ hello: true });
+  return () => {
+    clearTimeout(waiting);
+    page.stop();
+    for (const [name, listener] of listeners) model.off(name, listener);
+  };
+}
+
+export default { render };

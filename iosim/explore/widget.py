@@ -1,0 +1,214 @@
+"""The widget under every explorer: a state goes in, a view comes out, the browser does the rest.
+
+One widget model stands for the whole explorer, controls and all, so that a page can hold a hundred
+of them; its front end (`explorer.js`) draws native controls, shows the package's own SVG and moves
+the playhead without asking the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anywidget
+import traitlets
+
+from ..draw.marks import Picture
+from .controls import Control, Slider, State, Switch, complete, read, write
+from .questions import Question, verdicts
+from .view import View
+
+__all__ = ["Explorer"]
+
+HERE = Path(__file__).parent
+PREDICT = Switch("predict", "predict first")
+COMMITTED = Switch("committed", "the guess is made")
+PLAYHEAD = Slider("at_ms", "playhead", (0.0, 3_600_000.0), 0.0, "ms")
+PICTURE = "image/svg+xml"
+
+
+class Explorer(anywidget.AnyWidget):
+    """What all explorers share; a subclass names its controls and says what a state shows.
+
+    state    the text of a state, as `explorer.state` gives it and the widget's own field shows it
+    chosen   single choices by name, in place of that text or over it
+
+    ValueError for a name that this explorer does not have, ValueError or TypeError for a bad value.
+    """
+
+    TITLE: ClassVar[str] = ""
+    CONTROLS: ClassVar[Sequence[Control]] = ()
+    QUESTIONS: ClassVar[Sequence[Question[Any]]] = ()
+    #: Buttons, `{method: words}`, and what cancels them.
+    ACTIONS: ClassVar[Mapping[str, str]] = {}
+
+    # As text: given a path, anywidget keeps every widget, to change it when the file changes.
+    _esm = (HERE / "explorer.js").read_text(encoding="utf-8")
+    _css = (HERE / "explorer.css").read_text(encoding="utf-8")
+
+    spec = traitlets.Dict().tag(sync=True)
+    #: What the reader chose: {"n": its number, "values": a whole state} or {"n": …, "text": one}.
+    asked = traitlets.Dict().tag(sync=True, echo_update=False)
+    #: What to show for it; `seq` grows with each view, `n` is the last choice that it answers.
+    shown = traitlets.Dict().tag(sync=True)
+    #: How far a background task is: {"words": …, "done": …, "total": …}; empty when none runs.
+    busy = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, state: str = "", **chosen: Any) -> None:
+        known = self.controls()
+        values = complete(known, {**self._as_state(state), **chosen})
+        self._state: State = values
+        self._view = self.view(values)
+        self._seq = 0
+        super().__init__(spec=self._spec(), shown=self._packed(0))
+        self.on_msg(self._hear)
+
+    # -- for a subclass to say ---------------------------------------------------------------------
+
+    @classmethod
+    def view(cls, state: State) -> View:
+        """What `state` shows."""
+        raise NotImplementedError
+
+    @classmethod
+    def visible(cls, state: State) -> Sequence[str]:
+        """The names of the controls that matter in `state`."""
+        return [control.name for control in cls.CONTROLS]
+
+    def _look(self, state: State) -> View:
+        """What this one shows for `state`: more than `view` where it knows more than its state."""
+        return self.view(state)
+
+    # -- for whoever holds one ---------------------------------------------------------------------
+
+    @classmethod
+    def controls(cls) -> Sequence[Control]:
+        """Everything that a state holds."""
+        asks = [question.ask for question in cls.QUESTIONS]
+        predict = [PREDICT, *asks, COMMITTED] if asks else []
+        return [*cls.CONTROLS, *predict, PLAYHEAD]
+
+    @property
+    def state(self) -> str:
+        """All that was chosen, as one text that the constructor takes.
+
+        Where the playhead stands is known to the browser only: the text in the widget has it too.
+        """
+        return write(self.controls(), self._state)
+
+    @property
+    def shows(self) -> View:
+        """What is shown now."""
+        return self._view
+
+    @classmethod
+    def preview(cls, state: str = "", **chosen: Any) -> View:
+        """What an explorer of this state shows, without making one; raises what it would raise."""
+        known = cls.controls()
+        return cls.view(complete(known, {**read(known, state), **chosen}))
+
+    def set(self, state: str | None = None, **chosen: Any) -> None:
+        """Choose: a whole `state`, or some of its values; raises what the constructor raises."""
+        base = self._state if state is None else self._as_state(state)
+        self._show({**base, **chosen})
+
+    def close(self) -> None:
+        """Take it off the page and out of the kernel, with the layout that ipywidgets gave it."""
+        layout = self.layout
+        super().close()
+        layout.close()
+
+    # -- the way in and the way out ----------------------------------------------------------------
+
+    def _as_state(self, text: object) -> State:
+        if not isinstance(text, str):
+            raise TypeError(f"a state is a text like 'delay_ms=20', got {text!r}")
+        return read(self.controls(), text)
+
+    @traitlets.observe("asked")
+    def _answer(self, change: Mapping[str, Any]) -> None:
+        asked = change["new"]
+        if asked:
+            self._show(asked.get("values") or asked.get("text", ""), asked.get("n", 0))
+
+    def _show(self, wanted: Mapping[str, Any] | str, n: int = 0) -> None:
+        """Show what was asked for; what goes wrong is shown as well, and raised."""
+        try:
+            chosen = self._as_state(wanted) if isinstance(wanted, str) else wanted
+            state = complete(self.controls(), chosen)
+            if state.get("committed") and self._asks_anew(state):
+                state["committed"] = False
+            self._view = self._look(state)
+        except Exception as error:
+            self.shown = {**self.shown, "n": n, "error": f"{type(error).__name__}: {error}"}
+            raise
+        self._state = state
+        self._seq += 1
+        self.shown = self._packed(n)
+
+    def _asks_anew(self, state: State) -> bool:
+        """Is this another experiment than the one about which the guess was made?"""
+        return bool(self._state.get("committed")) and any(
+            state[control.name] != self._state[control.name] for control in self.CONTROLS
+        )
+
+    @property
+    def _hidden(self) -> bool:
+        return bool(self._state.get("predict")) and not self._state.get("committed")
+
+    def _spec(self) -> dict[str, Any]:
+        return {
+            "name": type(self).__name__,
+            "title": self.TITLE,
+            "controls": [control.spec() for control in self.CONTROLS],
+            "questions": [question.ask.spec() for question in self.QUESTIONS],
+            "actions": dict(self.ACTIONS),
+            "defaults": {control.name: control.default for control in self.controls()},
+        }
+
+    def _packed(self, n: int) -> dict[str, Any]:
+        view = self._view.plain()
+        if self._hidden:  # what the guess is about must not travel with the question
+            view = View("", "", program=self._view.program).plain()
+        guessed = self._state.get("predict") and not self._hidden
+        rows = verdicts(self.QUESTIONS, self._guesses(), self._view.run) if guessed else []
+        return {
+            "seq": self._seq, "n": n, "error": "", "values": self._state, "text": self.state,
+            "visible": list(self.visible(self._state)), "hidden": self._hidden,
+            "verdicts": [list(row) for row in rows], "view": view,
+        }  # fmt: skip
+
+    def _guesses(self) -> State:
+        return {question.name: self._state[question.name] for question in self.QUESTIONS}
+
+    def _hear(self, _: Any, content: Mapping[str, Any], buffers: object) -> None:
+        """No choice: the browser asks whether anybody is here, or for an action."""
+        if content.get("hello"):
+            self.send({"ready": True})
+        name = str(content.get("action"))
+        if name in self.ACTIONS:
+            act: Callable[[], None] = getattr(self, name)
+            act()
+
+    # -- standing still ----------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        state = f"{self.state!r}" if self.state else ""
+        return f"{type(self).__name__}({state})"
+
+    def static(self) -> Picture:
+        """What is left where no kernel answers, and in print: the picture, and its text."""
+        if self._hidden:
+            asks = [question.ask.label for question in self.QUESTIONS]
+            return Picture("", "\n".join([repr(self), "Predict first:", *asks]))
+        return Picture(self._view.svg, f"{self!r}\n{self._view.printed()}")
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is None:
+            return None
+        data, metadata = bundle
+        still = self.static()
+        data = {**data, "text/plain": still.text} | ({PICTURE: still.svg} if still.svg else {})
+        return data, metadata
