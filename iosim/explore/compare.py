@@ -138,11 +138,13 @@ def _whose(words: str, names: Sequence[str], named: Mapping[str, Timeline]) -> s
 
 def _tracks(named: Mapping[str, Timeline]) -> list[Track]:
     """A lane for each run: what its process does."""
-    return [
-        replace(track, name=name)
-        for name, run in named.items()
-        for track in tracks(run)[:1]
-    ]  # fmt: skip
+    return [replace(tracks(_process_of(run))[0], name=name) for name, run in named.items()]
+
+
+def _process_of(run: Timeline) -> Timeline:
+    """The run without its data: ten of them would be too much to read."""
+    own = tuple(i for i in run.intervals if i.lane in run.processes)
+    return replace(run, intervals=own, deliveries=())
 
 
 def _numbers(runs: Runs, real: Sequence[Timeline]) -> list[Number]:
