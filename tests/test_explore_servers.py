@@ -38,8 +38,8 @@ from iosim.timeline import NETWORK, PROCESS_STATES, WAIT, Timeline
 
 CONTROLS = ServerExplorer.CONTROLS
 EVERYTHING = ServerExplorer.controls()
-HEAVIEST = 1_000_000  # bytes of JSON for one picture, with all that moves over it
-MOST_INTERVALS = 4_000
+HEAVIEST = 600_000  # bytes of JSON for one picture, with all that moves over it
+MOST_INTERVALS = 3_000
 
 
 def state(**chosen: Any) -> State:
