@@ -1,6 +1,8 @@
 """The explorers without a browser: states, views, guesses, errors, and what travels."""
 
+import gc
 import json
+import weakref
 from typing import Any
 
 import pytest
@@ -268,6 +270,10 @@ def test_a_closed_explorer_leaves_nothing() -> None:
     assert set(_instances) > before
     explorer.close()
     assert set(_instances) == before
+    seen = weakref.ref(explorer)
+    del explorer
+    gc.collect()
+    assert seen() is None
 
 
 def test_the_browser_hears_that_somebody_is_here(monkeypatch: pytest.MonkeyPatch) -> None:

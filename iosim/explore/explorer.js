@@ -37,6 +37,12 @@ const counted = (value, unit) => `${spoken(value)} ${value === 1 && unit.length 
 const spoken = (value) => (typeof value === "number" ? value.toLocaleString("en", { maximumFractionDigits: 3 }) : value);
 let names = 0; // makes ids unique in the page
 
+/** In JupyterLab arrows go to other cells and letters change them, unless the element with the focus
+ * says that keys are its own. While Ctrl or Cmd is held they are the notebook's, as for saving. */
+function ownKeys({ target, ctrlKey, metaKey }) {
+  target.toggleAttribute("data-lm-suppress-shortcuts", !(ctrlKey || metaKey));
+}
+
 // ---- controls: each has `element`, `value`, and calls `changed` ----------------------------------
 
 /** A range over the places of `stops`; what lies between two of them is shown as it is. */
@@ -248,6 +254,7 @@ class Page {
     make("form", { class: "iosim-controls", onsubmit: (event) => event.preventDefault() }, this.form),
     this.actions(), this.rest, this.error, this.guess, this.picture, this.player(), this.nowPart(), this.parts, this.stateLine());
     this.root.addEventListener("iosim-built", () => this.index());
+    for (const type of ["focusin", "keydown", "keyup"]) this.root.addEventListener(type, ownKeys);
     this.el.append(this.root);
   }
 
@@ -288,6 +295,8 @@ class Page {
     this.state = make("input", {
       type: "text", name: "state", "aria-label": "State of this explorer", spellcheck: "false", autocomplete: "off",
       placeholder: "as it begins", onchange: () => this.paste(),
+      // JupyterLab takes Enter from the fields in a cell, and with it their change
+      onkeydown: ({ key }) => key === "Enter" && this.paste(),
     });
     const copy = make("button", { type: "button", onclick: () => this.copy(copy) }, "Copy");
     return make("div", { class: "iosim-state" }, make("span", {}, "state"), this.state, copy);
@@ -314,7 +323,8 @@ class Page {
   }
 
   paste() {
-    this.send({ text: this.state.value });
+    if (this.state.value !== this.pasted) this.send({ text: this.state.value });
+    this.pasted = this.state.value;
   }
 
   async copy(button) {
@@ -361,6 +371,7 @@ class Page {
     }
     if (shown.seq === this.seq) return;
     this.seq = shown.seq;
+    this.pasted = null;
     this.guess.hidden = !shown.hidden;
     for (const part of [this.picture, this.group, this.event.parentElement]) part.hidden = shown.hidden;
     this.view = shown.view;

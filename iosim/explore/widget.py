@@ -43,8 +43,9 @@ class Explorer(anywidget.AnyWidget):
     #: Buttons, `{method: words}`, and what cancels them.
     ACTIONS: ClassVar[Mapping[str, str]] = {}
 
-    _esm = HERE / "explorer.js"
-    _css = HERE / "explorer.css"
+    # As text: given a path, anywidget keeps every widget, to change it when the file changes.
+    _esm = (HERE / "explorer.js").read_text(encoding="utf-8")
+    _css = (HERE / "explorer.css").read_text(encoding="utf-8")
 
     spec = traitlets.Dict().tag(sync=True)
     #: What the reader chose: {"n": its number, "values": a whole state} or {"n": …, "text": one}.

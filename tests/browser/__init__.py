@@ -1,0 +1,1 @@
+"""The explorers in JupyterLab, in a real browser."""

@@ -1,0 +1,37 @@
+"""One browser and one JupyterLab for all tests here, or one line that says what is missing.
+
+Playwright's loop runs in the thread of the tests, and must be gone before others use asyncio: the
+fixtures live as long as this package and no longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import lab
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+@pytest.fixture(scope="package")
+def able() -> None:
+    """Skips, on a machine that lacks something."""
+    if reason := lab.missing():
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="package")
+def browser(able: None) -> Iterator[Browser]:
+    """This machine's browser."""
+    with lab.browsing() as found:
+        yield found
+
+
+@pytest.fixture(scope="package")
+def server(able: None) -> Iterator[lab.Server]:
+    """A JupyterLab of its own."""
+    with lab.serving() as found:
+        yield found

@@ -1,0 +1,233 @@
+"""Every explorer in JupyterLab: keyboard, labels, themes, zoom, bad input, and what it leaves.
+
+The explorers are those of `iosim.explore.__all__`; each is opened once, in its state of STATES, and
+the tests of it go on from one to the next. What they looked at lies in build/screenshots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lab
+import pytest
+
+from iosim import explore
+
+from . import checks
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+NAMES = [name for name in explore.__all__ if name.endswith("Explorer")]
+
+#: A state that is not the one it begins with, and into which it is put.
+STATES = {
+    "CallExplorer": "call=status jobs=2",
+    "CompareExplorer": "messages=2 cores=2",
+    "ModelExplorer": "model=nonblocking_sleeping delay_ms=10",
+    "MultiplexExplorer": "call=epoll n=40",
+    "ServerExplorer": "server=thread_per_connection clients=2",
+}
+PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
+MANY = 100
+
+LIGHT, DARK = "JupyterLab Light", "JupyterLab Dark"
+LOOKS = {  # theme, and the size of the window in CSS px
+    "light": (LIGHT, 1280, 900),
+    "dark": (DARK, 1280, 900),
+    "zoom": (LIGHT, 640, 450),  # a window of 1280 × 900 at 200 %
+    "narrow": (DARK, 700, 900),
+}
+
+
+def test_every_explorer_has_its_row() -> None:
+    assert NAMES
+    assert set(STATES) == set(NAMES)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def shown(
+    request: pytest.FixtureRequest, browser: Browser, server: lab.Server
+) -> Iterator[lab.Notebook]:
+    """A notebook that shows this explorer, which the kernel calls `explorer`."""
+    name = request.param
+    cells = [
+        f"from iosim.explore import {name}",
+        f"explorer = {name}({STATES[name]!r})\ndisplay(explorer)",
+        "# a cell below",
+    ]
+    with lab.opened(browser, server, cells) as notebook:
+        notebook.run_all()
+        awake(notebook.page)
+        yield notebook
+
+
+def awake(page: Page) -> None:
+    """Wait until the last explorer of the page has its picture and its controls work."""
+    page.locator(f"{checks.ROOT} .iosim-picture svg").last.wait_for()
+    page.locator(f"{checks.ROOT} .iosim-controls :enabled").last.wait_for()
+
+
+def fence(notebook: lab.Notebook) -> Callable[[], object]:
+    """To the kernel and back, behind every message that was sent before."""
+    return lambda: notebook.ask("None")
+
+
+# --- as it is opened ------------------------------------------------------------------------------
+
+
+def test_it_is_in_the_state_that_it_was_given(shown: lab.Notebook) -> None:
+    state = STATES[name_of(shown)]
+    assert shown.ask("explorer.state") == state
+    assert checks.root(shown.page).locator("[name=state]").input_value() == state
+
+
+@pytest.mark.parametrize("check", [checks.unnamed, checks.without_alt, checks.unreached])
+def test_a_reader_without_eyes_or_mouse_finds_everything(
+    shown: lab.Notebook, check: Callable[[Page], Iterator[str]]
+) -> None:
+    assert list(check(shown.page)) == []
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_it_can_be_read(shown: lab.Notebook, look: str) -> None:
+    theme, width, height = LOOKS[look]
+    page = shown.page
+    checks.root(page).locator("details").evaluate_all("all => all.forEach(e => { e.open = true; })")
+    shown.theme(theme)
+    with shown.sized(width, height):
+        faults = [*checks.faint(page), *checks.crowded(page)]
+        shown.picture(checks.root(page), PICTURES / f"{name_of(shown)}-{look}.png")
+    assert faults == []
+
+
+# --- as it is used --------------------------------------------------------------------------------
+
+
+def test_its_controls_answer_the_keyboard(shown: lab.Notebook) -> None:
+    assert list(checks.unanswered(shown.page)) == []
+    assert shown.ask("explorer.state") == STATES[name_of(shown)]
+
+
+def test_the_playhead_asks_nobody(shown: lab.Notebook) -> None:
+    assert list(checks.talkative(shown.page, fence(shown))) == []
+
+
+def test_a_key_belongs_to_the_explorer_that_has_the_focus(shown: lab.Notebook) -> None:
+    """In JupyterLab 'a' inserts a cell, 'd d' deletes one, and arrows go to another."""
+    page, where = shown.page, "[cells.model.cells.length, cells.activeCellIndex, cells.mode]"
+    place = f"(() => {{ const cells = {lab.PANEL}.content; return {where}; }})()"
+    before = page.evaluate(place)
+    stops = checks.root(page).locator(checks.CONTROLS).and_(page.locator(":not([name=state])"))
+    for stop in filter(checks.usable, stops.all()):
+        stop.focus()
+        for key in ["a", "b", "d", "d", "m", "ArrowDown", "ArrowLeft"]:
+            page.keyboard.press(key)
+        assert page.evaluate(place) == before, stop
+    put_back(shown)
+
+
+def put_back(notebook: lab.Notebook) -> None:
+    """Paste the state in which it was opened."""
+    field = checks.root(notebook.page).locator("[name=state]")
+    before = checks.seq(notebook.page)
+    field.fill("")
+    field.fill(STATES[name_of(notebook)])
+    field.press("Enter")
+    notebook.page.wait_for_function(checks.ANSWERED, arg=before)
+    assert notebook.ask("explorer.state") == STATES[name_of(notebook)]
+
+
+def name_of(notebook: lab.Notebook) -> str:
+    return checks.root(notebook.page).get_attribute("data-explorer") or ""
+
+
+def test_what_is_typed_is_never_wrong(shown: lab.Notebook) -> None:
+    assert list(checks.mistyped(shown.page)) == []
+    assert shown.ask("explorer.state == state", "state = explorer.state; explorer.set(state)")
+
+
+def test_a_wrong_state_is_refused(shown: lab.Notebook) -> None:
+    slider = checks.root(shown.page).locator(".iosim-controls input[type=range]").first
+    name = slider.get_attribute("name")
+    for wrong in ["nonsense", "nonsense=1", f"{name}=banana", f"{name}=-1e99", f"{name}=nan"]:
+        assert list(checks.gullible(shown.page, wrong, fence(shown))) == []
+
+
+def test_a_pasted_state_is_taken(shown: lab.Notebook) -> None:
+    put_back(shown)
+
+
+# --- what it leaves -------------------------------------------------------------------------------
+
+CLOSE = """
+import gc, weakref
+from ipywidgets.widgets.widget import _instances
+seen = weakref.ref(explorer)
+explorer.close()
+del explorer
+gc.collect()
+"""
+
+
+def test_closing_it_frees_everything(shown: lab.Notebook) -> None:
+    """Widgets of the kernel, the explorer itself, and listeners on what all cells share."""
+    widgets, _ = close(shown)  # the last traceback of the interpreter may hold this explorer
+    assert widgets == 0
+    held = listeners(shown.page)
+    for _ in range(2):
+        shown.run_all()
+        awake(shown.page)
+        assert close(shown) == (0, True)
+        assert listeners(shown.page) == held
+
+
+def close(notebook: lab.Notebook) -> tuple[int, bool]:
+    """Close it while it plays: how many widgets are left, and is it gone?"""
+    root = checks.root(notebook.page)
+    root.get_by_role("button", name="Play", exact=True).press("Enter")
+    notebook.ask("None", CLOSE)
+    root.wait_for(state="detached")
+    left: tuple[int, bool] = notebook.ask("(len(_instances), seen() is None)")
+    return left
+
+
+def listeners(page: Page) -> int:
+    """How many listeners hang on the page as a whole."""
+    with checks.cdp(page) as send:
+        targets = [
+            send("Runtime.evaluate", expression=each)["result"]["objectId"]
+            for each in ("window", "document", "document.body", "document.documentElement")
+        ]
+        found = [send("DOMDebugger.getEventListeners", objectId=each) for each in targets]
+    return sum(len(each["listeners"]) for each in found)
+
+
+def test_it_was_quiet(shown: lab.Notebook) -> None:
+    """After all that was done to it above."""
+    assert shown.seen.errors == []
+    assert shown.seen.off_host() == []
+
+
+# --- many of them ---------------------------------------------------------------------------------
+
+
+def test_a_hundred_in_one_notebook_stay_usable(browser: Browser, server: lab.Server) -> None:
+    kinds = ", ".join(NAMES)
+    first = f"from iosim.explore import {kinds}\nkinds = [{kinds}]"
+    ten = "for number in range(10):\n    display(kinds[number % len(kinds)]())"
+    with lab.opened(browser, server, [first, *[ten] * (MANY // 10)]) as notebook:
+        notebook.run_all()
+        page = notebook.page
+        page.wait_for_function(
+            f"document.querySelectorAll('{checks.ROOT} .iosim-picture svg').length === {MANY}"
+        )
+        last = page.locator(checks.ROOT).last
+        slider = last.locator(".iosim-controls input[type=range]:enabled").first
+        slider.focus()
+        seq = last.locator(".iosim-picture").get_attribute("data-seq")
+        page.keyboard.press("ArrowRight")
+        last.locator(f".iosim-picture:not([data-seq='{seq}'])").wait_for()
+        assert notebook.seen.errors == []

@@ -1,0 +1,119 @@
+"""The harness itself: what it sees of a page and of a kernel, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lab
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+#: A widget that does what an explorer must not do.
+LOUD = '''
+import anywidget, traitlets
+class Loud(anywidget.AnyWidget):
+    _esm = """export default { render({ model, el }) {
+        const button = document.createElement("button");
+        button.textContent = "Loud";
+        button.addEventListener("click", () => {
+            console.error("said aloud");
+            setTimeout(() => { throw new Error("thrown"); });
+            fetch("https://example.org/a").catch(() => { el.dataset.refused = "name"; });
+            fetch("http://192.0.2.1/b").catch(() => { el.dataset.also = "address"; });
+            model.set("pressed", 1);
+            model.save_changes();
+        });
+        el.append(button);
+    } }"""
+    pressed = traitlets.Int(0).tag(sync=True)
+loud = Loud()
+loud'''
+
+
+@pytest.fixture(scope="module")
+def notebook(browser: Browser, server: lab.Server) -> Iterator[lab.Notebook]:
+    with lab.opened(browser, server, [LOUD, "1 / 0"]) as notebook:
+        yield notebook
+
+
+def test_a_cell_that_raises_is_seen(notebook: lab.Notebook) -> None:
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        notebook.run(1)
+    with pytest.raises(AssertionError, match="NameError: name 'nowhere' is not defined"):
+        notebook.ask("None", "nowhere")
+
+
+def test_what_a_page_does_is_seen(notebook: lab.Notebook) -> None:
+    assert notebook.seen.errors == []
+    assert notebook.seen.off_host() == []
+    with pytest.raises(AssertionError):
+        notebook.run_all()  # its second cell raises
+    page = notebook.page
+    before = notebook.messages().count("comm_msg")
+    page.get_by_role("button", name="Loud").click()
+    page.wait_for_selector("[data-refused][data-also]")
+    assert notebook.ask("loud.pressed") == 1
+    assert notebook.messages().count("comm_msg") == before + 1
+    assert notebook.seen.off_host() == ["https://example.org/a", "http://192.0.2.1/b"]
+    errors = [error.removeprefix("Error: ") for error in notebook.seen.errors]
+    assert {"said aloud", "thrown"} <= set(errors)
+
+
+HOLDER = """
+import lab, sys
+with lab.serving() as server:
+    print(server.url, server.token, server.root.parent, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="there is no /proc here")
+@pytest.mark.parametrize("how", [signal.SIGKILL, None])
+def test_nothing_is_left_however_it_ends(able: None, how: signal.Signals | None) -> None:
+    """Neither the server nor a kernel lives on, even if whoever started them was killed."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with holder:
+        assert holder.stdout
+        url, token, folder = holder.stdout.readline().split()
+        request = urllib.request.Request(
+            f"{url}api/kernels", b"{}", {"Authorization": f"token {token}"}
+        )
+        urllib.request.urlopen(request, timeout=30).close()
+        assert len(users(folder)) >= 2  # the server, and its kernel
+        holder.send_signal(how) if how else holder.communicate()
+    until = time.monotonic() + 60
+    while users(folder) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert users(folder) == []
+    assert Path(folder).exists() == bool(how)
+    shutil.rmtree(folder, ignore_errors=True)  # who is killed cannot clear away
+
+
+def users(folder: str) -> list[int]:
+    """The processes whose environment names the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if folder in path.read_text(errors="replace"):
+                found.append(int(path.parent.name))
+        except OSError:  # it is another user's, or gone
+            continue
+    return found

@@ -1,0 +1,370 @@
+"""JupyterLab in a headless browser, driven from Python: tests/browser and benchmarks/explorer.py.
+
+    if missing():
+        ...                                   # one line: what this machine lacks
+    with serving() as server, browsing() as browser:
+        with opened(browser, server, ["1 + 1"]) as notebook:
+            notebook.run_all()
+
+The server listens on 127.0.0.1, keeps everything in a folder of its own, and ends when whoever
+started it ends, however that happened. The browser resolves no name and lets no request off the
+host; what it saw of requests and errors is in `notebook.seen`.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
+
+__all__ = ["BROWSERS", "Notebook", "Seen", "Server", "browsing", "missing", "opened", "serving"]
+
+ROOT = Path(__file__).resolve().parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+HOST = "127.0.0.1"
+START_S = 60  # a cold JupyterLab on a busy machine; 2 s on a quiet one
+STOP_S = 20  # it shuts its kernels down first
+AROUND = 300  # px of JupyterLab above and below a part of a notebook
+WAIT_MS = 30_000  # for anything in the page
+
+FLAGS = [
+    "--no-sandbox",  # there is none for root, as in a container
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {HOST}",
+]
+
+#: Settings of the server: no browser of its own, no packages, no news, and a handle for scripts.
+SERVER = {
+    "ServerApp": {
+        "ip": HOST, "port": 0, "open_browser": False, "allow_root": True, "quit_button": False,
+    },
+    "LabApp": {"expose_app_in_browser": True, "extension_manager": "readonly"},
+}  # fmt: skip
+PAGE = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def missing() -> str | None:
+    """What this machine lacks to drive JupyterLab in a browser, in one line; None: nothing."""
+    for package in ("playwright", "jupyterlab", "anywidget"):
+        if importlib.util.find_spec(package) is None:
+            return f"no {package}: pip install -e '.[notebooks,test]'"
+    if executable() is None:
+        return f"no browser: none of {', '.join(BROWSERS)} on the PATH (apt install chromium)"
+    return None
+
+
+def executable() -> str | None:
+    """The browser of this machine."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+# --- the server -----------------------------------------------------------------------------------
+
+
+class Server(NamedTuple):
+    """Where it listens, what it asks for, and the folder of its notebooks."""
+
+    url: str  # ends in a slash
+    token: str
+    root: Path
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    """JupyterLab on a free port, in a folder that goes with it.
+
+    Raises RuntimeError, with the end of its log, if it does not start.
+    """
+    with tempfile.TemporaryDirectory(prefix="iosim-lab-", ignore_cleanup_errors=True) as folder:
+        home, token = Path(folder), secrets.token_hex(16)
+        environment = _furnish(home) | {"JUPYTER_TOKEN": token}
+        with (home / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, __file__],
+                cwd=home / "root",
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            yield Server(_address(process, home), token, home / "root")
+        finally:
+            _stop(process)
+
+
+def _furnish(home: Path) -> dict[str, str]:
+    """The environment of the server, whose files are all in `home`."""
+    for name in ("root", "config/labconfig", "data", "runtime", "ipython"):
+        (home / name).mkdir(parents=True)
+    (home / "config" / "jupyter_server_config.json").write_text(json.dumps(SERVER))
+    (home / "config" / "labconfig" / "page_config.json").write_text(json.dumps(PAGE))
+    path = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "IPYTHONDIR": str(home / "ipython"),
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
+    }
+
+
+def _address(process: subprocess.Popen[bytes], home: Path) -> str:
+    """The server's URL, which it writes down once it listens."""
+    until = time.monotonic() + START_S
+    while process.poll() is None and time.monotonic() < until:
+        for path in (home / "runtime").glob("jpserver-*.json"):
+            try:
+                url: str = json.loads(path.read_text())["url"]
+            except ValueError:  # half written
+                continue
+            return url
+        time.sleep(0.02)
+    log = (home / "log").read_text(errors="replace").splitlines()[-20:]
+    raise RuntimeError("JupyterLab does not start:\n" + "\n".join(log))
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the server, which ends its kernels."""
+    assert process.stdin
+    process.stdin.close()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def serve() -> None:
+    """Be the server, until the standard input ends: that it does with whoever holds it, always."""
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    from jupyterlab.labapp import main
+
+    threading.Thread(target=watch, daemon=True).start()
+    main()
+
+
+# --- the browser ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def browsing() -> Iterator[Browser]:
+    """This machine's browser, without a window and with an empty profile."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable(), args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass
+class Seen:
+    """What a page did, in order."""
+
+    requests: list[str] = field(default_factory=list)  # URLs that went to a host
+    errors: list[str] = field(default_factory=list)  # in the console, and those nobody caught
+
+    def off_host(self) -> list[str]:
+        """The requests to any other host; none of them was let through."""
+        return [url for url in self.requests if urlsplit(url).hostname != HOST]
+
+
+@contextmanager
+def watched(browser: Browser, width: int = 1280, height: int = 900) -> Iterator[tuple[Page, Seen]]:
+    """An empty page in a profile of its own, and what it does from now on; sizes in CSS px."""
+    context = browser.new_context(viewport={"width": width, "height": height})
+    context.set_default_timeout(WAIT_MS)
+    try:
+        seen = Seen()
+        _watch(context, seen)
+        yield context.new_page(), seen
+    finally:
+        context.close()
+
+
+def _watch(context: BrowserContext, seen: Seen) -> None:
+    def request(url: str) -> None:
+        if urlsplit(url).scheme not in ("data", "blob"):
+            seen.requests.append(url)
+
+    def console(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            seen.errors.append(message.text)
+
+    def page(page: Page) -> None:
+        page.on("websocket", lambda socket: request(socket.url))
+
+    context.on("request", lambda each: request(each.url))
+    context.on("page", page)
+    context.on("weberror", lambda each: seen.errors.append(str(each.error)))
+    context.on("console", console)
+
+
+# --- a notebook -----------------------------------------------------------------------------------
+
+#: The types of the messages that the page sends to kernels, in `messagesToKernel`; a message is
+#: JSON, or the parts of v1.kernel.websocket.jupyter.org: their number, their offsets, themselves.
+COUNT_MESSAGES = """
+window.messagesToKernel = [];
+{
+  const send = WebSocket.prototype.send;
+  const header = data => {
+    if (typeof data === 'string') return JSON.parse(data).header;
+    const bytes = new Uint8Array(data.buffer ?? data), view = new DataView(bytes.buffer);
+    const [from, to] = [2, 3].map(i => Number(view.getBigUint64(8 * i, true)));
+    return JSON.parse(new TextDecoder().decode(bytes.slice(from, to)));
+  };
+  WebSocket.prototype.send = function (data) {
+    if (this.url.includes('/channels')) window.messagesToKernel.push(header(data).msg_type);
+    return send.call(this, data);
+  };
+}
+"""
+
+PANEL = "jupyterapp.shell.currentWidget"
+READY = f"window.jupyterapp && {PANEL}?.sessionContext?.session?.kernel?.status === 'idle'"
+FILLED = "document.querySelector('.jp-LabShell').offsetHeight === innerHeight"
+ERRORS = f"""() => [...{PANEL}.content.model.cells].flatMap(cell => cell.toJSON().outputs ?? [])
+    .filter(output => output.output_type === 'error').map(output => output.traceback.join('\\n'))"""
+RUN = f"""async index => {{
+    {PANEL}.content.activeCellIndex = index;
+    await jupyterapp.commands.execute('notebook:run-cell');
+}}"""
+ASK = f"""async ([code, expression]) => {{
+    const kernel = {PANEL}.sessionContext.session.kernel;
+    const request = {{code, store_history: false, user_expressions: {{it: expression}}}};
+    const {{content}} = await kernel.requestExecute(request).done;
+    return content.status === 'ok' ? content.user_expressions.it : content;
+}}"""
+THEME = """async theme => {
+    await jupyterapp.commands.execute('apputils:change-theme', {theme});
+}"""
+
+
+@dataclass
+class Notebook:
+    """A notebook that is open in JupyterLab, with a kernel of its own."""
+
+    page: Page
+    seen: Seen
+
+    def run_all(self) -> None:
+        """Run every cell to its end; AssertionError, with the traceback, if one raised."""
+        self.page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+        self._check()
+
+    def run(self, index: int) -> None:
+        """Run one cell, counted from 0, to its end."""
+        self.page.evaluate(RUN, index)
+        self._check()
+
+    def _check(self) -> None:
+        errors = self.page.evaluate(ERRORS)
+        assert not errors, "\n".join(errors)
+
+    def ask(self, expression: str, code: str = "") -> Any:
+        """The value of a literal that the kernel evaluates, after it ran `code`.
+
+        It goes to the kernel behind every message that was sent before.
+        """
+        answer = self.page.evaluate(ASK, [code, expression])
+        assert answer["status"] == "ok", f"{answer['ename']}: {answer['evalue']}"
+        return ast.literal_eval(answer["data"]["text/plain"])
+
+    def theme(self, name: str) -> None:
+        """'JupyterLab Light' or 'JupyterLab Dark'."""
+        self.page.evaluate(THEME, name)
+        self.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
+
+    @contextmanager
+    def sized(self, width: int, height: int) -> Iterator[None]:
+        """The window for a while, in CSS px."""
+        before = self.page.viewport_size
+        assert before
+        try:
+            self._resize(width, height)
+            yield
+        finally:
+            self._resize(before["width"], before["height"])
+
+    def _resize(self, width: int, height: int) -> None:
+        self.page.set_viewport_size({"width": width, "height": height})
+        self.page.wait_for_function(FILLED)
+
+    def picture(self, part: Locator, path: Path) -> None:
+        """Store a part of the page as PNG, in a window that is high enough for all of it."""
+        box, size = part.bounding_box(), self.page.viewport_size
+        assert box, "it cannot be seen"
+        assert size
+        with self.sized(size["width"], int(box["height"]) + AROUND):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.screenshot(path=path)
+
+    def messages(self) -> list[str]:
+        """The types of the messages that went to the kernel, in order."""
+        types: list[str] = self.page.evaluate("window.messagesToKernel")
+        return types
+
+
+@contextmanager
+def opened(browser: Browser, server: Server, cells: list[str], **size: int) -> Iterator[Notebook]:
+    """A new notebook of these code cells, open, its kernel idle; nothing has run yet."""
+    name = f"{secrets.token_hex(4)}.ipynb"
+    (server.root / name).write_text(json.dumps(_notebook(cells)), encoding="utf-8")
+    with watched(browser, **size) as (page, seen):
+        page.add_init_script(COUNT_MESSAGES)
+        page.goto(f"{server.url}doc/tree/{name}?token={server.token}")
+        page.wait_for_function(READY)
+        notebook = Notebook(page, seen)
+        try:
+            yield notebook
+        finally:
+            page.evaluate(f"{PANEL}.sessionContext.shutdown()")
+
+
+def _notebook(cells: list[str]) -> dict[str, Any]:
+    return {
+        "cells": [
+            {"cell_type": "code", "execution_count": None, "id": f"cell-{number}", "metadata": {},
+             "outputs": [], "source": source}
+            for number, source in enumerate(cells)
+        ],
+        "metadata": {"kernelspec": KERNEL, "language_info": {"name": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    serve()
