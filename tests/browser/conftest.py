@@ -13,7 +13,7 @@ import lab
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import BrowserContext
 
 
 @pytest.fixture(scope="package")
@@ -24,7 +24,7 @@ def able() -> None:
 
 
 @pytest.fixture(scope="package")
-def browser(able: None) -> Iterator[Browser]:
+def browser(able: None) -> Iterator[BrowserContext]:
     """This machine's browser."""
     with lab.browsing() as found:
         yield found

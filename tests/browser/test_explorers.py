@@ -18,7 +18,7 @@ from iosim import explore
 from . import checks
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import BrowserContext, Page
 
 NAMES = [name for name in explore.__all__ if name.endswith("Explorer")]
 
@@ -49,7 +49,7 @@ def test_every_explorer_has_its_row() -> None:
 
 @pytest.fixture(scope="module", params=NAMES)
 def shown(
-    request: pytest.FixtureRequest, browser: Browser, server: lab.Server
+    request: pytest.FixtureRequest, browser: BrowserContext, server: lab.Server
 ) -> Iterator[lab.Notebook]:
     """A notebook that shows this explorer, which the kernel calls `explorer`."""
     name = request.param
@@ -214,7 +214,7 @@ def test_it_was_quiet(shown: lab.Notebook) -> None:
 # --- many of them ---------------------------------------------------------------------------------
 
 
-def test_a_hundred_in_one_notebook_stay_usable(browser: Browser, server: lab.Server) -> None:
+def test_a_hundred_in_one_notebook_stay_usable(browser: BrowserContext, server: lab.Server) -> None:
     kinds = ", ".join(NAMES)
     first = f"from iosim.explore import {kinds}\nkinds = [{kinds}]"
     ten = "for number in range(10):\n    display(kinds[number % len(kinds)]())"

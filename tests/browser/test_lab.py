@@ -17,7 +17,7 @@ import lab
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import BrowserContext
 
 #: A widget that does what an explorer must not do.
 LOUD = '''
@@ -42,7 +42,7 @@ loud'''
 
 
 @pytest.fixture(scope="module")
-def notebook(browser: Browser, server: lab.Server) -> Iterator[lab.Notebook]:
+def notebook(browser: BrowserContext, server: lab.Server) -> Iterator[lab.Notebook]:
     with lab.opened(browser, server, [LOUD, "1 / 0"]) as notebook:
         yield notebook
 
