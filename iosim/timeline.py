@@ -279,6 +279,11 @@ def _visit(plain: dict[str, Any]) -> Visit:
     return Visit(**{**plain, "answered": tuple(plain["answered"])})
 
 
+def _came(fate: Delivery | Outcome) -> bool:
+    """Did what was waited for come, before the run was over?"""
+    return (fate.done if isinstance(fate, Outcome) else fate.arrived) is not None
+
+
 def _union(spans: Iterable[Span]) -> int:
     """The length in ns of the union of `spans`."""
     return sum(end - start for start, end in merged(spans))
@@ -445,7 +450,7 @@ class Timeline:
         sleeps = {lane: _Sleeps(row) for lane, row in asleep.items()}
         return [
             span
-            for phase, fate in self._phases(WAIT) if fate.process in sleeps
+            for phase, fate in self._phases(WAIT) if fate.process in sleeps and _came(fate)
             for sleep in sleeps[fate.process].ended_by(phase.end)
             if (span := _meet(sleep, phase))
         ]  # fmt: skip

@@ -742,6 +742,12 @@ def test_a_corner_is_told_by_the_lanes() -> None:
         done.blocked("wait")
 
 
+def test_who_gives_up_is_blocked_by_no_wait_that_ended() -> None:
+    late, early = (jobs.several(2, jobs.computing(ms)) for ms in (20, 3))
+    assert simulate(calls.give_up, late).blocked("wait") == 0
+    assert simulate(calls.give_up, early).blocked("wait") > 0
+
+
 # -- pictures ----------------------------------------------------------------------------------
 
 

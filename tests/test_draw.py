@@ -468,6 +468,10 @@ def test_dots_stand_over_predicted_lines(monkeypatch: pytest.MonkeyPatch) -> Non
     pyplot.close(figure)
     with pytest.raises(ValueError, match="series must be 4 at most, got 5"):
         draw.dots({**measured, "e": {}}, predicted, "words")
+    draw.dots({}, predicted, "words")  # predicted alone: where nothing can be measured
+    figure, _ = drawn[-1]
+    assert [line.get_label() for line in figure.axes[0].lines] == [f"{n}: predicted" for n in "abc"]
+    pyplot.close(figure)
 
 
 def test_a_part_that_was_cut_out_fills_the_picture() -> None:

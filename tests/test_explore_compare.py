@@ -427,3 +427,19 @@ def test_a_background_without_an_explorer() -> None:
     assert one.wait(PATIENCE_S)
     assert heard == ["nothing to tell"]
     one.cancel()
+
+
+def test_a_late_word_of_what_was_cancelled_is_not_heard(stage: Stage) -> None:
+    """The thread may have read it before it was killed, and wait for the lock."""
+    explorer = stage.explorer
+    stage.let(1)
+    explorer.run_for_real()
+    stage.says("2 of 5: nonblocking")
+    late = explorer._background
+    assert late is not None
+    explorer.cancel()
+    before = (explorer.busy, explorer.shown)
+    explorer._told(late, Told("nonblocking", run=explorer.measured[0]))
+    explorer._told(late, Told("multiplexing", begins=True))
+    explorer._over(late, "too late")
+    assert (explorer.busy, explorer.shown) == before

@@ -203,6 +203,56 @@ def test_every_row_of_the_ledger_has_a_cell_that_asserts_it() -> None:
     assert list(ledger_faults(load(LEDGER), notebooks)) == []
 
 
+# --- few descriptors: cells that need more are skipped, and say so --------------------------------
+
+MANY = FOLDER / "09_select_poll_epoll.ipynb"
+#: Runs cells, given as JSON, where 1,000 descriptors are allowed; tells what each has printed.
+LIMITED = """
+import contextlib, io, json, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (1_000, 1_000))
+names, printed = {"display": print}, {}
+for name, code in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(compile(code, name, "exec"), names)
+    printed[name] = out.getvalue()
+print(json.dumps(printed))
+"""
+
+
+def run_limited(*names: str, fault: str = "") -> subprocess.CompletedProcess[str]:
+    """These cells of 09, after those that they need and the statement `fault`."""
+    code = {cell["id"]: source(cell) for cell in cells(load(MANY), "code")}
+    before = "simulated", "c59-which", "questions", "imports"
+    given = [(name, code[name]) for name in before] + [("fault", fault)]
+    given += [(name, code[name]) for name in names]
+    command = [sys.executable, "-c", LIMITED]
+    return subprocess.run(
+        command, input=json.dumps(given), capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere these cells are skipped anyway")
+def test_cells_that_need_many_descriptors_say_so_where_few_are_allowed() -> None:
+    code = {cell["id"]: source(cell) for cell in cells(load(MANY), "code")}
+    asking = [name for name in code if re.search(r"^if allowed\(", code[name], re.MULTILINE)]
+    assert {"c61-measure", "c62-limit"} <= set(asking)
+    run = run_limited(*asking)
+    assert run.returncode == 0, run.stderr
+    printed = json.loads(run.stdout)
+    for name in asking:
+        assert re.fullmatch(
+            r"skipped: needs 1,\d{3} descriptors, the hard limit RLIMIT_NOFILE is 1,000\n",
+            printed[name],
+        )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere these cells are skipped anyway")
+def test_a_cell_that_does_not_ask_how_many_are_allowed_fails() -> None:
+    run = run_limited("c62-limit", fault="allowed = bool")
+    assert run.returncode == 1
+    assert "OSError: [Errno 22]" in run.stderr  # F_DUPFD beyond the limit: fcntl(2), EINVAL
+
+
 # --- the checks are checked: a planted fault must turn them red -----------------------------------
 
 SVG = (

@@ -81,20 +81,21 @@ def _new_axes(lanes: int) -> Axes:
 def dots(measured: Series, predicted: Series, alt: str, **axes: Any) -> Shown:
     """What was measured, as dots over the predicted lines.
 
-    Both map the name of a series (four at most) to its `{x: y}`; `alt` says in words what is to be
-    seen, and `axes` is what matplotlib's `Axes.set` takes (xlabel, yscale, ...).  ValueError for
-    more series, and without words.
+    Both map the name of a series to its `{x: y}`, and either may lack one; `alt` says in words what
+    is to be seen, and `axes` is what matplotlib's `Axes.set` takes (xlabel, yscale, ...).
+    ValueError for more than four series, and without words.
     """
     from matplotlib import pyplot
 
-    if len(measured) > len(SERIES):
-        raise ValueError(f"dots: series must be {len(SERIES)} at most, got {len(measured)}")
+    names = list(dict.fromkeys([*predicted, *measured]))
+    if len(names) > len(SERIES):
+        raise ValueError(f"dots: series must be {len(SERIES)} at most, got {len(names)}")
     figure, ax = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    for (name, row), (mark, line, colour) in zip(measured.items(), SERIES, strict=False):
-        ax.plot(list(row), list(row.values()), mark, color=colour, label=f"{name}: measured")
-        if foretold := predicted.get(name):
-            values = list(foretold.values())
-            ax.plot(list(foretold), values, line, color=colour, label=f"{name}: predicted")
+    for name, (mark, line, colour) in zip(names, SERIES, strict=False):
+        for rows, look, words in ((measured, mark, "measured"), (predicted, line, "predicted")):
+            if row := rows.get(name):
+                xs, ys = list(row), list(row.values())
+                ax.plot(xs, ys, look, color=colour, label=f"{name}: {words}")
     ax.set(**axes)
     ax.legend(frameon=False, fontsize=8)
     return show(figure, alt)

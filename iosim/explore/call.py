@@ -14,7 +14,7 @@ from ..futures import done, ready
 from ..kernels.front import simulate
 from ..programs import calls
 from ..syscalls import compute, ms, sleep
-from ..timeline import FOUR_CORNERS, GIL, USER, WAIT, Corner, Timeline
+from ..timeline import FOUR_CORNERS, GIL, SLEEPING, USER, Corner, Timeline
 from .controls import Choice, Control, Slider, State, Switch
 from .model import COSTS, FACTORS, TIMES, costs_of
 from .questions import Question
@@ -24,16 +24,16 @@ from .widget import Explorer
 __all__ = ["CallExplorer", "story_of"]
 
 CALLS = {
-    "direct": "call(…): the caller does it itself",
+    "direct": "a direct call",
     "apply": "apply(…)",
     "submit_result": "submit(…).result()",
-    "submit": "submit(…), result() later",
-    "apply_async": "apply_async(…), get() later",
-    "bounded": "submit(…) to a queue with an end",
-    "status": "submit(…), told by status: looks, and works",
-    "status_sleeping": "submit(…), told by status: looks, and sleeps",
-    "notification": "submit(…), told by notification: wait()",
-    "callback": "submit(…), told by callback",
+    "submit": "submit(…), later result()",
+    "apply_async": "apply_async(…), later get()",
+    "bounded": "submit(…) to a short queue",
+    "status": "told by status: works on",
+    "status_sleeping": "told by status: sleeps",
+    "notification": "told by notification: wait()",
+    "callback": "told by callback",
     "give_up": "submit(…).result(timeout)",
 }
 #: What each program's run is asked about, as for `Timeline.corner`; the reader guesses the first.
@@ -45,9 +45,9 @@ ASKED: dict[str, tuple[tuple[str, ...], ...]] = {
     "give_up": (("submit", "result"), ("submit",)),
 }
 POOLS = {
-    "Pool": "multiprocessing.Pool: processes",
-    "ProcessPoolExecutor": "ProcessPoolExecutor: processes",
-    "ThreadPoolExecutor": "ThreadPoolExecutor: threads",
+    "Pool": "multiprocessing.Pool",
+    "ProcessPoolExecutor": "ProcessPoolExecutor",
+    "ThreadPoolExecutor": "ThreadPoolExecutor",
 }
 #: How a job spends its time: from its ms to the job.
 KINDS: dict[str, tuple[str, Callable[[float], jobs.Job]]] = {
@@ -60,12 +60,12 @@ SHORT = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 ARGUMENTS: dict[str, tuple[Control, str, Callable[[Any], Any]]] = {
     "work_ms": (Slider("work_ms", "other work", SHORT, 1.0, "ms"), "work",
                 lambda value: compute(ms(value))),
-    "look_ms": (Slider("look_ms", "work between two looks", SHORT, 1.0, "ms"), "between",
+    "look_ms": (Slider("look_ms", "work between looks", SHORT, 1.0, "ms"), "between",
                 lambda value: compute(ms(value))),
-    "nap_ms": (Slider("nap_ms", "sleep between two looks", SHORT, 5.0, "ms"), "between",
+    "nap_ms": (Slider("nap_ms", "sleep between looks", SHORT, 5.0, "ms"), "between",
                lambda value: sleep(ms(value))),
     "room": (Slider("room", "room in the queue", range(1, 9), 1, "jobs"), "room", int),
-    "callback_ms": (Slider("callback_ms", "the callback computes", (0.1, *SHORT), 0.1, "ms"),
+    "callback_ms": (Slider("callback_ms", "a callback takes", (0.1, *SHORT), 0.1, "ms"),
                     "slow", ms),
     "timeout_ms": (Slider("timeout_ms", "timeout", SHORT, 5.0, "ms"), "timeout", ms),
 }  # fmt: skip
@@ -77,6 +77,7 @@ TAKES = {
 }  # fmt: skip
 IDLE = ("pool", "workers", "gil")  # what does not matter where the caller does the job itself
 
+YES = {True: "yes", False: "no"}
 CORNERS = {
     f"{call}-{thread}": Corner(call, thread)
     for call in ("synchronous", "asynchronous") for thread in ("blocking", "nonblocking")
@@ -107,6 +108,15 @@ def _corner(run: Timeline) -> str:
     """The corner of the call that the reader is asked about, as `CORNERS` names it."""
     corner = run.corner(*ASKED[run.title][0])
     return f"{corner.call}-{corner.thread}"
+
+
+def _asleep(run: Timeline) -> int:
+    """ns that the caller sleeps in calls that return only when there is something for them."""
+    return sum(
+        i.duration for i in run.intervals
+        if i.lane in run.processes and i.state == SLEEPING and i.call and i.call.waits
+        and i.note != GIL
+    )  # fmt: skip
 
 
 def _in_hand(run: Timeline) -> int:
@@ -149,8 +159,8 @@ def _numbers(run: Timeline) -> list[Number]:
     told = dict.fromkeys(outcome.told for outcome in run.outcomes if outcome.told)
     lock = sum(i.duration for i in run.intervals if i.note == GIL)
     return [
-        Number("caller blocked", duration(run.blocked(WAIT)),
-               "asleep in a call, because a result is not there yet"),
+        Number("caller blocked", duration(_asleep(run)),
+               "asleep in a call that returns when there is something for it"),
         Number("first result in hand", times[0], "from the start of the run"),
         Number("last result in hand", times[1], "from the start of the run"),
         Number("results received", f"{len(received)} of {len(run.outcomes)}",
@@ -179,12 +189,10 @@ def _two_questions(run: Timeline) -> Table:
     rows = []
     for names in ASKED[run.title]:
         corner = run.corner(*names)
-        before, asleep = corner.call == "asynchronous", corner.thread == "blocking"
-        rows.append((
-            _written(names), "yes" if before else "no", "yes" if asleep else "no",
-            f"{corner.call}, {corner.thread}",
-        ))  # fmt: skip
-    heads = ("call", "returns before the result?", "its thread sleeps in it?", "so it is")
+        before = YES[corner.call == "asynchronous"]
+        asleep = YES[corner.thread == "blocking"]
+        rows.append((_written(names), f"{before}: {corner.call}", f"{asleep}: {corner.thread}"))
+    heads = ("call", "returns before the result?", "its thread sleeps in it?")
     return Table("Two questions, answered by this run", heads, tuple(rows))
 
 
@@ -272,7 +280,7 @@ GUESSES = (
     Question[Timeline](
         Choice(
             "guess_corner",
-            "Where does the call stand that asks for the job (submit().result() is one)?",
+            "Where does the call stand that asks for a job (submit(…).result() counts as one)?",
             tuple((name, f"{c.call}, {c.thread}") for name, c in CORNERS.items()),
             "synchronous-blocking",
         ),
@@ -280,10 +288,10 @@ GUESSES = (
     ),
     Question[Timeline](
         Choice(
-            "guess_blocked", "Is the caller ever blocked, waiting for a result?",
+            "guess_blocked", "Is the caller ever blocked, asleep in a call?",
             (("yes", "yes"), ("no", "no")), "yes",
         ),
-        lambda run: "yes" if run.blocked(WAIT) else "no",
+        lambda run: YES[_asleep(run) > 0],
     ),
     Question[Timeline](
         Slider(
@@ -320,15 +328,15 @@ class CallExplorer(Explorer):
     CONTROLS = (
         Choice("call", "call", tuple(CALLS.items()), "apply"),
         Choice("pool", "pool", tuple(POOLS.items()), "Pool"),
-        Choice("job", "each job", tuple((n, words) for n, (words, _) in KINDS.items()), "compute"),
-        Slider("job_ms", "a job takes", (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0), 20.0, "ms"),
+        Choice("job", "a job", tuple((n, words) for n, (words, _) in KINDS.items()), "compute"),
+        Slider("job_ms", "and takes", (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0), 20.0, "ms"),
         Slider("jobs", "jobs", range(1, 9), 3, "jobs"),
         Slider("workers", "workers", range(1, 9), 2, "workers"),
         Slider("cores", "cores", range(1, 9), 2, "cores"),
         *(control for control, _, _ in ARGUMENTS.values()),
-        Switch("gil", "each process has a GIL", True),
         COSTS,
         *(Slider(name, FACTORS[name][1], TIMES, 1.0, "×") for name in ("syscall", "switch")),
+        Switch("gil", "each process has a GIL", True),
     )  # fmt: skip
     QUESTIONS = GUESSES
 

@@ -276,14 +276,14 @@ class ServerExplorer(Explorer):
                "clients"),
         Slider("messages", "messages each", range(1, 6), 2, "messages"),
         Slider("size", "size", (1, 10, 100, 500, 1_000, 2_000, 5_000, 10_000), 1_000, "bytes"),
-        Slider("pause_ms", "pause before a message", (0.0, 0.5, 1.0, 2.0, 5.0, 10.0), 10.0, "ms"),
+        Slider("pause_ms", "pause of a client", (0.0, 0.5, 1.0, 2.0, 5.0, 10.0), 10.0, "ms"),
         Slider("within_ms", "all connect within", (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0), 10.0,
                "ms"),
-        Switch("slow", f"client 1 reads only after {LATE_MS} ms"),
         Slider("cores", "cores", range(1, 5), 1, "cores"),
         COSTS,
         *(Slider(name, words, TIMES, 1.0, "×")
           for name, (_, words) in FACTORS.items() if name != "signal"),
+        Switch("slow", f"client 1 sends much and reads after {LATE_MS} ms"),
     )  # fmt: skip
     QUESTIONS = (
         Question[Timeline](
@@ -300,8 +300,11 @@ class ServerExplorer(Explorer):
             _keeps_waiting,
         ),
         Question[Timeline](
-            Slider("guess_worst", "How long does a client wait for an answer, at worst?",
-                   tuple(float(n) for n in (*range(0, 100, 5), *range(100, 1_001, 20))), 0.0, "ms"),
+            Slider(
+                "guess_worst",
+                "How long does a client that reads at once wait for an answer, at worst?",
+                tuple(float(n) for n in (*range(0, 100, 5), *range(100, 1_001, 20))), 0.0, "ms",
+            ),
             lambda run: round(_worst(run) / 1e6, 3),
         ),
     )  # fmt: skip

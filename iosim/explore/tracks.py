@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -52,8 +52,10 @@ DATA_WORDS = {
         COPY: "its message is being copied to the process",
     },
 }  # fmt: skip
-#: What becomes of a lane in the end, likewise.
+#: What is so before a lane begins, and what becomes of it in the end, likewise.
+NOT_YET = {"job": "is not asked for yet", "thread": "is not started yet"}
 OVER = {"job": "its result is in the program's hands", "client": "all that it sent is received"}
+CALLBACK = "callback"  # what a library's thread does for the program, as its lane names it
 MOST_LANES = 12  # of processes, and of data, beside the picture; more would be read by nobody
 
 
@@ -103,10 +105,14 @@ def moments(timeline: Timeline) -> list[Moment]:
 def _events(timeline: Timeline) -> Iterator[tuple[int, int, str]]:
     """`(rank, ns, words)`: at one instant a lower rank is told first."""
     own = {*timeline.processes, *timeline.helpers}
+    alone = len(timeline.processes) == 1
     for call in timeline.call_log:
-        if call.process in own:
+        if " " in call.name or call.name == CALLBACK:  # no call of the program's, but done for it
+            yield 4, call.start, f"{call.process} begins {call.name}"
+            yield 1, call.end, f"{call.process} ends {call.name}"
+        elif call.process in own:
             yield 4, call.start, f"{call.process} calls {called(call)}"
-            yield 1, call.end, f"{call.name} {_result(call)}"
+            yield 1, call.end, f"{'' if alone else f'{call.process}: '}{call.name} {_result(call)}"
     for fate in timeline.deliveries:
         whose = f" of client {fate.connection + 1}" if timeline.visits else ""
         name = f"message {fate.message}{whose} ({fate.size:,} bytes)"
@@ -124,7 +130,8 @@ def _events(timeline: Timeline) -> Iterator[tuple[int, int, str]]:
     for visit in timeline.visits:
         yield from _stays(visit)
     for interval in timeline.intervals:
-        yield from _turns(interval, own)
+        if interval.start > timeline.start or interval.lane not in timeline.helpers:
+            yield from _turns(interval, own)
 
 
 def _stays(visit: Visit) -> Iterator[tuple[int, int, str]]:
@@ -176,6 +183,9 @@ def tracks(timeline: Timeline) -> list[Track]:
     for i in timeline.intervals:
         if i.lane != NETWORK and i.end > i.start:
             line = last[i.lane] = i.line or last.get(i.lane)
+            before = NOT_YET.get(i.lane.partition(" ")[0])
+            if before and i.lane not in rows and i.start > timeline.start:
+                rows[i.lane].append((timeline.start, "", before, None))
             rows[i.lane].append((i.start, i.state, _words(i), line))
     fates: dict[int, Delivery | Outcome] = {fate.message: fate for fate in timeline.deliveries}
     fates |= {outcome.number: outcome for outcome in timeline.outcomes}
@@ -291,22 +301,24 @@ def _holding(buffer: dict[int, int]) -> str:
 def program_text(
     program: Callable[..., Any], lines: Iterable[int | None] = ()
 ) -> list[tuple[int, str]]:
-    """`(number, text)` of the program's lines, and of those functions of its file that `lines` hit.
+    """`(number, text)` of the program's lines, and of the functions of its file that it uses.
 
-    Lines are numbered as in the file.  A program without a file (typed at a prompt) has none.
+    These are all to which it delegates (`yield from`), and those that `lines` hit.  Lines are
+    numbered as in the file.  A program without a file (typed at a prompt) has none.
     """
     try:
         _, first = inspect.getsourcelines(program)
         text = _file_of(program)
     except (OSError, TypeError):
         return []
+    functions = _functions(text)
     wanted = {first, *(line for line in lines if line is not None)}
-    return [
-        (number, line)
-        for function in _functions(text)
-        if any(function[0][0] <= line <= function[-1][0] for line in wanted)
-        for number, line in function
-    ]
+    names = {one.name for one in functions if any(line in one.numbers for line in wanted)}
+    more = names
+    while more:
+        more = {name for one in functions if one.name in more for name in one.delegates} - names
+        names |= more
+    return [line for one in functions if one.name in names for line in one.text]
 
 
 def _file_of(program: Callable[..., Any]) -> str:
@@ -314,12 +326,30 @@ def _file_of(program: Callable[..., Any]) -> str:
     return inspect.getsource(module) if module else ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Function:
+    """A function of a file: its numbered lines, and the names of those to which it delegates."""
+
+    name: str
+    numbers: range
+    text: tuple[tuple[int, str], ...]
+    delegates: frozenset[str]
+
+
 @lru_cache(maxsize=16)
-def _functions(text: str) -> tuple[tuple[tuple[int, str], ...], ...]:
-    """The functions of a file, each as its numbered lines."""
+def _functions(text: str) -> tuple[_Function, ...]:
+    """The functions of a file."""
     source = text.splitlines()
     return tuple(
-        tuple((number, source[number - 1]) for number in range(node.lineno, node.end_lineno + 1))
-        for node in ast.parse(text).body
+        _function(node, source) for node in ast.parse(text).body
         if isinstance(node, ast.FunctionDef) and node.end_lineno is not None
-    )
+    )  # fmt: skip
+
+
+def _function(node: ast.FunctionDef, source: Sequence[str]) -> _Function:
+    numbers = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    calls = [one.value for one in ast.walk(node) if isinstance(one, ast.YieldFrom)]
+    names = [call.func.id for call in calls
+             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)]  # fmt: skip
+    text = tuple((number, source[number - 1]) for number in numbers)
+    return _Function(node.name, numbers, text, frozenset(names))
