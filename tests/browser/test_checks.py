@@ -14,6 +14,8 @@ from . import checks
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
+checks.needs_a_browser()
+
 GOOD = Path(__file__).with_name("stand_in.html").read_text(encoding="utf-8")
 
 

@@ -20,6 +20,8 @@ from . import checks
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
+checks.needs_a_browser()
+
 NAMES = [name for name in explore.__all__ if name.endswith("Explorer")]
 
 #: A state that is not the one it begins with, and into which it is put.
