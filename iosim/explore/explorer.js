@@ -375,6 +375,7 @@ class Page {
       if (this.form.contains(element)) element.hidden = !(shown.visible.includes(name) || name === "predict");
     }
     if (shown.seq === this.seq) return;
+    const stays = shown.n < 0 && this.seq !== undefined; // more is known of what was shown before
     this.seq = shown.seq;
     this.pasted = null;
     this.guess.hidden = !shown.hidden;
@@ -385,7 +386,7 @@ class Page {
     this.fill(shown);
     this.index();
     this.stop();
-    this.move(shown.values.at_ms * 1e6);
+    this.move(stays ? this.at : shown.values.at_ms * 1e6);
   }
 
   fill(shown) {
