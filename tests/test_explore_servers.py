@@ -318,12 +318,14 @@ def deaf(listener: int, clients: int) -> Program:
     yield sleep(ms(5))
 
 
-def test_the_track_of_the_clients_ends_with_nobody() -> None:
-    run = run_of(state(clients=5))
-    (track,) = crowd(run)
+@pytest.mark.parametrize("costs", ["textbook", "typical"])
+def test_the_track_of_the_clients_counts_who_is_there_and_who_waits(costs: str) -> None:
+    (track,) = crowd(run_of(state(clients=5, costs=costs)))
     said = [row[2] for row in track.rows]
     assert said[0] == said[-1] == "0 connected, of whom 0 want an answer"
     assert any(words.startswith("5 connected") for words in said)
+    most = max(int(words.split()[-4]) for words in said)
+    assert most == int(numbers(clients=5, costs=costs)["clients waiting"].split()[0])
 
 
 def test_the_iterative_server_lets_the_last_client_wait_for_the_first() -> None:
