@@ -6,8 +6,9 @@
 One message is under way at a time, on all connections in turn (`clients.paced`), so that the calls
 for each message do not depend on chance and must be those of the prediction exactly.  (A thread
 that is kept off its core from one message to the next may find two completions at once: give it a
-machine that does nothing else.)  CPU time per message has a bound of 40 %.  Both are counted from
-the first message to the last one, so that to make and to end the connections is not in them.
+machine that does nothing else.)  CPU time per message, the median, has a bound of 40 %.  Both are
+counted from the first message to the last one, so that to make and to end the connections is not in
+them.
 
 Two servers need a story, or a measure, of their own:
 
@@ -15,7 +16,7 @@ iterative          has one client at a time: each sends when the one before has 
                    connections than messages a message costs an accept and a close as well.
 nonblocking_sweep  asks as often as time allows: how many rounds fall to a message is not a matter
                    of its text.  What is exact is the calls of a round, and one send a message; the
-                   CPU time of a message, in the mean, follows from the rounds that are predicted.
+                   CPU time of a message follows from the rounds that are predicted.
 
 At 1,000 connections some are left out (`MOST`).  Servers are put in the order of their CPU time per
 message, predicted and measured in the same run; where the prediction tells two apart by less than
@@ -159,9 +160,8 @@ def row_of(name: str, connections: int, messages: int, every_ms: float, costs: C
     )
     sweeps = name == "nonblocking_sweep"
     calls = [per_round(run) if sweeps else per_message(run) for run in runs]
-    spent = [cpu_of_each(run) for run in runs]
-    cpu = [sum(each) / len(each) if sweeps else median(each) for each in spent]
-    return Row(name, connections, *calls, *cpu)
+    spent = (cpu_of_each(run) for run in runs)
+    return Row(name, connections, *calls, *map(median, spent))
 
 
 def names(connections: int, wanted: list[str]) -> list[str]:

@@ -79,7 +79,7 @@ def test_every_cost_is_found(found: Calibration, name: str) -> None:
 def test_every_cost_of_a_server_is_found(found: Calibration, name: str) -> None:
     assert found.costs.server is not None
     served = getattr(found.costs.server, name)
-    assert served == pytest.approx(getattr(SERVED, name), rel=0.01, abs=2)
+    assert served == pytest.approx(getattr(SERVED, name), rel=0.001, abs=2)
     assert (getattr(SERVED, name) != getattr(STREAM, name)) == (name in MOVED_BY_SERVING)
 
 

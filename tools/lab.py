@@ -20,6 +20,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
+    from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page
 
 __all__ = ["BROWSERS", "Notebook", "Seen", "Server", "browsing", "missing", "opened", "serving"]
 
@@ -134,15 +135,16 @@ def _furnish(home: Path) -> dict[str, str]:
 
 
 def _address(process: subprocess.Popen[bytes], home: Path) -> str:
-    """The server's URL, which it writes down once it listens."""
+    """The server's URL, once it listens there; it writes it down somewhat earlier."""
     until = time.monotonic() + START_S
     while process.poll() is None and time.monotonic() < until:
         for path in (home / "runtime").glob("jpserver-*.json"):
             try:
-                url: str = json.loads(path.read_text())["url"]
-            except ValueError:  # half written
+                said = json.loads(path.read_text())
+                socket.create_connection((HOST, said["port"])).close()
+            except (ValueError, OSError):  # half written, or too early
                 continue
-            return url
+            return str(said["url"])
         time.sleep(0.02)
     log = (home / "log").read_text(errors="replace").splitlines()[-20:]
     raise RuntimeError("JupyterLab does not start:\n" + "\n".join(log))
@@ -176,14 +178,16 @@ def serve() -> None:
 
 
 @contextmanager
-def browsing() -> Iterator[Browser]:
+def browsing() -> Iterator[BrowserContext]:
     """This machine's browser, without a window and with an empty profile."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable(), args=FLAGS)
         try:
-            yield browser
+            context = browser.new_context()
+            context.set_default_timeout(WAIT_MS)
+            yield context
         finally:
             browser.close()
 
@@ -201,19 +205,21 @@ class Seen:
 
 
 @contextmanager
-def watched(browser: Browser, width: int = 1280, height: int = 900) -> Iterator[tuple[Page, Seen]]:
-    """An empty page in a profile of its own, and what it does from now on; sizes in CSS px."""
-    context = browser.new_context(viewport={"width": width, "height": height})
-    context.set_default_timeout(WAIT_MS)
+def watched(
+    browser: BrowserContext, width: int = 1280, height: int = 900
+) -> Iterator[tuple[Page, Seen]]:
+    """An empty page, and what it does from now on; sizes in CSS px."""
+    page = browser.new_page()
     try:
-        seen = Seen()
-        _watch(context, seen)
-        yield context.new_page(), seen
+        page.set_viewport_size({"width": width, "height": height})
+        yield page, _watch(page)
     finally:
-        context.close()
+        page.close()
 
 
-def _watch(context: BrowserContext, seen: Seen) -> None:
+def _watch(page: Page) -> Seen:
+    seen = Seen()
+
     def request(url: str) -> None:
         if urlsplit(url).scheme not in ("data", "blob"):
             seen.requests.append(url)
@@ -222,13 +228,11 @@ def _watch(context: BrowserContext, seen: Seen) -> None:
         if message.type == "error":
             seen.errors.append(message.text)
 
-    def page(page: Page) -> None:
-        page.on("websocket", lambda socket: request(socket.url))
-
-    context.on("request", lambda each: request(each.url))
-    context.on("page", page)
-    context.on("weberror", lambda each: seen.errors.append(str(each.error)))
-    context.on("console", console)
+    page.on("request", lambda each: request(each.url))
+    page.on("websocket", lambda socket: request(socket.url))
+    page.on("pageerror", lambda error: seen.errors.append(str(error)))
+    page.on("console", console)
+    return seen
 
 
 # --- a notebook -----------------------------------------------------------------------------------
@@ -338,7 +342,9 @@ class Notebook:
 
 
 @contextmanager
-def opened(browser: Browser, server: Server, cells: list[str], **size: int) -> Iterator[Notebook]:
+def opened(
+    browser: BrowserContext, server: Server, cells: list[str], **size: int
+) -> Iterator[Notebook]:
     """A new notebook of these code cells, open, its kernel idle; nothing has run yet."""
     name = f"{secrets.token_hex(4)}.ipynb"
     (server.root / name).write_text(json.dumps(_notebook(cells)), encoding="utf-8")
