@@ -258,6 +258,24 @@ def test_a_bound_that_is_not_reached_changes_nothing() -> None:
     assert draw.svg(run, lanes=LANES) == draw.svg(run)
 
 
+def test_the_rails_look_at_the_whole_run_a_few_times_and_not_for_each_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = run_of(state(server="thread_per_connection", clients=12))
+    looks: list[Timeline] = []
+    start = Timeline.start.fget
+
+    def counted(timeline: Timeline) -> int:
+        looks.append(timeline)
+        assert start is not None
+        return start(timeline)
+
+    monkeypatch.setattr(Timeline, "start", property(counted))
+    moments(run)
+    tracks(run)
+    assert len(looks) < 10 < len(run.intervals)
+
+
 # --- a lane for each client -----------------------------------------------------------------------
 
 
@@ -318,12 +336,14 @@ def deaf(listener: int, clients: int) -> Program:
     yield sleep(ms(5))
 
 
-def test_the_track_of_the_clients_ends_with_nobody() -> None:
-    run = run_of(state(clients=5))
-    (track,) = crowd(run)
+@pytest.mark.parametrize("costs", ["textbook", "typical"])
+def test_the_track_of_the_clients_counts_who_is_there_and_who_waits(costs: str) -> None:
+    (track,) = crowd(run_of(state(clients=5, costs=costs)))
     said = [row[2] for row in track.rows]
     assert said[0] == said[-1] == "0 connected, of whom 0 want an answer"
     assert any(words.startswith("5 connected") for words in said)
+    most = max(int(words.split()[-4]) for words in said)
+    assert most == int(numbers(clients=5, costs=costs)["clients waiting"].split()[0])
 
 
 def test_the_iterative_server_lets_the_last_client_wait_for_the_first() -> None:
