@@ -539,22 +539,6 @@ def reacting(listener: int, count: int) -> Program:
             yield send(conn, data)
 
 
-def _reactor(found: Calibration) -> None:
-    """What a message costs on the way through it, part by part."""
-    run = _run(reacting, _served())
-    call, warm = found["syscall"], found["user"]
-    look = 2 * found["select_per_fd" + SERVER] + found["queue_per_fd"]
-    found.note("cold_call" + SERVER, [ns - call - look for ns in _busy(run, "select")])
-    found.note("cold_user" + SERVER, [ns - warm for ns in _between(run, "select", "recvfrom")])
-    copied = found["copy_per_byte" + TCP] * SERVED_SIZE
-    found.note("copy_base" + SERVER, [ns - call - copied for ns in _busy(run, "recvfrom")])
-    copied += found["copy_base" + SERVER]
-    found.note("send", [ns - call - copied for ns in _busy(run, "send")])
-    gaps = _unread(found, run, "send", TCP)
-    gaps += [ns - warm - found["user_per_fd"] for ns in _between(run, "send", "select")]
-    found.note("cold_code" + SERVER, gaps)
-
-
 def answering(listener: int, count: int) -> Program:
     """A server that sleeps in its receive."""
     conn = yield accept(listener)
@@ -562,11 +546,22 @@ def answering(listener: int, count: int) -> Program:
         yield send(conn, data)
 
 
-def _answer(found: Calibration) -> None:
-    copied = found["copy_base" + SERVER] + found["copy_per_byte" + TCP] * SERVED_SIZE
-    rest = found["syscall"] + copied
-    run = _run(answering, _served())
-    found.note("cold_receive" + SERVER, [ns - rest for ns in _busy(run, "recvfrom")])
+def _message(found: Calibration) -> None:
+    """What a message costs on the way through a server, part by part."""
+    reactor, blocking = (_run(program, _served()) for program in (reacting, answering))
+    call, warm = found["syscall"], found["user"]
+    look = 2 * found["select_per_fd" + SERVER] + found["queue_per_fd"]
+    found.note("cold_call" + SERVER, [ns - call - look for ns in _busy(reactor, "select")])
+    after_sleep = [ns - warm for ns in _between(reactor, "select", "recvfrom")]
+    found.note("cold_user" + SERVER, after_sleep + _unread(found, blocking, "send", TCP))
+    gaps = _unread(found, reactor, "send", TCP)
+    gaps += [ns - warm - found["user_per_fd"] for ns in _between(reactor, "send", "select")]
+    found.note("cold_code" + SERVER, gaps)
+    copied = call + found["copy_per_byte" + TCP] * SERVED_SIZE
+    found.note("copy_base" + SERVER, [ns - copied for ns in _busy(reactor, "recvfrom")])
+    copied += found["copy_base" + SERVER]
+    found.note("send", [ns - copied for ns in _busy(reactor, "send")])
+    found.note("cold_receive" + SERVER, [ns - copied for ns in _busy(blocking, "recvfrom")])
 
 
 def completing(listener: int, count: int) -> Program:
@@ -707,8 +702,7 @@ EXPERIMENTS: dict[str, Callable[[Calibration], None]] = {
     "io_uring": _ring,
     "server": _server,
     "lists to scan": _lists,
-    "reactor": _reactor,
-    "blocking server": _answer,
+    "message of a server": _message,
     "proactor": _proactor,
     "scans": _scans,
     "time slice": _time_slice,
