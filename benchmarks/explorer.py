@@ -283,7 +283,8 @@ def main() -> int:
     with (
         lab.serving() as server,
         lab.browsing() as browser,
-        lab.opened(browser, server, CELLS) as notebook,
+        lab.working(browser, server) as desk,
+        lab.opened(desk, CELLS) as notebook,
     ):
         notebook.run_all()
         for name in EXPLORERS:

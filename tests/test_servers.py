@@ -97,7 +97,7 @@ RUNS: tuple[Run, Run] = (_simulate, measure)
 KERNELS = [pytest.param(_simulate, id="simulated"), pytest.param(measure, id="linux")]
 # Far enough apart that a machine which four busy processes share stays within its turn.
 ONE_BY_ONE = of(*(clients.echo(2, 1_000, every_ms=60, at_ms=20 + 400 * i) for i in range(2)))
-MIXED = clients.paced(connections=3, messages=6, every_ms=60, start_ms=240)
+MIXED = clients.paced(connections=3, messages=6, every_ms=60, start_ms=900)
 
 
 # -- the servers -------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
     if missing():
         ...                                   # one line: what this machine lacks
-    with serving() as server, browsing() as browser:
-        with opened(browser, server, ["1 + 1"]) as notebook:
+    with serving() as server, browsing() as browser, working(browser, server) as desk:
+        with opened(desk, ["1 + 1"]) as notebook:
             notebook.run_all()
 
 The server listens on 127.0.0.1, keeps everything in a folder of its own, and ends when whoever
@@ -36,7 +36,10 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page
 
-__all__ = ["BROWSERS", "Notebook", "Seen", "Server", "browsing", "missing", "opened", "serving"]
+__all__ = [
+    "BROWSERS", "Desk", "Notebook", "Seen", "Server", "browsing", "missing", "opened", "serving",
+    "watched", "working",
+]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -199,6 +202,11 @@ class Seen:
     requests: list[str] = field(default_factory=list)  # URLs that went to a host
     errors: list[str] = field(default_factory=list)  # in the console, and those nobody caught
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self.requests.clear()
+        self.errors.clear()
+
     def off_host(self) -> list[str]:
         """The requests to any other host; none of them was let through."""
         return [url for url in self.requests if urlsplit(url).hostname != HOST]
@@ -257,10 +265,20 @@ window.messagesToKernel = [];
 """
 
 PANEL = "jupyterapp.shell.currentWidget"
-READY = f"window.jupyterapp && {PANEL}?.sessionContext?.session?.kernel?.status === 'idle'"
+OPEN = """async path => {
+    await jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'});
+}"""
+READY = f"""path => {PANEL}?.context?.path === path
+    && {PANEL}.sessionContext?.session?.kernel?.status === 'idle'"""
+CLOSE = f"""async () => {{
+    const panel = {PANEL};
+    await panel.sessionContext.shutdown();
+    panel.dispose();
+}}"""
 FILLED = "document.querySelector('.jp-LabShell').offsetHeight === innerHeight"
 ERRORS = f"""() => [...{PANEL}.content.model.cells].flatMap(cell => cell.toJSON().outputs ?? [])
     .filter(output => output.output_type === 'error').map(output => output.traceback.join('\\n'))"""
+RUN_ALL = "async () => { await jupyterapp.commands.execute('notebook:run-all-cells'); }"
 RUN = f"""async index => {{
     {PANEL}.content.activeCellIndex = index;
     await jupyterapp.commands.execute('notebook:run-cell');
@@ -285,7 +303,7 @@ class Notebook:
 
     def run_all(self) -> None:
         """Run every cell to its end; AssertionError, with the traceback, if one raised."""
-        self.page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+        self.page.evaluate(RUN_ALL)
         self._check()
 
     def run(self, index: int) -> None:
@@ -341,22 +359,40 @@ class Notebook:
         return types
 
 
+class Desk(NamedTuple):
+    """JupyterLab in a page, on which notebooks are opened one after another."""
+
+    server: Server
+    page: Page
+    seen: Seen
+
+
 @contextmanager
-def opened(
-    browser: BrowserContext, server: Server, cells: list[str], **size: int
-) -> Iterator[Notebook]:
-    """A new notebook of these code cells, open, its kernel idle; nothing has run yet."""
-    name = f"{secrets.token_hex(4)}.ipynb"
-    (server.root / name).write_text(json.dumps(_notebook(cells)), encoding="utf-8")
+def working(browser: BrowserContext, server: Server, **size: int) -> Iterator[Desk]:
+    """JupyterLab without a notebook; the size of the window in CSS px."""
     with watched(browser, **size) as (page, seen):
         page.add_init_script(COUNT_MESSAGES)
-        page.goto(f"{server.url}doc/tree/{name}?token={server.token}")
-        page.wait_for_function(READY)
-        notebook = Notebook(page, seen)
-        try:
-            yield notebook
-        finally:
-            page.evaluate(f"{PANEL}.sessionContext.shutdown()")
+        page.goto(f"{server.url}doc?token={server.token}")
+        page.wait_for_function("window.jupyterapp")
+        page.evaluate("jupyterapp.restored.then(() => null)")
+        yield Desk(server, page, seen)
+
+
+@contextmanager
+def opened(desk: Desk, cells: list[str]) -> Iterator[Notebook]:
+    """A new notebook of these code cells, open, its kernel idle; nothing has run yet.
+
+    Its `seen` begins here.
+    """
+    name = f"{secrets.token_hex(4)}.ipynb"
+    (desk.server.root / name).write_text(json.dumps(_notebook(cells)), encoding="utf-8")
+    desk.page.evaluate(OPEN, name)
+    desk.page.wait_for_function(READY, arg=name)
+    desk.seen.forget()
+    try:
+        yield Notebook(desk.page, desk.seen)
+    finally:
+        desk.page.evaluate(CLOSE)
 
 
 def _notebook(cells: list[str]) -> dict[str, Any]:

@@ -77,9 +77,10 @@ SIZES = (64, 512, 4_096, 24_000, 45_000)  # of a message, in bytes; as above
 TCP, SERVER = " (TCP)", " (server)"  # behind the name of a step
 SERVED_MS, SERVED = (3, 7), 24  # a server's rhythm: how long it sleeps, and how often
 SERVED_SIZE = SIZES[1]
+NAP = ms(SERVED_MS[0])  # in shorter ones the caches stay warm, and long lists look cheap
 FEW, MANY = 4, 64  # descriptors, for the slope of a scan
-LISTED, SCANNED = 256, 9  # descriptors on a long list, and times in a row that it is scanned
-ROUNDS = 5  # of all that is asked of them: a busy moment must not meet one kind of question alone
+LISTED, SCANNED = 256, 6  # descriptors on a long list, and times in a row that it is scanned
+ROUNDS = 4  # of all that is asked of them: a busy moment must not meet one kind of question alone
 AGAIN = 150  # times a short call is repeated
 LIMIT_S = 3.0  # for one experiment
 
@@ -610,9 +611,10 @@ def listing(listener: int, count: int) -> Program:
     for fd in fds:
         yield fcntl(fd, F_SETFL, O_NONBLOCK)
     for _ in range(ROUNDS):
-        for scan, some, timeout in product((select, poll), (fds[:FEW], fds), (0, ms(1))):
+        for scan, some, timeout in product((select, poll), (fds[:FEW], fds), (0, NAP)):
             for _ in range(SCANNED):
                 yield scan([some[0], *some[1:]], timeout)
+        yield sleep(NAP)
         for fd in fds:
             with suppress(BlockingIOError):
                 yield recvfrom(fd, SIZE)

@@ -24,7 +24,7 @@ def browser() -> Iterator[BrowserContext]:
 
 
 @pytest.fixture(scope="package")
-def server() -> Iterator[lab.Server]:
-    """A JupyterLab of its own."""
-    with lab.serving() as found:
+def desk(browser: BrowserContext) -> Iterator[lab.Desk]:
+    """A JupyterLab of its own, in a page."""
+    with lab.serving() as server, lab.working(browser, server) as found:
         yield found

@@ -18,7 +18,7 @@ from iosim import explore
 from . import checks
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, Page
+    from playwright.sync_api import Page
 
 checks.needs_a_browser()
 
@@ -50,9 +50,7 @@ def test_every_explorer_has_its_row() -> None:
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def shown(
-    request: pytest.FixtureRequest, browser: BrowserContext, server: lab.Server
-) -> Iterator[lab.Notebook]:
+def shown(request: pytest.FixtureRequest, desk: lab.Desk) -> Iterator[lab.Notebook]:
     """A notebook that shows this explorer, which the kernel calls `explorer`."""
     name = request.param
     cells = [
@@ -60,7 +58,7 @@ def shown(
         f"explorer = {name}({STATES[name]!r})\ndisplay(explorer)",
         "# a cell below",
     ]
-    with lab.opened(browser, server, cells) as notebook:
+    with lab.opened(desk, cells) as notebook:
         notebook.run_all()
         awake(notebook.page)
         yield notebook
@@ -254,11 +252,11 @@ def test_it_was_quiet(shown: lab.Notebook) -> None:
 # --- many of them ---------------------------------------------------------------------------------
 
 
-def test_a_hundred_in_one_notebook_stay_usable(browser: BrowserContext, server: lab.Server) -> None:
+def test_a_hundred_in_one_notebook_stay_usable(desk: lab.Desk) -> None:
     kinds = ", ".join(NAMES)
     first = f"from iosim.explore import {kinds}\nkinds = [{kinds}]"
     ten = "for number in range(10):\n    display(kinds[number % len(kinds)]())"
-    with lab.opened(browser, server, [first, *[ten] * (MANY // 10)]) as notebook:
+    with lab.opened(desk, [first, *[ten] * (MANY // 10)]) as notebook:
         notebook.run_all()
         page = notebook.page
         page.wait_for_function(

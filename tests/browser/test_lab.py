@@ -11,15 +11,11 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import lab
 import pytest
 
 from . import checks
-
-if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext
 
 checks.needs_a_browser()
 
@@ -46,8 +42,8 @@ loud'''
 
 
 @pytest.fixture(scope="module")
-def notebook(browser: BrowserContext, server: lab.Server) -> Iterator[lab.Notebook]:
-    with lab.opened(browser, server, [LOUD, "1 / 0"]) as notebook:
+def notebook(desk: lab.Desk) -> Iterator[lab.Notebook]:
+    with lab.opened(desk, [LOUD, "1 / 0"]) as notebook:
         yield notebook
 
 
