@@ -71,7 +71,7 @@ def _messages(many: int, each: int) -> float:
 #: `MOST` of it would take longer than a slider's picture may.
 LOAD: dict[str, Callable[[int, int], float]] = {
     "nonblocking_sweep": lambda many, each: 2.4 * many * each,  # asks all, round after round
-    "signal_driven": lambda many, each: many * many * each / 10,  # asks all, for each message
+    "signal_driven": lambda many, each: many * many * each / 8,  # asks all, for each message
     "reactor_pool": lambda many, each: 2.4 * many * each,  # wakes all workers, for each message
 }
 MOST = 60
