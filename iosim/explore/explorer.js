@@ -384,6 +384,7 @@ class Page {
     this.picture.innerHTML = this.view.svg;
     this.picture.dataset.seq = shown.seq;
     this.fill(shown);
+    this.moved = undefined;
     this.index();
     this.stop();
     this.move(stays ? this.at : shown.values.at_ms * 1e6);
@@ -429,7 +430,7 @@ class Page {
   move(at) {
     this.at = this.moved = Math.min(this.end, Math.max(this.start, at));
     for (const panel of this.panels) place(panel, this.at);
-    this.follow();
+    this.following ||= requestAnimationFrame(() => this.follow()); // here it would lay the page out twice
     const now = new Set(this.spans.slice(0, lastAt(this.spans, this.at, (span) => span.start) + 1)
       .filter((span) => this.at < span.end || (span.start === span.end && span.start === this.at))
       .map((span) => span.element));
@@ -444,6 +445,7 @@ class Page {
 
   /** Where the picture is wider than its room, keep the playhead in sight. */
   follow() {
+    this.following = 0;
     const { scrollWidth, clientWidth } = this.picture;
     const panel = this.panels[0];
     if (!panel || scrollWidth <= clientWidth) return;

@@ -181,23 +181,6 @@ def test_a_guess_comes_before_the_run(shown: lab.Notebook) -> None:
     put_back(shown)
 
 
-@pytest.mark.parametrize("shown", ["CompareExplorer"], indirect=True)
-def test_the_five_run_for_real_until_they_are_cancelled(shown: lab.Notebook) -> None:
-    root = checks.root(shown.page)
-    actions, progress = root.locator(".iosim-actions"), root.get_by_role("progressbar")
-    before = checks.seq(shown.page)
-    root.get_by_role("button", name="Run it for real").press("Enter")
-    progress.wait_for()
-    actions.get_by_text("measured: ").wait_for()
-    assert progress.is_hidden()
-    assert checks.answered(shown.page, before)
-    assert root.locator(".iosim-picture svg", has_text="MEASURED").count() == 1
-    root.get_by_role("button", name="Run it for real").press("Enter")
-    root.get_by_role("button", name="Cancel").press("Enter")
-    actions.get_by_text("cancelled: ").wait_for()
-    assert progress.is_hidden()
-
-
 # --- what it leaves -------------------------------------------------------------------------------
 
 CLOSE = """

@@ -12,7 +12,9 @@ import pytest
 from . import checks
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator
+    from playwright.sync_api import Locator
+
+checks.needs_a_browser()
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
 
@@ -33,9 +35,9 @@ WATCH = f"""() => {{
 
 
 @pytest.fixture(scope="module")
-def shown(browser: Browser, server: lab.Server) -> Iterator[lab.Notebook]:
+def shown(desk: lab.Desk) -> Iterator[lab.Notebook]:
     """A notebook with an explorer that can be run for real."""
-    with lab.opened(browser, server, CELLS) as notebook:
+    with lab.opened(desk, CELLS) as notebook:
         notebook.run_all()
         button(notebook, "Run it for real").and_(notebook.page.locator(":enabled")).wait_for()
         yield notebook
