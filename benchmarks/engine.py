@@ -27,7 +27,7 @@ from typing import Any
 import simpy
 
 from iosim import Costs, draw, models, simulate, traffic
-from iosim.kernels.simulated import SimKernel
+from iosim.kernels.simulated.kernel import SimKernel
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import oracle

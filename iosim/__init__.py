@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from .comparison import compare
     from .costs import Costs
     from .kernels.front import measure, simulate
-    from .kernels.linux import Unsupported, features
-    from .kernels.record import record
-    from .kernels.witness import audit, witness
+    from .kernels.linux.features import Unsupported, features
+    from .kernels.recorder.record import record
+    from .kernels.witness.witness import audit, witness
     from .prediction import predict
     from .programs import calls, models, servers
 
@@ -40,25 +40,25 @@ __all__ = [
 
 _HOMES = {  # public name: its module, and its name there (None: the module itself)
     "Costs": (".costs", "Costs"),
-    "Unsupported": (".kernels.linux", "Unsupported"),
-    "audit": (".kernels.witness", "audit"),
+    "Unsupported": (".kernels.linux.features", "Unsupported"),
+    "audit": (".kernels.witness.witness", "audit"),
     "calls": (".programs.calls", None),
     "clients": (".clients", None),
     "compare": (".comparison", "compare"),
     "draw": (".draw", None),
-    "features": (".kernels.linux", "features"),
+    "features": (".kernels.linux.features", "features"),
     "futures": (".futures", None),
     "jobs": (".jobs", None),
     "measure": (".kernels.front", "measure"),
     "models": (".programs.models", None),
     "predict": (".prediction", "predict"),
-    "record": (".kernels.record", "record"),
+    "record": (".kernels.recorder.record", "record"),
     "servers": (".programs.servers", None),
     "simulate": (".kernels.front", "simulate"),
     "sockets": (".sockets", None),
     "syscalls": (".syscalls", None),
     "traffic": (".traffic", None),
-    "witness": (".kernels.witness", "witness"),
+    "witness": (".kernels.witness.witness", "witness"),
 }
 
 
@@ -90,7 +90,7 @@ VIEWS.update({name: _view(name) for name in ("svg", "text", "plot")})
 def _calibrate(progress: bool) -> Any:
     """The costs of this machine; what could not be measured is printed."""
     bar = import_module(".progress", __name__).bar(progress)
-    found = import_module(".kernels.calibrate", __name__).calibrate(bar)
+    found = import_module(".kernels.calibration.calibrate", __name__).calibrate(bar)
     for complaint in found.complaints():
         print(complaint)
     return found.costs

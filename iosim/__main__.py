@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .kernels.calibrate import calibrate
-from .kernels.features import Unsupported
+from .kernels.calibration.calibrate import calibrate
+from .kernels.linux.features import Unsupported
 from .progress import bar
 
 __all__ = ["main"]

@@ -16,8 +16,8 @@ import pytest
 
 from iosim import Costs, Timeline, Unsupported, simulate
 from iosim.__main__ import main
-from iosim.kernels import calibrate as module
-from iosim.kernels.calibrate import EXPERIMENTS, LOOK, Calibration, calibrate
+from iosim.kernels.calibration import calibrate as module
+from iosim.kernels.calibration.calibrate import EXPERIMENTS, LOOK, Calibration, calibrate
 from iosim.traffic import burst
 
 KNOWN = Costs(

@@ -24,11 +24,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iosim import Costs, Timeline, calls, draw, futures, jobs, measure, models, simulate, traffic
-from iosim.kernels.crews import Crew
+from iosim.kernels.linux.crews import Crew
+from iosim.kernels.linux.watch import watching
+from iosim.kernels.linux.work import nap, total
+from iosim.kernels.linux.workers import within_cores
 from iosim.kernels.pools import FLAVOURS
-from iosim.kernels.watch import watching
-from iosim.kernels.work import nap, total
-from iosim.kernels.workers import within_cores
 from iosim.syscalls import Program, compute, getpid, ms, recvfrom, sleep
 from iosim.timeline import FOUR_CORNERS, GIL, READY, SLEEPING, USER, Broken, Corner, Interval
 

@@ -1,7 +1,7 @@
 """The floors of the package: who may import whom, and what `import iosim` costs.
 
 The plain values know nothing above them; programs never know a kernel; kernels never know a
-program or a picture; pictures know only the timeline.
+program or a picture; pictures know only the timeline.  Neither of the two kernels knows the other.
 """
 
 import ast
@@ -25,6 +25,16 @@ FLOORS = dict.fromkeys(VALUES, VALUES) | {
     "draw": {"draw", "comparison", "readiness", "timeline", "bounds"},
 }  # whatever is not named here (the facade, explore, puzzles, …) stands on top
 
+#: Inside kernels/: which of its folders each of them knows; "shared" is what stands beside them.
+KERNELS = {
+    "shared": {"shared"},
+    "simulated": {"simulated", "shared"},
+    "linux": {"linux", "shared"},
+    "recorder": {"recorder", "linux", "shared"},
+    "witness": {"witness", "linux", "shared"},
+    "calibration": {"calibration", "front", "linux", "shared"},
+}  # front, the door, stands on top
+
 HEAVY = {"numpy", "matplotlib", "ipywidgets", "IPython", "asyncio"}
 IMPORT_SECONDS = 0.060
 
@@ -36,14 +46,29 @@ def violations(package: Path) -> Iterator[str]:
     """The imports that go up a floor, as 'module:line imports name'."""
     for path in sorted(package.rglob("*.py")):
         module = (package.name, *path.relative_to(package).with_suffix("").parts)
-        allowed = FLOORS.get(module[1])
         for line, target in imports(path, module):
-            if allowed is not None and target[0] == package.name and target[1] not in allowed:
-                yield f"{'.'.join(module)}:{line} imports {'.'.join(target).rstrip('.')}"
+            if target[0] == package.name and not allowed(module[1:], target[1:]):
+                yield f"{'.'.join(module)}:{line} imports {'.'.join(target)}"
 
 
-def imports(path: Path, module: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, str]]]:
-    """Line, package and the part of it that is imported, wherever the import stands.
+def allowed(module: tuple[str, ...], target: tuple[str, ...]) -> bool:
+    """May `module` import `target`?  Both without the package's name."""
+    floor = FLOORS.get(module[0])
+    if floor is not None and (not target or target[0] not in floor):
+        return False
+    if module[0] != "kernels" or target[0] != "kernels":
+        return True
+    folders = KERNELS.get(folder(module[1:]))
+    return folders is None or folder(target[1:]) in folders
+
+
+def folder(module: tuple[str, ...]) -> str:
+    """Where a module of kernels/ stands: in a folder, beside them, or at the door."""
+    return module[0] if module and module[0] in {"front", *KERNELS} else "shared"
+
+
+def imports(path: Path, module: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Line, and what is imported, part by part, wherever the import stands.
 
     Imports inside functions and under TYPE_CHECKING count: to name a thing is to know it.
     """
@@ -57,11 +82,16 @@ def imports(path: Path, module: tuple[str, ...]) -> Iterator[tuple[int, tuple[st
         else:
             continue
         for name in names:
-            yield node.lineno, (name[0], name[1] if len(name) > 1 else "")
+            yield node.lineno, tuple(name)
 
 
 def test_no_import_goes_up_a_floor() -> None:
     assert list(violations(PACKAGE)) == []
+
+
+def test_every_folder_of_the_kernels_stands_in_the_table() -> None:
+    folders = {path.parent.name for path in (PACKAGE / "kernels").glob("*/*.py")}
+    assert folders | {"shared"} == set(KERNELS)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +102,18 @@ def test_no_import_goes_up_a_floor() -> None:
         ("programs/models.py", "from iosim import kernels"),
         ("programs/models.py", "from ..kernels.simulated import Kernel"),
         ("programs/models.py", "def later():\n    from .. import timeline"),
-        ("kernels/linux.py", "from ..programs import models"),
-        ("kernels/linux.py", "from ..draw.svg import draw"),
-        ("kernels/linux.py", "import iosim"),
+        ("kernels/linux/kernel.py", "from ...programs import models"),
+        ("kernels/linux/kernel.py", "from ...draw.svg import draw"),
+        ("kernels/linux/kernel.py", "import iosim"),
         ("draw/svg.py", "from iosim.kernels import simulated"),
         ("draw/svg.py", "if TYPE_CHECKING:\n    from ..costs import Costs"),
+        ("kernels/simulated/network.py", "from ..linux.crowd import Crowd"),
+        ("kernels/simulated/kernel.py", "from iosim.kernels import linux"),
+        ("kernels/linux/servers.py", "def later():\n    from ..simulated import servers"),
+        ("kernels/linux/features.py", "from ..witness import stand"),
+        ("kernels/linux/kernel.py", "from ..front import simulate"),
+        ("kernels/tape.py", "from .simulated.parts import Task"),
+        ("kernels/witness/stand.py", "import iosim.kernels.recorder.record"),
     ],
 )
 def test_a_planted_violation_is_seen(tmp_path: Path, file: str, code: str) -> None:
@@ -91,9 +128,16 @@ def test_a_planted_violation_is_seen(tmp_path: Path, file: str, code: str) -> No
     [
         ("timeline.py", "from . import bounds\nimport json"),
         ("programs/models.py", "from ..syscalls import recvfrom\nfrom .calls import apply"),
-        ("kernels/linux.py", "from .. import costs, timeline\nfrom . import tape"),
+        ("kernels/linux/kernel.py", "from ... import costs, timeline\nfrom .. import tape"),
         ("draw/svg.py", "from iosim.timeline import Timeline\nfrom .marks import box"),
         ("explore/stepper.py", "from ..kernels import simulated\nimport iosim"),
+        (
+            "kernels/simulated/rings.py",
+            "from ..tape import Fate\nfrom .servers import ServerKernel",
+        ),
+        ("kernels/witness/stand.py", "from ..linux.wires import Wires\nfrom .parcel import unpack"),
+        ("kernels/calibration/calibrate.py", "from ..front import measure"),
+        ("kernels/front.py", "from . import linux, simulated"),
     ],
 )
 def test_an_import_on_the_same_floor_or_down_is_fine(tmp_path: Path, file: str, code: str) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from iosim import evidence, models, traffic
-from iosim.kernels import peer, recordings
 from iosim.kernels.launch import launch
+from iosim.kernels.linux import peer, recordings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 

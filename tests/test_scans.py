@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from iosim.kernels import scans
-from iosim.kernels.scans import (
+from iosim.kernels.calibration import scans
+from iosim.kernels.calibration.scans import (
     ask_epoll,
     ask_poll,
     ask_select,

@@ -24,7 +24,7 @@ from unittest import mock
 import pytest
 
 from iosim.echo import survivor
-from iosim.kernels.scans import hard_limit, room
+from iosim.kernels.calibration.scans import hard_limit, room
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 NAMES = "SelectSelector", "PollSelector", "EpollSelector", "DevpollSelector", "KqueueSelector"

@@ -36,9 +36,9 @@ from hypothesis import strategies as st
 
 from iosim import Costs, Timeline, Unsupported, clients, features, measure, servers, simulate
 from iosim.clients import AFTER, RECEIVE, RESET, SEND, SHUTDOWN, UNTIL, WAIT, Clients, of, script
-from iosim.kernels.crowd import SPIN_NS, Crowd
-from iosim.kernels.sim_servers import ServerKernel
-from iosim.kernels.streams import Listener, Stream, Watch
+from iosim.kernels.linux.crowd import SPIN_NS, Crowd
+from iosim.kernels.simulated.servers import ServerKernel
+from iosim.kernels.simulated.streams import Listener, Stream, Watch
 from iosim.sockets import (
     EPOLL_CTL_MOD,
     EPOLLERR,

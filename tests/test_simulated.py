@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strategies import cores, costs, programs, stories
 
 from iosim import Costs, Timeline, models, simulate, traffic
-from iosim.kernels.simulated import SimKernel
+from iosim.kernels.simulated.kernel import SimKernel
 from iosim.syscalls import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,

@@ -22,13 +22,14 @@ import everything
 import pytest
 
 from iosim import Costs, models, simulate, syscalls, traffic, witness
-from iosim.kernels import stand, strace
-from iosim.kernels import witness as bench
-from iosim.kernels.features import Unsupported, features
 from iosim.kernels.launch import launch
-from iosim.kernels.parcel import pack, unpack
-from iosim.kernels.testimony import CALLS, FD, GUARD, RULES
-from iosim.kernels.witness import Audit, audit
+from iosim.kernels.linux import strace
+from iosim.kernels.linux.features import Unsupported, features
+from iosim.kernels.witness import stand
+from iosim.kernels.witness import witness as bench
+from iosim.kernels.witness.parcel import pack, unpack
+from iosim.kernels.witness.testimony import CALLS, FD, GUARD, RULES
+from iosim.kernels.witness.witness import Audit, audit
 from iosim.syscalls import (
     SIG_BLOCK,
     SIG_UNBLOCK,

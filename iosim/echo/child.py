@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..kernels.record import record
+from ..kernels.recorder.record import record
 from ..timeline import Timeline
 from . import notes, survivor
 

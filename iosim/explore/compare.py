@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from ..draw.clock import HEADS, clock, table
 from ..draw.compare import compare
 from ..draw.words import duration
-from ..kernels.simulated import DEFAULT_RCVBUF
+from ..kernels.simulated.kernel import DEFAULT_RCVBUF
 from ..prediction import predict
 from ..programs import models
 from ..syscalls import compute, ms

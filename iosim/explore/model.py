@@ -12,7 +12,7 @@ from ..draw.stevens import stevens
 from ..draw.svg import svg
 from ..draw.words import count, duration, row_words
 from ..kernels.front import simulate
-from ..kernels.simulated import DEFAULT_RCVBUF
+from ..kernels.simulated.kernel import DEFAULT_RCVBUF
 from ..programs import models
 from ..syscalls import compute, ms, sleep
 from ..timeline import COPY, FIGURE_6_6, WAIT, Timeline

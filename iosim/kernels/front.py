@@ -16,14 +16,14 @@ __all__ = ["measure", "simulate"]
 
 #: A story's type: where its kernels live, `(module, function)`.  Fetched when first asked for.
 _SIMULATED = {
-    Traffic: (".simulated", "simulate"),
-    Jobs: (".pool", "simulate_jobs"),
-    Clients: (".served", "simulate_clients"),
+    Traffic: (".simulated.kernel", "simulate"),
+    Jobs: (".simulated.pool", "simulate_jobs"),
+    Clients: (".simulated.served", "simulate_clients"),
 }
 _REAL = {
-    Traffic: (".linux", "measure"),
-    Jobs: (".workers", "measure_jobs"),
-    Clients: (".served", "measure_clients"),
+    Traffic: (".linux.kernel", "measure"),
+    Jobs: (".linux.workers", "measure_jobs"),
+    Clients: (".linux.served", "measure_clients"),
 }
 
 

@@ -1,0 +1,1 @@
+"""What each step costs on this machine."""

@@ -1,0 +1,293 @@
+"""The clients: a process of its own, so that no interpreter lock ties it to the server.
+
+Run as a script, with the standard library and `ear` only.  A line of JSON on its standard input
+tells it the server's port and the clients' scripts (`clients`); it answers with its own ports,
+waits for a line with the instant 0 (ns of `perf_counter_ns`), follows the scripts, and reports at
+the end of its input what each client met with.  One loop serves them all: edge-triggered epoll, and
+a heap of what is due.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import socket
+import struct
+import sys
+from errno import EAGAIN, EINPROGRESS, errorcode
+from time import perf_counter_ns as clock
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..ear import Ear
+
+SPIN_NS = 300_000  # a sleep ends up to this much late: the rest of the way the clock is watched
+CHUNK = 1 << 20
+
+
+class Client:
+    """One client, how far its script has come, and what it met with."""
+
+    def __init__(self, crowd: Crowd, row: list[Any]) -> None:
+        self.crowd = crowd
+        self.at, rcvbuf, self.first, steps = row
+        self.steps = iter(steps)
+        self.ear = crowd.ear()
+        self.outbox: list[memoryview] = []
+        self.finishing = False
+        self.begun: int | None = None
+        self.connected: int | None = None
+        self.over: int | None = None
+        self.trouble = ""
+        self.socket = socket.socket()
+        if rcvbuf:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        self.socket.setblocking(False)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def begin(self) -> None:
+        """Call connect."""
+        self.begun = self.crowd.now()
+        errno = self.socket.connect_ex(("127.0.0.1", self.crowd.port))
+        if errno not in (0, EINPROGRESS):
+            self.leave(errorcode[errno])
+            return
+        self.crowd.watch(self)
+
+    def stir(self) -> None:
+        """The kernel says that something has changed."""
+        if self.over is not None:
+            return
+        if self.connected is None:
+            errno = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if errno:
+                self.leave(errorcode[errno])
+                return
+            try:
+                self.socket.getpeername()
+            except OSError:  # not yet
+                return
+            self.connected = self.crowd.now()
+            self.go_on()
+            return
+        self.flush()
+        if self.ear.wants > 0:
+            self.read()
+
+    def go_on(self) -> None:
+        """Follow the script until a step takes time."""
+        for kind, amount in self.steps:
+            if self.over is not None or ACTS[kind](self, amount):
+                return
+        if self.over is None:
+            self.leave()
+
+    def send(self, amount: int) -> bool:
+        byte = bytes([self.first % 251])
+        before = self.crowd.now()
+        self.ear.say(byte, amount)
+        self.outbox.append(memoryview(byte * amount))
+        self.flush()
+        self.crowd.sent.append([self.first, before, self.crowd.now()])
+        self.first += 1
+        return False
+
+    def flush(self) -> None:
+        """As much as the kernel takes; it tells when it takes more."""
+        try:
+            while self.outbox:
+                count = self.socket.send(self.outbox[0])
+                self.outbox[0] = self.outbox[0][count:]
+                self.outbox[:1] = self.outbox[:1] if self.outbox[0] else []
+            if self.finishing:
+                self.finishing = False
+                self.socket.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            return
+        except OSError:  # the other side is gone: the next receive says how
+            self.outbox.clear()
+
+    def receive(self, amount: int) -> bool:
+        self.ear.wants = amount
+        self.read(False)
+        return self.ear.wants > 0 or self.over is not None
+
+    def read(self, go_on: bool = True) -> None:
+        """Take in what its receive step asks for; the next step, once it has it."""
+        while self.ear.wants > 0:
+            try:
+                data = self.socket.recv(min(self.ear.wants, CHUNK))
+            except OSError as error:
+                if error.errno != EAGAIN:
+                    self.leave(errorcode[error.errno or 0])
+                return
+            if not data:
+                self.leave("eof")
+                return
+            self.ear.hear(data)
+        self.ear.answered.append(self.crowd.now())
+        self.crowd.answer()
+        if go_on:
+            self.go_on()
+
+    def wait(self, amount: int) -> bool:
+        self.crowd.later(self.crowd.now() + amount, self.go_on)
+        return True
+
+    def until(self, amount: int) -> bool:
+        self.crowd.later(amount, self.go_on)
+        return True
+
+    def after(self, amount: int) -> bool:
+        if self.crowd.answers >= amount:
+            return False
+        self.crowd.turns.append((amount, self))
+        return True
+
+    def shut(self, amount: int) -> bool:
+        self.finishing = True
+        self.flush()
+        return False
+
+    def reset(self, amount: int) -> bool:
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.leave()
+        return True
+
+    def close(self, amount: int) -> bool:
+        self.leave()
+        return True
+
+    def leave(self, trouble: str = "") -> None:
+        """Close, and say why, if the script is not over."""
+        if self.outbox:  # it hands over what it has to send, as a close that lingers
+            self.socket.setblocking(True)
+            self.socket.settimeout(1)
+            self.flush()
+        self.over, self.trouble = self.crowd.now(), trouble
+        self.socket.close()
+
+    def report(self) -> list[Any]:
+        """What it met with."""
+        ear = self.ear
+        return [
+            self.begun, self.connected, ear.answered, ear.sent, ear.received, self.over,
+            self.trouble, ear.garbled,
+        ]  # fmt: skip
+
+
+ACTS = {
+    "send": Client.send, "receive": Client.receive, "wait": Client.wait, "until": Client.until,
+    "after": Client.after,
+    "shutdown": Client.shut, "reset": Client.reset, "close": Client.close,
+}  # fmt: skip
+
+
+class Crowd:
+    """All the clients, and the loop that serves them."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        import select
+
+        self.select = select.select
+        self.port: int = plan["port"]
+        self.ear = _ear()
+        self.sent: list[list[int]] = []
+        self.zero = 0
+        self.due: list[tuple[int, int, Any]] = []
+        self.number = 0
+        self.epoll = select.epoll()
+        self.edges = select.EPOLLIN | select.EPOLLOUT | select.EPOLLET
+        self.clients = [Client(self, row) for row in plan["clients"]]
+        self.of_fd = {client.socket.fileno(): client for client in self.clients}
+        self.answers = 0  # receive steps that are over, of all clients
+        self.turns: list[tuple[int, Client]] = []  # who waits for how many of them
+
+    def now(self) -> int:
+        """ns since the start of the run."""
+        return clock() - self.zero
+
+    def watch(self, client: Client) -> None:
+        """Be told of whatever changes."""
+        self.epoll.register(client.socket.fileno(), self.edges)
+
+    def later(self, at: int, act: Any) -> None:
+        """`act` at the instant `at`."""
+        self.number += 1
+        heapq.heappush(self.due, (at, self.number, act))
+
+    def answer(self) -> None:
+        """One receive step more is over; whose turn is it now?"""
+        self.answers += 1
+        due = [turn for turn in self.turns if turn[0] <= self.answers]
+        self.turns = [turn for turn in self.turns if turn[0] > self.answers]
+        for _, client in due:
+            self.later(self.now(), client.go_on)
+
+    def run(self) -> None:
+        """Until the end of the input: the server is over."""
+        self.epoll.register(0)
+        for client in self.clients:
+            self.later(client.at, client.begin)
+        while True:
+            for fd, _ in self.changes():
+                if fd == 0:
+                    return
+                self.of_fd[fd].stir()
+            while self.due and self.due[0][0] <= self.now():
+                heapq.heappop(self.due)[2]()
+
+    def changes(self) -> list[tuple[int, int]]:
+        """Sleep until something changes, or is nearly due.
+
+        select's time-outs are not whole ms, as epoll's are: to watch the clock for the rest of a ms
+        would keep the server off the core that it shares with whoever it has just answered.
+        """
+        if not self.due:
+            return self.epoll.poll()
+        left = self.due[0][0] - self.now()
+        if left > SPIN_NS:
+            self.select([self.epoll], [], [], (left - SPIN_NS) / 1e9)
+        return self.epoll.poll(0)
+
+
+def _ear() -> type[Ear]:
+    """From the file one folder up: there is no package around a script."""
+    path = os.path.join(os.path.dirname(os.path.dirname(__file__)), "ear.py")
+    names: dict[str, Any] = {"__name__": "ear"}
+    with open(path, encoding="utf-8") as file:
+        exec(compile(file.read(), path, "exec"), names)
+    ear: type[Ear] = names["Ear"]
+    return ear
+
+
+def _more_descriptors(count: int) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))
+
+
+def main() -> None:
+    """One run."""
+    plan = json.loads(sys.stdin.buffer.readline())
+    _more_descriptors(len(plan["clients"]) + 64)
+    crowd = Crowd(plan)
+    print(json.dumps([c.socket.getsockname()[1] for c in crowd.clients]), flush=True)
+    line = b""
+    while not line.endswith(b"\n"):  # no buffer: epoll must see the end of the input
+        byte = os.read(0, 1)
+        if not byte:
+            return
+        line += byte
+    crowd.zero = int(line)
+    crowd.run()
+    report = {"sent": crowd.sent, "visits": [client.report() for client in crowd.clients]}
+    print(json.dumps(report), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""What this system offers of the five models, found out by trying: versions prove nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from errno import EACCES, ENOSYS, EPERM
+from typing import Any
+
+from ... import evidence
+from ...sockets import kqueue, memfd_create
+from ...syscalls import (
+    F_SETFL,
+    F_SETSIG,
+    O_ASYNC,
+    Request,
+    aio_read,
+    epoll_create,
+    fcntl,
+    io_uring_setup,
+    poll,
+    sigaction,
+    sigprocmask,
+    sigtimedwait,
+)  # fmt: skip
+from ...syscalls import pause as pause_request
+from ...syscalls import select as select_request
+from . import aio, strace, uring
+
+try:
+    import fcntl as real_fcntl
+except ImportError:  # Windows
+    real_fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    "Unsupported", "feature_of", "features", "machine", "missing", "read_stamp", "real_fcntl",
+    "stamp",
+]  # fmt: skip
+
+SO_TIMESTAMPNS = 35  # socket(7); as an ancillary message's type it is the same number
+STAMP_SETTLES_S = 0.002  # the first datagram after the setsockopt may carry the time of its read
+REFUSALS = {ENOSYS, EPERM, EACCES}
+
+
+class Unsupported(RuntimeError):
+    """This system lacks `feature`, for `reason`; there is no recording to show either."""
+
+    def __init__(self, feature: str, reason: str) -> None:
+        super().__init__(f"this system has no {feature}: {reason}")
+        self.feature, self.reason = feature, reason
+
+    def __reduce__(self) -> tuple[type[Unsupported], tuple[str, str]]:
+        """So that it survives the way out of another process."""
+        return type(self), (self.feature, self.reason)
+
+
+def missing(name: str) -> OSError:
+    """The errno for a call that this system does not have."""
+    return OSError(ENOSYS, f"{name}: {os.strerror(ENOSYS)}")
+
+
+# -- probes: each raises OSError or AttributeError where its feature is missing ------------------
+
+
+def _probe_select() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        select.select([one], [], [], 0)
+
+
+def _probe_poll() -> None:
+    select.poll()
+
+
+def _probe_epoll() -> None:
+    select.epoll().close()
+
+
+def _probe_sigio() -> None:
+    if real_fcntl is None:
+        raise missing("fcntl")
+    os.O_ASYNC, signal.SIGIO, real_fcntl.F_SETOWN  # noqa: B018
+
+
+def _probe_real_time_signals() -> None:
+    _probe_sigio()
+    real_fcntl.F_SETSIG, signal.SIGRTMIN, signal.sigtimedwait  # noqa: B018
+
+
+def _probe_io_uring() -> None:
+    uring.Ring(2).close()
+
+
+def _probe_schedstat() -> None:
+    if evidence.schedstat("self", threading.get_native_id()) is None:
+        raise missing("/proc/self/task/*/schedstat")
+
+
+def _probe_wchan() -> None:
+    if not os.access("/proc/self/wchan", os.R_OK):
+        raise missing("/proc/self/wchan")
+
+
+def _probe_stamps() -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as here,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there,
+    ):
+        here.bind(("127.0.0.1", 0))
+        stamp(here)
+        there.sendto(b"?", here.getsockname())
+        if read_stamp(here.recvmsg(1, 128)[1]) is None:
+            raise missing("SO_TIMESTAMPNS")
+
+
+PROBES: dict[str, Callable[[], None]] = {
+    "select": _probe_select,
+    "poll": _probe_poll,
+    "epoll": _probe_epoll,
+    "SIGIO": _probe_sigio,
+    "real-time signals": _probe_real_time_signals,
+    "io_uring": _probe_io_uring,
+    "POSIX aio": aio.available,
+    "arrival stamps": _probe_stamps,
+    "schedstat": _probe_schedstat,
+    "wchan": _probe_wchan,
+    "strace": strace.available,
+}
+
+
+def features() -> list[tuple[str, bool, str]]:
+    """`(feature, is it there, why not)` for every feature that a measurement may use."""
+    return [(name, *_try(probe)) for name, probe in PROBES.items()]
+
+
+def _try(probe: Callable[[], None]) -> tuple[bool, str]:
+    try:
+        probe()
+    except (OSError, AttributeError) as error:
+        return False, str(error)
+    return True, ""
+
+
+# -- which feature does a call need? -----------------------------------------------------------
+
+_NEEDS: dict[type[Request], str] = {
+    select_request: "select",
+    poll: "poll",
+    epoll_create: "epoll",
+    io_uring_setup: "io_uring",
+    aio_read: "POSIX aio",
+    sigaction: "SIGIO",
+    pause_request: "SIGIO",
+    sigprocmask: "real-time signals",
+    sigtimedwait: "real-time signals",
+    kqueue: "kqueue",
+    memfd_create: "memfd_create",
+}
+
+
+def feature_of(request: Request | None, error: OSError) -> str | None:
+    """The feature whose absence made `request` fail with `error`; None if that is not why."""
+    if error.errno not in REFUSALS:
+        return None
+    if isinstance(request, fcntl):
+        if request.cmd == F_SETSIG:
+            return "real-time signals"
+        return "SIGIO" if request.cmd != F_SETFL or request.arg & O_ASYNC else None
+    return _NEEDS.get(type(request)) if request is not None else None
+
+
+# -- arrival stamps ----------------------------------------------------------------------------
+
+
+def stamp(one: socket.socket) -> None:
+    """Ask for the kernel's arrival time with each receive (SO_TIMESTAMPNS, socket(7))."""
+    one.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    time.sleep(STAMP_SETTLES_S)
+
+
+def read_stamp(ancillary: list[Any]) -> int | None:
+    """The arrival in ns of CLOCK_REALTIME among `recvmsg`'s ancillary messages, or None."""
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(data) >= 16:
+            seconds = int.from_bytes(data[:8], sys.byteorder)
+            return seconds * 1_000_000_000 + int.from_bytes(data[8:16], sys.byteorder)
+    return None
+
+
+def machine() -> str:
+    """What a measurement ran on: system, cores and Python, without any name of a host."""
+    release = ".".join(platform.release().split(".")[:2])
+    python = ".".join(platform.python_version_tuple()[:2])
+    return (
+        f"{platform.system()} {release}, {os.cpu_count()} cores, "
+        f"{platform.python_implementation()} {python}"
+    )

@@ -1,0 +1,257 @@
+"""From what was read off the real kernel to a `Timeline`.
+
+What is known of a call that may sleep: when it began and ended, how much CPU time it took, how long
+it was in the run queue, and when the data arrived.  What is not known is the order of these parts;
+it is the kernel's: in, asleep, ready, out.  So the sums are measured, the places within one call
+are deduced, and the sleep never ends before the arrival of what ended it.
+
+The copy of a message is the part of its receiving call in which the thread ran after the data was
+there.  That is an upper bound: it holds the call's way out as well.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ...timeline import KERNEL, READY, SLEEPING, USER, Evidence, Timeline
+from ..tape import Fate, Tape, Text
+
+__all__ = [
+    "PROCESS", "Job", "Receipt", "Run", "Stretch", "Thread", "Usage", "of_datagram", "of_stream",
+]  # fmt: skip
+
+PROCESS = "process"
+ENTRY_SHARE = (
+    4  # a quarter of a sleeping call's CPU time is its way in: it comes out to cold caches
+)
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a thread used up: CPU ns, ns in the run queue, times that it gave its core away."""
+
+    cpu: int
+    queued: int
+    switches: int
+
+
+@dataclass(slots=True)
+class Stretch:
+    """A part of the process's life outside its own code; `usage` if it may have slept in it."""
+
+    start: int
+    end: int
+    state: str
+    call: int | None = None
+    note: str = ""
+    usage: Usage | None = None
+
+    def parts(self, woken: int | None) -> list[tuple[int, str]]:
+        """`(from, state)`, in time.  `woken`: the arrival before which no sleep can have ended."""
+        if self.usage is None or not (self.usage.switches or self.usage.queued):
+            return [(self.start, self.state)]  # it never left its core
+        wall = self.end - self.start
+        queued = min(self.usage.queued, wall)
+        ran = min(self.usage.cpu, wall - queued)
+        asleep = wall - queued - ran
+        if not self.usage.switches:  # it only lost its core: what is left over are interrupts
+            ran, asleep = ran + asleep, 0
+        room = self.end - (self.start if woken is None else woken)
+        way_in = ran // ENTRY_SHARE
+        ready = min(queued, max(0, room - way_in))  # nearly always it is the wake-up that queues
+        out = min(ran - way_in, room - ready)
+        way_in = ran - out  # more than its share, if the way out would not fit after the arrival
+        before = way_in // 2 if ready < queued else 0  # cut in two by what queued on the way in
+        lengths = (
+            (before, self.state),
+            (queued - ready, READY),
+            (way_in - before, self.state),
+            (asleep, SLEEPING),
+            (ready, READY),
+            (out, self.state),
+        )
+        at, parts = self.start, []
+        for length, state in lengths:
+            parts += [(at, state)] if length else []
+            at += length
+        return parts
+
+
+@dataclass(slots=True)
+class Receipt:
+    """Bytes of messages that came into the program's hands between `start` and `end`.
+
+    `parts` are `(fate, bytes)`; `stamp` the kernel's arrival time of the last of them, if it told.
+    """
+
+    start: int
+    end: int
+    parts: list[tuple[Fate, int]]
+    stamp: int | None
+    call: int | None
+    taken: bool = True
+
+
+@dataclass(slots=True)
+class Job:
+    """A read of glibc's helper thread `helper`: call number `call`, from `start` to `end`."""
+
+    helper: str
+    call: int
+    start: int
+    end: int | None = None
+    receipt: Receipt | None = None
+
+
+@dataclass(slots=True)
+class Thread:
+    """A further thread of the program: its lane, from `start` to `end` (None: to the run's)."""
+
+    name: str
+    start: int
+    end: int | None = None
+    stretches: list[Stretch] = field(default_factory=list)
+
+
+def of_datagram(queue: deque[Fate], first: int, length: int, size: int) -> list[tuple[Fate, int]]:
+    """Of which message of `queue` is a datagram of `length` bytes, got with a buffer of `size`?
+
+    The first that it can be: each byte tells the number, so the `first` does.  Those before it
+    were dropped.
+    """
+    for place, fate in enumerate(queue):
+        if fate.number % 251 == first and length == min(size, fate.size):
+            for _ in range(place + 1):
+                queue.popleft()
+            return [(fate, fate.size)]  # the rest of a longer one is lost: udp(7)
+    return []
+
+
+def of_stream(queue: deque[Fate], count: int) -> list[tuple[Fate, int]]:
+    """A stream has no borders: `count` bytes are those of the messages, in order."""
+    parts = []
+    while count and queue:
+        fate = queue[0]
+        parts.append((fate, min(count, fate.left)))
+        if count >= fate.left:
+            queue.popleft()
+        count -= parts[-1][1]
+    return parts
+
+
+@dataclass
+class Run:
+    """All that was taken down in one run; `timeline` makes sense of it.  ns from its start."""
+
+    fates: list[Fate]
+    datagrams: bool
+    tape: Tape = field(default_factory=Tape)
+    stretches: list[Stretch] = field(default_factory=list)
+    receipts: list[Receipt] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+    threads: list[Thread] = field(default_factory=list)
+    sent: dict[int, tuple[int, int]] = field(default_factory=dict)
+    evidence: list[Evidence] = field(default_factory=list)
+    end: int = 0
+
+    def timeline(self, text: Text, cores: int, machine: str, kernel: str = "measured") -> Timeline:
+        """The whole run; `kernel` is what the timeline is called."""
+        self._settle_fates()
+        runs_from = self._process_lanes()
+        self._helper_lanes(cores)
+        for receipt in self.receipts:
+            if receipt.taken:
+                self._copies(receipt, runs_from)
+        evidence = [e for e in self.evidence if e.at <= self.end]
+        return self.tape.timeline(text, kernel, cores, self.fates, self.end, evidence, machine)
+
+    # -- when did it arrive? -------------------------------------------------------------------
+
+    def _settle_fates(self) -> None:
+        for fate in self.fates:
+            fate.sent = self.sent.get(fate.number, (fate.sent, 0))[0]
+        for receipt in self.receipts:
+            for fate, _ in receipt.parts:
+                if fate.arrived is None:
+                    self._settle(fate, receipt)
+        for fate in self.fates:
+            if self.datagrams and fate.arrived is None and fate.number in self.sent:
+                fate.dropped = self.sent[fate.number][1] < self.end  # udp(7): no room, no datagram
+
+    def _settle(self, fate: Fate, receipt: Receipt) -> None:
+        """The kernel's stamp is exact; else the middle of the sender's clock, before and after."""
+        planned = fate.sent or 0
+        before, after = self.sent.get(fate.number, (planned, planned))
+        arrived = (before + after) // 2
+        if receipt.stamp is not None:
+            last = fate is receipt.parts[-1][0]  # the stamp is that of the last bytes received
+            arrived = receipt.stamp if last else min(arrived, receipt.stamp)
+        if not receipt.taken and arrived > self.end:  # found in the queue once all was over
+            del self.sent[fate.number]
+            return
+        fate.arrived = max(0, min(arrived, receipt.end - 1))
+        fate.sent = max(0, min(before, fate.arrived))
+
+    # -- the lanes -----------------------------------------------------------------------------
+
+    def _process_lanes(self) -> dict[int, int]:
+        """The threads' states; since when each call ran without a break until its end."""
+        arrivals = sorted(fate.arrived for fate in self.fates if fate.arrived is not None)
+        change, runs_from = self.tape.change, dict[int, int]()
+        for lane in (Thread(PROCESS, 0, None, self.stretches), *self.threads):
+            change(lane.name, lane.start, USER)
+            for stretch in lane.stretches:
+                parts = stretch.parts(self._woken(stretch, arrivals))
+                for at, state in parts:
+                    change(lane.name, at, state, stretch.call, stretch.note)
+                change(lane.name, stretch.end, USER)
+                if stretch.call is not None and parts:
+                    runs_from[stretch.call] = parts[-1][0]
+            if lane.end is not None:
+                self.tape.exit(lane.name, lane.end)
+        return runs_from
+
+    def _woken(self, stretch: Stretch, arrivals: Sequence[int]) -> int | None:
+        """The first arrival during a call that waits for one."""
+        if stretch.call is None or not self.tape.waits(stretch.call):
+            return None
+        first = bisect_right(arrivals, stretch.start)
+        found = first < len(arrivals) and arrivals[first] <= stretch.end
+        return arrivals[first] if found else None
+
+    def _helper_lanes(self, cores: int) -> None:
+        """Asleep until the data is there, then in the kernel until the program sees its end.
+
+        The program's own lane needs one core; helpers beyond the others are shown as ready.
+        """
+        names = list(dict.fromkeys(job.helper for job in self.jobs))
+        self.tape.helpers += names
+        for job in self.jobs:
+            change, end = self.tape.change, self.end if job.end is None else job.end
+            runs = KERNEL if names.index(job.helper) + 1 < cores else READY
+            change(job.helper, job.start, SLEEPING, job.call)
+            if job.end is not None:
+                change(job.helper, self._arrival(job), runs, job.call)
+                change(job.helper, end, SLEEPING)
+
+    def _arrival(self, job: Job) -> int:
+        assert job.end is not None
+        arrivals = [f.arrived or 0 for f, _ in job.receipt.parts] if job.receipt else []
+        return min(max([job.start, *arrivals]), job.end)
+
+    def _copies(self, receipt: Receipt, runs_from: dict[int, int]) -> None:
+        """Its stretch is shared out among the messages, by their bytes."""
+        runs = 0 if receipt.call is None else runs_from.get(receipt.call, 0)
+        start = max(receipt.start, runs)
+        whole = sum(count for _, count in receipt.parts)
+        at, done = start, 0
+        for fate, count in receipt.parts:
+            done += count
+            until = start + (receipt.end - start) * done // whole
+            begin = max(at, fate.arrived or 0)
+            if begin < until:
+                self.tape.copied(fate.number, begin, until, receipt.call)
+            at = max(at, until)

@@ -1,0 +1,517 @@
+"""The same servers on real sockets: `measure` of a program over `clients`.
+
+The clients are a process of their own (`crowd`).  A thread that the program starts is a thread of
+this process, with a lane and a meter of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import select as real_select
+import socket as real_socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
+from errno import EBADF, ENOTSOCK, ESRCH
+from functools import partial
+from itertools import repeat
+from typing import Any, ClassVar
+
+from ...clients import SEND, Clients
+from ...sockets import (
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_MOD,
+    EPOLLIN,
+    EPOLLOUT,
+    SHUT_RD,
+    SHUT_RDWR,
+    SHUT_WR,
+    SO_ERROR,
+    Ready,
+    accept,
+    close,
+    connect,
+    getsockname,
+    getsockopt,
+    kevent,
+    kqueue,
+    listen,
+    memfd_create,
+    pthread_create,
+    pthread_join,
+    send,
+    shutdown,
+    socket,
+)  # fmt: skip
+from ...syscalls import (
+    MSG_DONTWAIT,
+    Program,
+    Request,
+    epoll_ctl,
+    epoll_wait,
+    poll,
+    select,
+    sleep,
+)  # fmt: skip
+from ...timeline import GIL, SLEEPING
+from ..launch import ServerPlan
+from ..tape import Fate, Tape
+from ..watchdog import Expired
+from .features import Unsupported, missing, stamp
+from .kernel import LinuxKernel, Prepared
+from .measured import Run, Stretch, Thread, Usage
+from .meter import Meter
+from .wires import Helper
+
+__all__ = ["Door", "LinuxServerKernel", "SharedTape"]
+
+GAP_NS = 20_000  # this long without a core, or the GIL, between two calls: not its own code
+JOIN_S = 5.0  # for threads to end, once their sockets are shut
+
+_SHUT = {SHUT_RD: real_socket.SHUT_RD, SHUT_WR: real_socket.SHUT_WR,
+         SHUT_RDWR: real_socket.SHUT_RDWR}  # fmt: skip
+
+
+# -- the two sides -----------------------------------------------------------------------------
+
+
+class Crowd(Helper):
+    """The process of the clients: `crowd`, told their scripts, waiting for the start."""
+
+    script = "crowd.py"
+
+    def prepare(self, story: Clients, port: int) -> list[int]:
+        """Tell it what to do; the ports that the clients will call from."""
+        rows, number = [], 1
+        for client in story.clients:
+            rows.append([client.at_ns, client.rcvbuf, number, client.steps])
+            number += sum(kind == SEND for kind, _ in client.steps)
+        import json
+
+        self._tell(json.dumps({"port": port, "clients": rows}))
+        return self._ports()
+
+
+class Door:
+    """The listening socket, and the clients that will come to it."""
+
+    def __init__(
+        self, story: Clients, backlog: int, sndbuf: int | None, rcvbuf: int | None,
+        stack: ExitStack,
+    ) -> None:  # fmt: skip
+        if not hasattr(real_select, "epoll"):  # the clients' loop
+            raise Unsupported("epoll", "the clients need it")
+        listener = stack.enter_context(real_socket.socket())
+        for option, size in (
+            (real_socket.SO_SNDBUF, sndbuf), (real_socket.SO_RCVBUF, rcvbuf),
+        ):  # fmt: skip
+            if size is not None:
+                listener.setsockopt(real_socket.SOL_SOCKET, option, size)  # accepted ones inherit
+        listener.setsockopt(real_socket.IPPROTO_TCP, real_socket.TCP_NODELAY, 1)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(backlog)
+        with suppress(OSError):
+            stamp(listener)
+        self.sockets = [listener]
+        self.open: dict[int, Any] = {}  # all of the program's, by descriptor
+        self.sender = Crowd()
+        stack.callback(self.sender.kill)
+        ports = self.sender.prepare(story, listener.getsockname()[1])
+        self.client_at = {port: number for number, port in enumerate(ports)}
+
+    def shut(self) -> None:
+        """End what waits for our sockets, in whatever thread: shutdown(2) wakes it."""
+        for one in list(self.open.values()):
+            with suppress(OSError, AttributeError):
+                one.shutdown(real_socket.SHUT_RDWR)
+
+
+class SharedTape(Tape):
+    """A tape on which several threads write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+
+    def enter(self, *given: Any, **named: Any) -> int:
+        """As `Tape.enter`, one thread after the other."""
+        with self._lock:
+            return super().enter(*given, **named)
+
+
+# -- the calls ---------------------------------------------------------------------------------
+
+
+class LinuxServerKernel(LinuxKernel):
+    """Makes a server's requests, and those of its threads, and takes down when."""
+
+    thread: Thread | None = None  # whose calls these are; None: the first one's
+
+    def __init__(self, plan: ServerPlan, door: Door, stack: ExitStack) -> None:
+        super().__init__(plan, door, stack)
+        self.door = door
+        door.open = self.sockets
+        self.connection = {}
+        self.pending = [deque[Fate]() for _ in range(len(plan.story))]
+        for fate in self.run.fates:
+            self.pending[fate.connection].append(fate)
+        self.threads: list[threading.Thread] = []
+        self.ends: list[threading.Event] = []  # of the threads, in their order
+        self.trouble: list[BaseException] = []
+        self.stopping = threading.Event()
+        stack.callback(self.leave)
+
+    def _make_run(self) -> Run:
+        fates = [
+            Fate(number, m.connection, m.size, m.at_ns, m.size)
+            for number, m in self.plan.story.messages
+        ]
+        return Run(fates, datagrams=False, tape=SharedTape())
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        """The life of this lane outside its own code."""
+        return self.run.stretches if self.thread is None else self.thread.stretches
+
+    def _program(self) -> Program:
+        started: Program = self.plan.start(self.door.sockets[0].fileno())
+        return started
+
+    def _may_sleep(self, request: Request) -> bool:
+        if isinstance(request, send):
+            return request.fd not in self.nonblocking and not request.flags & MSG_DONTWAIT
+        return type(request) in (sleep, connect, pthread_join)
+
+    def leave(self) -> None:
+        """As when the process ends: every descriptor of the program is closed."""
+        self.disarm()
+        for one in list(self.sockets.values()):
+            one.close()
+        self.sockets.clear()
+
+    def _taken(self, fd: int, data: bytes, size: int) -> list[tuple[Fate, int]]:
+        return super()._taken(fd, data, size) if fd in self.connection else []
+
+    # -- descriptors ---------------------------------------------------------------------------
+
+    def _keep_socket(self, call: int, start: int, end: int, made: Any) -> tuple[int, int]:
+        fd: int = made.fileno()
+        self.sockets[fd] = made
+        self.nonblocking.discard(fd)
+        return fd, 0
+
+    def _new_socket(self, request: socket) -> Prepared:
+        return real_socket.socket, self._keep_socket
+
+    def _memfd_create(self, request: memfd_create) -> Prepared:
+        if not hasattr(os, "memfd_create"):
+            raise missing("memfd_create")
+        return partial(_File, "iosim"), self._keep_socket
+
+    def _close(self, request: close) -> Prepared:
+        if request.fd in self.owned:
+            return self.owned.pop(request.fd).close, _nothing
+        one = self._socket(request.fd)
+        self._forget(request.fd)
+        return one.close, _nothing
+
+    def _forget(self, fd: int) -> None:
+        """Before its close: after it another thread's accept may have the number again."""
+        self.sockets.pop(fd, None)
+        self.connection.pop(fd, None)
+        self.nonblocking.discard(fd)
+        self.signals.armed.discard(fd)
+
+    def _pollable(self, fds: Iterable[int]) -> list[int]:
+        """Its own descriptors: sockets, files and interest lists."""
+        sockets, owned = self.sockets, self.owned
+        for fd in fds:
+            if fd not in sockets and fd not in owned:
+                raise OSError(EBADF, os.strerror(EBADF))
+        return list(fds)
+
+    def _stream(self, fd: int) -> real_socket.socket:
+        one = self._socket(fd)
+        if isinstance(one, _File):
+            raise OSError(ENOTSOCK, os.strerror(ENOTSOCK))
+        return one
+
+    # -- connections ---------------------------------------------------------------------------
+
+    def _accept(self, request: accept) -> Prepared:
+        listener = self._stream(request.fd)
+        return partial(_accept4, listener), self._accepted
+
+    def _accepted(self, call: int, start: int, end: int, made: Any) -> tuple[int, int]:
+        fd, (_, port) = made
+        one = real_socket.socket(
+            real_socket.AF_INET, real_socket.SOCK_STREAM, real_socket.IPPROTO_TCP, fileno=fd
+        )
+        self._accepted_from(one, port)
+        return fd, 0
+
+    def _accepted_from(self, one: real_socket.socket, port: int) -> None:
+        """`one` is the program's; whose messages come on it, its client's port tells."""
+        self._keep_socket(0, 0, 0, one)
+        if port in self.door.client_at:
+            self.connection[one.fileno()] = self.door.client_at[port]
+
+    def _listen(self, request: listen) -> Prepared:
+        return partial(self._stream(request.fd).listen, request.backlog), _nothing
+
+    def _getsockname(self, request: getsockname) -> Prepared:
+        one = self._stream(request.fd)
+        return one.getsockname, lambda call, start, end, address: (address[1], 0)
+
+    def _connect(self, request: connect) -> Prepared:
+        return partial(self._stream(request.fd).connect, ("127.0.0.1", request.port)), _nothing
+
+    def _getsockopt(self, request: getsockopt) -> Prepared:
+        one = self._stream(request.fd)
+        assert request.option == SO_ERROR
+        return partial(one.getsockopt, real_socket.SOL_SOCKET, real_socket.SO_ERROR), _as_it_is
+
+    def _send(self, request: send) -> Prepared:
+        one = self._stream(request.fd)
+        action = one.send if request.fd in self.nonblocking or request.flags else one.sendall
+        flags = real_socket.MSG_DONTWAIT if request.flags else 0
+        return partial(action, request.data, flags), partial(self._sent, len(request.data))
+
+    def _sent(
+        self, size: int, call: int, start: int, end: int, sent: int | None
+    ) -> tuple[int, int]:
+        count = size if sent is None else sent  # None: sendall took all
+        self.run.tape.took(call, count)
+        return count, 0
+
+    def _shutdown(self, request: shutdown) -> Prepared:
+        return partial(self._stream(request.fd).shutdown, _SHUT[request.how]), _nothing
+
+    # -- readiness -----------------------------------------------------------------------------
+
+    def _told(self, call: int, start: int, end: int, found: Any) -> tuple[list[Ready], int]:
+        ready = [Ready(fd, events) for fd, events in found]
+        self.notice = set(ready)
+        return ready, 0
+
+    def _select(self, request: select) -> Prepared:
+        reads, writes = self._pollable(request.fds), self._pollable(request.writefds)
+        timeout = None if request.timeout is None else request.timeout / 1e9
+        return partial(_select, reads, writes, timeout), self._told
+
+    def _poll(self, request: poll) -> Prepared:
+        if not hasattr(real_select, "poll"):
+            raise missing("poll")
+        interest, fds = real_select.poll(), self._pollable(request.fds)
+        asked = request.fds.values() if isinstance(request.fds, dict) else repeat(EPOLLIN)
+        for fd, events in zip(fds, asked, strict=False):
+            interest.register(fd, events)
+        timeout = None if request.timeout is None else -(-request.timeout // 1_000_000)
+        return partial(interest.poll, timeout), self._told
+
+    def _epoll_ctl(self, request: epoll_ctl) -> Prepared:
+        interest = self._own(request.epfd, real_select.epoll)
+        self._pollable([request.fd])
+        if request.op == EPOLL_CTL_ADD:
+            return partial(interest.register, request.fd, request.events), _nothing
+        if request.op == EPOLL_CTL_MOD:
+            return partial(interest.modify, request.fd, request.events), _nothing
+        return partial(interest.unregister, request.fd), _nothing
+
+    def _epoll_wait(self, request: epoll_wait) -> Prepared:
+        interest = self._own(request.epfd, real_select.epoll)
+        timeout = None if request.timeout is None else request.timeout / 1e9
+        return partial(interest.poll, timeout, request.maxevents), self._told
+
+    def _kqueue(self, request: kqueue) -> Prepared:
+        if not hasattr(real_select, "kqueue"):
+            raise missing("kqueue")
+        return real_select.kqueue, self._keep
+
+    def _kevent(self, request: kevent) -> Prepared:
+        interest = self._own(request.kq, getattr(real_select, "kqueue", None))
+        adds = [_kevent_of(fd) for fd in self._pollable(request.adds)]
+        timeout = None if request.timeout is None else request.timeout / 1e9
+        return partial(interest.control, adds, request.nevents, timeout), self._told_by_kqueue
+
+    def _told_by_kqueue(
+        self, call: int, start: int, end: int, found: Any
+    ) -> tuple[list[Ready], int]:
+        return self._told(call, start, end, [(event.ident, EPOLLIN) for event in found])
+
+    # -- threads -------------------------------------------------------------------------------
+
+    def _pthread_create(self, request: pthread_create) -> Prepared:
+        number = len(self.threads) + 1
+        lane, over = Thread(f"thread {number}", 0), threading.Event()
+        thread = threading.Thread(
+            target=self._run_thread, args=(request.start, lane, over), name=lane.name, daemon=True
+        )
+        self.threads.append(thread)
+        self.ends.append(over)
+        self.run.threads.append(lane)
+        return thread.start, lambda call, start, end, result: (number, 0)
+
+    def _pthread_join(self, request: pthread_join) -> Prepared:
+        if request.thread > len(self.threads):
+            raise OSError(ESRCH, os.strerror(ESRCH))
+        # Not Thread.join: if an alarm interrupts it, CPython 3.11 takes the thread for stopped.
+        return self.ends[request.thread - 1].wait, _nothing
+
+    def _run_thread(self, program: Program, lane: Thread, over: threading.Event) -> None:
+        with ExitStack() as stack:
+            kernel = copy.copy(self)
+            kernel.become(lane, stack)
+            try:
+                kernel._drive(program)
+            except Expired:
+                pass
+            except BaseException as error:
+                kernel._explain(error) if isinstance(error, OSError) else None
+                self.trouble.append(error)
+                self.door.shut()  # who waits for this thread must not wait for ever
+            finally:
+                program.close()
+                lane.end = self.now()
+                over.set()
+
+    def become(self, lane: Thread, stack: ExitStack) -> None:
+        """From here on this is the kernel's side of another thread."""
+        lane.start = self.now()
+        self.lane, self.thread = lane.name, lane
+        self.notice = ""
+        self.meter = Meter(stack)
+        self.signals = _NoSignals()  # type: ignore[assignment]
+        self.dog = _Leash(self.stopping)  # type: ignore[assignment]
+        self.left: tuple[int, Usage] | None = None
+
+    def _perform(self, program: Program, request: Request) -> Any:
+        if self.thread is None:
+            return super()._perform(program, request)
+        if self.left is not None:
+            self._note_gap(*self.left)
+        try:
+            return super()._perform(program, request)
+        finally:
+            self.left = self.now(), self.meter.read()
+
+    def _note_gap(self, since: int, before: Usage) -> None:
+        """Between two calls a thread may wait for the interpreter's lock, or for a core."""
+        usage = self.meter.since(before)
+        now = self.now()
+        idle = now - since - usage.cpu
+        if idle > GAP_NS:
+            self.stretches.append(Stretch(since, since + idle, SLEEPING, note=GIL))
+
+    def stop_threads(self) -> None:
+        """None is left: whatever they wait for ends."""
+        self.stopping.set()
+        started = [thread for thread in self.threads if thread.ident is not None]
+        if not all(over.is_set() for over in self.ends):
+            self.door.shut()
+            self._rouse()
+        until = time.monotonic() + JOIN_S
+        for thread in started:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _rouse(self) -> None:
+        """A socket that was shut is readable: it ends every wait for an interest list."""
+        for made in list(self.owned.values()):
+            for one in list(self.sockets.values()):
+                with suppress(OSError, ValueError, AttributeError):  # a ring has no `register`
+                    made.register(one.fileno(), EPOLLIN)
+
+    def complain(self) -> None:
+        """What went wrong in a thread is the program's error."""
+        if self.trouble:
+            raise self.trouble[0]
+
+    _table: ClassVar[dict[type[Request], Callable[[Any, Any], Prepared]]] = LinuxKernel._table | {
+        select: _select, poll: _poll, epoll_ctl: _epoll_ctl, epoll_wait: _epoll_wait,
+        socket: _new_socket, accept: _accept, listen: _listen, getsockname: _getsockname,
+        connect: _connect, getsockopt: _getsockopt, send: _send, shutdown: _shutdown,
+        close: _close, memfd_create: _memfd_create, kqueue: _kqueue, kevent: _kevent,
+        pthread_create: _pthread_create, pthread_join: _pthread_join,
+    }  # fmt: skip
+
+
+class _File:
+    """A regular file in memory, with the two methods of a socket that matter here."""
+
+    def __init__(self, name: str) -> None:
+        self._fd = os.memfd_create(name)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+
+class _NoSignals:
+    """Signals are the main thread's."""
+
+    depth = 0
+
+    def __init__(self) -> None:
+        self.noted: tuple[int, ...] = ()
+        self.open: Any = None
+        self.armed: set[int] = set()
+
+    def need_main_thread(self) -> None:
+        raise RuntimeError("a thread of a server takes no signals: they are the main thread's")
+
+    guard = install = need_main_thread
+
+
+class _Leash:
+    """A thread is stopped when its process is."""
+
+    def __init__(self, stopping: threading.Event) -> None:
+        self._stopping = stopping
+
+    def check(self) -> None:
+        if self._stopping.is_set():
+            raise Expired
+
+
+def _accept4(listener: real_socket.socket) -> tuple[int, tuple[str, int]]:
+    """The call alone: socket.accept makes an object around it."""
+    made: tuple[int, tuple[str, int]] = listener._accept()  # type: ignore[attr-defined]
+    return made
+
+
+def _nothing(call: int, start: int, end: int, result: Any) -> tuple[None, int]:
+    return None, 0
+
+
+def _as_it_is(call: int, start: int, end: int, result: Any) -> tuple[Any, int]:
+    return result, 0
+
+
+def _select(
+    reads: Sequence[int], writes: Sequence[int], timeout: float | None
+) -> list[tuple[int, int]]:
+    readable, writable, _ = real_select.select(reads, writes, [], timeout)
+    found = [(fd, EPOLLIN) for fd in readable]  # in the order of the question
+    return _with_writable(found, writable, reads) if writable else found
+
+
+def _with_writable(
+    found: list[tuple[int, int]], writable: list[int], reads: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Each descriptor once, those that were asked about for reading first."""
+    events = dict(found)
+    for fd in writable:
+        events[fd] = events.get(fd, 0) | EPOLLOUT
+    order = dict.fromkeys((*reads, *writable))
+    return [(fd, events[fd]) for fd in order if fd in events]
+
+
+def _kevent_of(fd: int) -> Any:
+    return real_select.kevent(fd)  # type: ignore[attr-defined]  # EVFILT_READ, EV_ADD

@@ -1,0 +1,1 @@
+"""The recorder: plain socket code, taken down as a `Timeline`."""

@@ -1,0 +1,1 @@
+"""The simulated kernel: it answers the calls of programs in virtual nanoseconds."""

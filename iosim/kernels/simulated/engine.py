@@ -1,0 +1,218 @@
+"""The simulated kernel's engine: one heap of events, the cores, and one run queue.
+
+Events happen in the order of `(time, number)`: what was planned first happens first, and of what
+happens at the same instant an arrival from the network comes first.  The processes share the cores
+first come first served, with a time slice (sched(7), SCHED_RR).  Times are int ns.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...bounds import whole
+from ...costs import Costs
+from ...timeline import KERNEL, READY, SLEEPING, USER
+from ...traffic import Message, Traffic
+from ..tape import Tape
+from .parts import Task
+
+__all__ = ["Engine"]
+
+STANDSTILL = 100_000  # events at one instant before the run is given up
+
+Event = tuple[int, int, Any, Task, int]  # time, number, what to do, to whom, its token
+
+
+class Engine:
+    """Time, cores and processes; the calls are in `SimKernel`, which stands on it.
+
+    `events` counts what has happened; `tape` None takes nothing down (for large runs).
+    """
+
+    def __init__(self, story: Traffic | None, costs: Costs, cores: int, tape: Tape | None) -> None:
+        self.costs, self.tape = costs, tape
+        self._messages: Sequence[Message] = () if story is None else story.messages
+        self.cores = whole("cores", cores, 1, 1024, "cores")
+        self.now = 0
+        self.events = 0
+        self.processes: list[Task] = []
+        self._alive = 0
+        self._heap: list[Event] = []
+        self._soon: Event | None = None  # the newest event, often the next: not yet on the heap
+        self._number = 0
+        self._queue: deque[Task] = deque()
+        self._idle = self.cores
+        self._running: list[Task] = []
+        self._wakeup, self._switch = round(costs.wakeup), round(costs.context_switch)
+        self._slice, self._slack = round(costs.time_slice), round(costs.timer_slack)
+        self._cold_call = round(costs.cold_call)
+        self._cools_off = bool(costs.cold_call or costs.cold_receive)
+        # Bound once: a bound method costs time and memory for every task that holds one.
+        self._when_ready, self._when_on_core = self._ready, self._on_core
+        self._when_awake, self._when_preempted = self._again, self._preempt
+
+    def _again(self, task: Task) -> None:
+        raise NotImplementedError
+
+    def _arrive(self, number: int, message: Message) -> None:
+        raise NotImplementedError
+
+    def _told(self, task: Task) -> bool:
+        raise NotImplementedError
+
+    def _interrupt(self, task: Task, left: int, then: Callable[[Task], None] | None = None) -> None:
+        raise NotImplementedError
+
+    def run(self) -> None:
+        """Until every process is over.  TimeoutError if one would wait for ever.
+
+        One loop and no calls but the event's: it turns a million times in a large run.
+        """
+        for task in self.processes:
+            self._start(task)
+        heap, messages, transit = self._heap, self._messages, self.costs.transit
+        count, arrived, still = len(messages), 0, 0
+        coming = messages[0].at_ns + transit(messages[0].size) if count else 0
+        while self._alive:
+            soon, self._soon = self._soon, None
+            if (
+                arrived < count
+                and (not heap or coming <= heap[0][0])
+                and (soon is None or coming <= soon[0])
+            ):
+                if soon is not None:
+                    heapq.heappush(heap, soon)
+                self.now = coming
+                self.events += 1
+                arrived += 1
+                self._arrive(arrived, messages[arrived - 1])
+                if arrived < count:  # none overtakes another
+                    new = messages[arrived]
+                    coming = max(coming, new.at_ns + transit(new.size))
+                continue
+            if soon is not None:
+                at, _, act, task, token = heapq.heappushpop(heap, soon)
+            elif heap:
+                at, _, act, task, token = heapq.heappop(heap)
+            else:
+                raise TimeoutError(self._deadlock())
+            if task.token != token:
+                continue
+            still = still + 1 if at == self.now else 0
+            if still > STANDSTILL:
+                raise TimeoutError(f"no time passes: {still:,} events at {at:,} ns")
+            self.now = at
+            self.events += 1
+            act(task)
+
+    def _deadlock(self) -> str:
+        stuck = next(task for task in self.processes if task.program is not None)
+        name = type(stuck.request).__name__
+        return f"{stuck.name} would wait in {name} for ever: nothing more is on its way"
+
+    def _plan(self, delay: int, act: Callable[[Task], None], task: Task) -> None:
+        self._number += 1
+        heapq.heappush(self._heap, (self.now + delay, self._number, act, task, task.token))
+
+    # -- cores and the run queue ---------------------------------------------------------------
+
+    def _start(self, task: Task) -> None:
+        if self._idle:
+            self._idle -= 1
+            self._on_core(task)
+        else:
+            self._ready(task)
+
+    def _ready(self, task: Task) -> None:
+        """`task` may run: give it a core, or a place in the queue and an end to others' slices."""
+        if self.tape is not None:
+            self._mark(task, READY)
+        task.sleeping = False
+        self._queue.append(task)
+        if self._idle:
+            self._dispatch()
+        else:
+            for other in self._running:
+                self._plan_preemption(other)
+
+    def _plan_preemption(self, task: Task) -> None:
+        if task.slice_end < task.until:
+            self._plan(max(0, task.slice_end - self.now), self._when_preempted, task)
+
+    def _dispatch(self) -> None:
+        while self._idle and self._queue:
+            self._idle -= 1
+            self._plan(self._switch, self._when_on_core, self._queue.popleft())
+
+    def _on_core(self, task: Task) -> None:
+        self._running.append(task)
+        task.slice_end = self.now + self._slice
+        if task.mode is USER and task.left and self._told(task):
+            self._interrupt(task, task.left)
+        elif task.left:
+            self._work(task, task.mode, task.left, task.then)
+        else:
+            task.then(task)  # type: ignore[misc]
+
+    def _off_core(self, task: Task) -> None:
+        self._running.remove(task)
+        self._idle += 1
+        if self._queue:
+            self._dispatch()
+
+    def _preempt(self, task: Task) -> None:
+        if not self._queue:
+            return
+        task.left = task.until - self.now
+        task.token += 1
+        self._mark(task, READY)
+        self._queue.append(task)
+        self._off_core(task)
+
+    def _work(
+        self, task: Task, mode: str, ns: int, then: Callable[[Task], None] | None, note: str = ""
+    ) -> None:
+        """Hold the core for `ns` in `mode`, then go on with `then`.
+
+        What is left of a call in which its process slept takes `Costs.cold_call` longer.
+        """
+        if task.chilled and mode is KERNEL:
+            ns += self._cold_call
+            task.chilled = False
+        task.mode, task.then, task.left = mode, then, 0
+        task.until = self.now + ns
+        task.token += 1
+        if self.tape is not None:
+            self.tape.change(task.name, self.now, mode, task.call, note)
+        self._number += 1
+        if self._soon is not None:
+            heapq.heappush(self._heap, self._soon)
+        self._soon = (task.until, self._number, then, task, task.token)
+        if self._queue:
+            self._plan_preemption(task)
+
+    def _sleep(self, task: Task, deadline: int | None = None, note: str = "") -> None:
+        """Give up the core until woken, or until `deadline` (ns) and the timer's slack."""
+        if self.tape is not None:
+            self._mark(task, SLEEPING, note)
+        task.sleeping = task.cold = True
+        task.chilled = self._cools_off
+        task.lately = None
+        task.token += 1
+        task.mode, task.then, task.left = KERNEL, self._when_awake, 0
+        if deadline is not None:
+            self._plan(max(0, deadline + self._slack - self.now), self._wake, task)
+        self._off_core(task)
+
+    def _wake(self, task: Task) -> None:
+        if task.sleeping:
+            task.sleeping = False
+            task.token += 1
+            self._plan(self._wakeup, self._when_ready, task)
+
+    def _mark(self, task: Task, state: str, note: str = "") -> None:
+        if self.tape is not None:
+            self.tape.change(task.name, self.now, state, task.call, note)
