@@ -128,7 +128,7 @@ class Costs:
         return cls(
             syscall=300, user=2_000, network=40_000, copy_base=1_300, copy_per_byte=0.1,
             wakeup=15_000, context_switch=35_000, signal_delivery=5_000, select_per_fd=150,
-            poll_per_fd=150, epoll_per_ready=60, timer_slack=50_000, time_slice=3_000_000,
+            poll_per_fd=150, epoll_per_ready=250, timer_slack=50_000, time_slice=3_000_000,
         )  # fmt: skip
 
     @classmethod

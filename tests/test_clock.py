@@ -211,7 +211,9 @@ def test_a_bad_clock() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
-@pytest.mark.parametrize("story", [traffic.one(5, 1), traffic.several(5, 5, 60_000)], ids=str)
+@pytest.mark.parametrize(
+    "story", [traffic.one(5, 1), traffic.several(5, 5, 60_000, "tcp")], ids=["one", "stream"]
+)
 def test_five_real_runs_are_legible(story: traffic.Traffic) -> None:
     real = [measure(program, story) for program in models.FIVE[:4]]
     picture = draw.clock(five(story), real)

@@ -218,6 +218,7 @@ def test_progress_names_each_run_and_draws_it_when_it_is_there(stage: Stage) -> 
         stage.let(number)
     stage.says("measured: 5 of 5")
     assert explorer.busy["can"] == ["run_for_real"]
+    assert explorer.shown["n"] == -1  # no choice of the reader's: the playhead stays
     assert titles(explorer) == FIVE
     assert [track.name for track in explorer.shows.tracks[:2]] == ["blocking", "blocking, measured"]
     assert len(explorer.shows.tables[0].rows) == 10

@@ -110,6 +110,11 @@ def test_the_costs_are_those_that_were_chosen() -> None:
     assert question_of(state) == ask("poll", 12, ready_places(12, 3), dear)
 
 
+def test_where_all_are_ready_epoll_is_no_cheaper() -> None:
+    view = MultiplexExplorer.preview(n=20, ready=20)
+    assert view.hints == ["Here a question to epoll is no cheaper than one to poll."]
+
+
 def test_what_is_paid_once_is_paid_back() -> None:
     view = MultiplexExplorer.preview(n=20, ready=5)
     question, poll = (
@@ -117,10 +122,10 @@ def test_what_is_paid_once_is_paid_back() -> None:
         ask("poll", 20, ready_places(20, 5), Costs.typical()),
     )
     saved = poll.call_ns - question.call_ns
-    assert 2 * saved < question.once_ns <= 3 * saved
+    assert 3 * saved < question.once_ns <= 4 * saved
     assert view.hints == [
-        "Here a question to epoll saves 2.7 µs against poll: the calls before (6.3 µs) are paid "
-        "back after 3 questions."
+        "Here a question to epoll saves 1.75 µs against poll: the calls before (6.3 µs) are paid "
+        "back after 4 questions."
     ]
 
 

@@ -21,11 +21,13 @@ from iosim import clients, draw, servers, simulate
 from iosim.explore import ServerExplorer
 from iosim.explore.controls import State, complete, read, write
 from iosim.explore.server import (
+    ARGUMENTS,
     LANES,
     LATE_MS,
     MATTERS,
     MUCH,
     NAMES,
+    TAKES,
     by_client,
     run_of,
     shown_of,
@@ -38,8 +40,8 @@ from iosim.timeline import NETWORK, PROCESS_STATES, WAIT, Timeline
 
 CONTROLS = ServerExplorer.CONTROLS
 EVERYTHING = ServerExplorer.controls()
-HEAVIEST = 1_000_000  # bytes of JSON for one picture, with all that moves over it
-MOST_INTERVALS = 4_000
+HEAVIEST = 600_000  # bytes of JSON for one picture, with all that moves over it
+MOST_INTERVALS = 3_000
 
 
 def state(**chosen: Any) -> State:
@@ -113,7 +115,8 @@ def test_a_slow_client_at_the_ends_of_all_others(server: str) -> None:
     for many in (1, 2, 50):
         for size in (1, 10_000):
             for cores in (1, 4):
-                check(state(server=server, slow=True, clients=many, size=size, cores=cores))
+                check(state(server=server, slow=True, clients=many, size=size, cores=cores,
+                            workers=1 if cores == 1 else 8, handler_ms=20))  # fmt: skip
 
 
 @settings(max_examples=50)
@@ -141,7 +144,29 @@ def test_a_state_is_its_text(chosen: State) -> None:
 
 def test_all_servers_of_the_course_can_be_chosen() -> None:
     assert list(NAMES) == list(servers.SERVERS)
-    assert {*MATTERS} == {*NAMES}
+    assert {*MATTERS} == {*TAKES} == {*NAMES}
+
+
+def test_each_argument_reaches_the_program() -> None:
+    assert TAKES["reactor_pool"] == ("workers", "handler_ms")
+    assert TAKES["iterative"] == ()
+    for server, names in TAKES.items():
+        for name in names:
+            low, high = ends_of(ARGUMENTS[name][0])
+            assert name in ServerExplorer.visible(state(server=server))
+            assert run_of(state(server=server, **{name: low})) != run_of(
+                state(server=server, **{name: high})
+            )
+    assert not {*ARGUMENTS} & {*ServerExplorer.visible(state(server="iterative"))}
+
+
+def test_a_handler_that_blocks_holds_up_one_thread() -> None:
+    def worst(server: str) -> float:
+        chosen = {"server": server, "handler_ms": 20.0, "costs": "typical", "within_ms": 0.0}
+        return float(numbers(**chosen, clients=4)["latency, worst"].split()[0])
+
+    assert worst("reactor_epoll") > 75 > 30 > worst("reactor_pool")
+    assert worst("thread_per_connection") < 30
 
 
 @pytest.mark.parametrize("server", NAMES)
@@ -233,6 +258,24 @@ def test_a_bound_that_is_not_reached_changes_nothing() -> None:
     assert draw.svg(run, lanes=LANES) == draw.svg(run)
 
 
+def test_the_rails_look_at_the_whole_run_a_few_times_and_not_for_each_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = run_of(state(server="thread_per_connection", clients=12))
+    looks: list[Timeline] = []
+    start = Timeline.start.fget
+
+    def counted(timeline: Timeline) -> int:
+        looks.append(timeline)
+        assert start is not None
+        return start(timeline)
+
+    monkeypatch.setattr(Timeline, "start", property(counted))
+    moments(run)
+    tracks(run)
+    assert len(looks) < 10 < len(run.intervals)
+
+
 # --- a lane for each client -----------------------------------------------------------------------
 
 
@@ -293,12 +336,14 @@ def deaf(listener: int, clients: int) -> Program:
     yield sleep(ms(5))
 
 
-def test_the_track_of_the_clients_ends_with_nobody() -> None:
-    run = run_of(state(clients=5))
-    (track,) = crowd(run)
+@pytest.mark.parametrize("costs", ["textbook", "typical"])
+def test_the_track_of_the_clients_counts_who_is_there_and_who_waits(costs: str) -> None:
+    (track,) = crowd(run_of(state(clients=5, costs=costs)))
     said = [row[2] for row in track.rows]
     assert said[0] == said[-1] == "0 connected, of whom 0 want an answer"
     assert any(words.startswith("5 connected") for words in said)
+    most = max(int(words.split()[-4]) for words in said)
+    assert most == int(numbers(clients=5, costs=costs)["clients waiting"].split()[0])
 
 
 def test_the_iterative_server_lets_the_last_client_wait_for_the_first() -> None:
@@ -310,7 +355,7 @@ def test_the_iterative_server_lets_the_last_client_wait_for_the_first() -> None:
 
 def test_a_slow_client_holds_up_who_waits_for_it_and_nobody_else() -> None:
     alone = {name: numbers(server=name)["latency, worst"] for name in NAMES}
-    for name in ("thread_per_connection", "reactor_epoll_out", "proactor"):
+    for name in ("thread_per_connection", "reactor_pool", "reactor_epoll_out", "proactor"):
         told = events(run_of(state(server=name, slow=True, costs="typical")))
         assert before(told, "client 3 has closed", "client 1 has answer 1"), name
     for name in ("iterative", "nonblocking_sweep", "reactor_select", "reactor_poll",
@@ -355,7 +400,7 @@ def test_only_who_asks_all_makes_calls_in_vain() -> None:
     wasted = {name: numbers(server=name)["wasted calls"] for name in NAMES}
     assert {name for name, calls in wasted.items() if calls == "0 calls"} == {
         "iterative", "thread_per_connection", "reactor_select", "reactor_poll", "reactor_epoll",
-        "reactor_epoll_out", "proactor",
+        "reactor_pool", "reactor_epoll_out", "proactor",
     }  # fmt: skip
 
 
@@ -370,6 +415,9 @@ HINTED = [
     ({"slow": True}, "Client 1 sends 24,000 bytes"),
     ({"slow": True}, "meanwhile serves nobody"),
     ({"slow": True, "server": "proactor"}, "goes on with the others"),
+    ({"slow": True, "server": "reactor_pool"}, "One worker waits for room"),
+    ({"handler_ms": 5}, "blocks in the handler"),
+    ({"handler_ms": 5, "server": "reactor_pool"}, "a thread of its own"),
     ({"server": "iterative"}, "waits for the first to leave"),
     ({"server": "nonblocking_sweep"}, "mostly nothing"),
     ({"server": "signal_driven"}, "asks every descriptor"),

@@ -222,7 +222,7 @@ print(json.dumps(printed))
 def run_limited(*names: str, fault: str = "") -> subprocess.CompletedProcess[str]:
     """These cells of 09, after those that they need and the statement `fault`."""
     code = {cell["id"]: source(cell) for cell in cells(load(MANY), "code")}
-    before = "simulated", "c59-which", "questions", "imports", "c62-number"
+    before = "simulated", "c59-which", "questions", "imports"
     given = [(name, code[name]) for name in before] + [("fault", fault)]
     given += [(name, code[name]) for name in names]
     command = [sys.executable, "-c", LIMITED]

@@ -20,6 +20,7 @@ from iosim.kernels.scans import (
     c_select,
     cost_us,
     hard_limit,
+    numbered,
     price_us,
     room,
     sockets,
@@ -84,6 +85,20 @@ def test_there_is_room_for_more_and_the_limit_comes_back() -> None:
         with room(hard):
             assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == limits
+
+
+@linux
+def test_a_descriptor_of_a_number_that_one_asks_for() -> None:
+    before = descriptors()
+    with numbered(300) as first, numbered(300) as second:
+        assert (first, second) == (300, 301)
+        assert select.select([first, second], [], [], 0)[0] == [first, second]
+    with pytest.raises(KeyError), numbered(300):
+        raise KeyError
+    if hard_limit() < scans.MAX_SOCKETS:
+        with pytest.raises(OSError, match="nvalid"), numbered(hard_limit()):
+            pass
+    assert descriptors() == before
 
 
 def test_room_where_there_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:

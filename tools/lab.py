@@ -2,8 +2,8 @@
 
     if missing():
         ...                                   # one line: what this machine lacks
-    with serving() as server, browsing() as browser:
-        with opened(browser, server, ["1 + 1"]) as notebook:
+    with serving() as server, browsing() as browser, working(browser, server) as desk:
+        with opened(desk, ["1 + 1"]) as notebook:
             notebook.run_all()
 
 The server listens on 127.0.0.1, keeps everything in a folder of its own, and ends when whoever
@@ -20,6 +20,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -33,9 +34,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
+    from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page
 
-__all__ = ["BROWSERS", "Notebook", "Seen", "Server", "browsing", "missing", "opened", "serving"]
+__all__ = [
+    "BROWSERS", "Desk", "Notebook", "Seen", "Server", "browsing", "missing", "opened", "serving",
+    "watched", "working",
+]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -134,15 +138,16 @@ def _furnish(home: Path) -> dict[str, str]:
 
 
 def _address(process: subprocess.Popen[bytes], home: Path) -> str:
-    """The server's URL, which it writes down once it listens."""
+    """The server's URL, once it listens there; it writes it down somewhat earlier."""
     until = time.monotonic() + START_S
     while process.poll() is None and time.monotonic() < until:
         for path in (home / "runtime").glob("jpserver-*.json"):
             try:
-                url: str = json.loads(path.read_text())["url"]
-            except ValueError:  # half written
+                said = json.loads(path.read_text())
+                socket.create_connection((HOST, said["port"])).close()
+            except (ValueError, OSError):  # half written, or too early
                 continue
-            return url
+            return str(said["url"])
         time.sleep(0.02)
     log = (home / "log").read_text(errors="replace").splitlines()[-20:]
     raise RuntimeError("JupyterLab does not start:\n" + "\n".join(log))
@@ -176,14 +181,16 @@ def serve() -> None:
 
 
 @contextmanager
-def browsing() -> Iterator[Browser]:
+def browsing() -> Iterator[BrowserContext]:
     """This machine's browser, without a window and with an empty profile."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable(), args=FLAGS)
         try:
-            yield browser
+            context = browser.new_context()
+            context.set_default_timeout(WAIT_MS)
+            yield context
         finally:
             browser.close()
 
@@ -195,25 +202,32 @@ class Seen:
     requests: list[str] = field(default_factory=list)  # URLs that went to a host
     errors: list[str] = field(default_factory=list)  # in the console, and those nobody caught
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self.requests.clear()
+        self.errors.clear()
+
     def off_host(self) -> list[str]:
         """The requests to any other host; none of them was let through."""
         return [url for url in self.requests if urlsplit(url).hostname != HOST]
 
 
 @contextmanager
-def watched(browser: Browser, width: int = 1280, height: int = 900) -> Iterator[tuple[Page, Seen]]:
-    """An empty page in a profile of its own, and what it does from now on; sizes in CSS px."""
-    context = browser.new_context(viewport={"width": width, "height": height})
-    context.set_default_timeout(WAIT_MS)
+def watched(
+    browser: BrowserContext, width: int = 1280, height: int = 900
+) -> Iterator[tuple[Page, Seen]]:
+    """An empty page, and what it does from now on; sizes in CSS px."""
+    page = browser.new_page()
     try:
-        seen = Seen()
-        _watch(context, seen)
-        yield context.new_page(), seen
+        page.set_viewport_size({"width": width, "height": height})
+        yield page, _watch(page)
     finally:
-        context.close()
+        page.close()
 
 
-def _watch(context: BrowserContext, seen: Seen) -> None:
+def _watch(page: Page) -> Seen:
+    seen = Seen()
+
     def request(url: str) -> None:
         if urlsplit(url).scheme not in ("data", "blob"):
             seen.requests.append(url)
@@ -222,13 +236,11 @@ def _watch(context: BrowserContext, seen: Seen) -> None:
         if message.type == "error":
             seen.errors.append(message.text)
 
-    def page(page: Page) -> None:
-        page.on("websocket", lambda socket: request(socket.url))
-
-    context.on("request", lambda each: request(each.url))
-    context.on("page", page)
-    context.on("weberror", lambda each: seen.errors.append(str(each.error)))
-    context.on("console", console)
+    page.on("request", lambda each: request(each.url))
+    page.on("websocket", lambda socket: request(socket.url))
+    page.on("pageerror", lambda error: seen.errors.append(str(error)))
+    page.on("console", console)
+    return seen
 
 
 # --- a notebook -----------------------------------------------------------------------------------
@@ -253,10 +265,20 @@ window.messagesToKernel = [];
 """
 
 PANEL = "jupyterapp.shell.currentWidget"
-READY = f"window.jupyterapp && {PANEL}?.sessionContext?.session?.kernel?.status === 'idle'"
+OPEN = """async path => {
+    await jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'});
+}"""
+READY = f"""path => {PANEL}?.context?.path === path
+    && {PANEL}.sessionContext?.session?.kernel?.status === 'idle'"""
+CLOSE = f"""async () => {{
+    const panel = {PANEL};
+    await panel.sessionContext.shutdown();
+    panel.dispose();
+}}"""
 FILLED = "document.querySelector('.jp-LabShell').offsetHeight === innerHeight"
 ERRORS = f"""() => [...{PANEL}.content.model.cells].flatMap(cell => cell.toJSON().outputs ?? [])
     .filter(output => output.output_type === 'error').map(output => output.traceback.join('\\n'))"""
+RUN_ALL = "async () => { await jupyterapp.commands.execute('notebook:run-all-cells'); }"
 RUN = f"""async index => {{
     {PANEL}.content.activeCellIndex = index;
     await jupyterapp.commands.execute('notebook:run-cell');
@@ -281,7 +303,7 @@ class Notebook:
 
     def run_all(self) -> None:
         """Run every cell to its end; AssertionError, with the traceback, if one raised."""
-        self.page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+        self.page.evaluate(RUN_ALL)
         self._check()
 
     def run(self, index: int) -> None:
@@ -337,20 +359,40 @@ class Notebook:
         return types
 
 
+class Desk(NamedTuple):
+    """JupyterLab in a page, on which notebooks are opened one after another."""
+
+    server: Server
+    page: Page
+    seen: Seen
+
+
 @contextmanager
-def opened(browser: Browser, server: Server, cells: list[str], **size: int) -> Iterator[Notebook]:
-    """A new notebook of these code cells, open, its kernel idle; nothing has run yet."""
-    name = f"{secrets.token_hex(4)}.ipynb"
-    (server.root / name).write_text(json.dumps(_notebook(cells)), encoding="utf-8")
+def working(browser: BrowserContext, server: Server, **size: int) -> Iterator[Desk]:
+    """JupyterLab without a notebook; the size of the window in CSS px."""
     with watched(browser, **size) as (page, seen):
         page.add_init_script(COUNT_MESSAGES)
-        page.goto(f"{server.url}doc/tree/{name}?token={server.token}")
-        page.wait_for_function(READY)
-        notebook = Notebook(page, seen)
-        try:
-            yield notebook
-        finally:
-            page.evaluate(f"{PANEL}.sessionContext.shutdown()")
+        page.goto(f"{server.url}doc?token={server.token}")
+        page.wait_for_function("window.jupyterapp")
+        page.evaluate("jupyterapp.restored.then(() => null)")
+        yield Desk(server, page, seen)
+
+
+@contextmanager
+def opened(desk: Desk, cells: list[str]) -> Iterator[Notebook]:
+    """A new notebook of these code cells, open, its kernel idle; nothing has run yet.
+
+    Its `seen` begins here.
+    """
+    name = f"{secrets.token_hex(4)}.ipynb"
+    (desk.server.root / name).write_text(json.dumps(_notebook(cells)), encoding="utf-8")
+    desk.page.evaluate(OPEN, name)
+    desk.page.wait_for_function(READY, arg=name)
+    desk.seen.forget()
+    try:
+        yield Notebook(desk.page, desk.seen)
+    finally:
+        desk.page.evaluate(CLOSE)
 
 
 def _notebook(cells: list[str]) -> dict[str, Any]:

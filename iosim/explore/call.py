@@ -115,7 +115,6 @@ def _asleep(run: Timeline) -> int:
     return sum(
         i.duration for i in run.intervals
         if i.lane in run.processes and i.state == SLEEPING and i.call and i.call.waits
-        and i.note != GIL
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ __all__ = ["CompareExplorer", "job_of", "predictions"]
 FIVE = tuple(program.__name__ for program in models.FIVE)
 #: What decides what a real run does; the rest is the prediction's.
 OF_THE_RUN = ("delay_ms", "size", "messages", "poll_ms")
+MORE = -1  # the view answers no choice: see Explorer.shown
 PATIENCE_S = 3.0  # after the last message a real run is stopped
 PRICES = ("syscall", "copy", "switch", "select", "signal")
 Runs = tuple[Timeline, ...]
@@ -138,11 +139,13 @@ def _whose(words: str, names: Sequence[str], named: Mapping[str, Timeline]) -> s
 
 def _tracks(named: Mapping[str, Timeline]) -> list[Track]:
     """A lane for each run: what its process does."""
-    return [
-        replace(track, name=name)
-        for name, run in named.items()
-        for track in tracks(run)[:1]
-    ]  # fmt: skip
+    return [replace(tracks(_process_of(run))[0], name=name) for name, run in named.items()]
+
+
+def _process_of(run: Timeline) -> Timeline:
+    """The run without its data: ten of them would be too much to read."""
+    own = tuple(i for i in run.intervals if i.lane in run.processes)
+    return replace(run, intervals=own, deliveries=())
 
 
 def _numbers(runs: Runs, real: Sequence[Timeline]) -> list[Number]:
@@ -286,7 +289,7 @@ class CompareExplorer(Explorer):
                 self._real[told.program] = told.run
             if told.trouble:
                 self._trouble[told.program] = told.trouble
-            self._show(self._state)
+            self._show(self._state, MORE)
 
     def _over(self, background: Background, last: str) -> None:
         """In the background's thread: its process has ended."""

@@ -32,7 +32,11 @@ function lastAt(sorted, wanted, key = (item) => item) {
 }
 
 const first = (row) => row[0];
-const inMs = (ns) => `${(ns / 1e6).toLocaleString("en", { minimumFractionDigits: 3, maximumFractionDigits: 3 })} ms`;
+/** An instant of what ends at `end`: in ms to the µs, or in µs to the ns where all is shorter than that. */
+function instant(ns, end) {
+  const [unit, name] = end < 1e5 ? [1e3, "µs"] : [1e6, "ms"];
+  return `${(ns / unit).toLocaleString("en", { minimumFractionDigits: 3, maximumFractionDigits: 3 })} ${name}`;
+}
 const counted = (value, unit) => `${spoken(value)} ${value === 1 && unit.length > 2 ? unit.replace(/s$/, "") : unit}`.trim();
 const spoken = (value) => (typeof value === "number" ? value.toLocaleString("en", { maximumFractionDigits: 3 }) : value);
 let names = 0; // makes ids unique in the page
@@ -177,8 +181,9 @@ function numbersPart(numbers) {
 function logPart(moments) {
   const table = make("table", { class: "iosim-log" }, make("caption", {}, "What happens, in time"));
   table.append(make("tr", {}, make("th", { scope: "col" }, "at"), make("th", { scope: "col" }, "event")));
+  const end = moments[moments.length - 1][0];
   for (const [place_, [at, words]] of moments.slice(0, MOST_ROWS).entries()) {
-    table.append(make("tr", { "data-frame": place_ }, make("td", {}, inMs(at)), make("td", {}, words)));
+    table.append(make("tr", { "data-frame": place_ }, make("td", {}, instant(at, end)), make("td", {}, words)));
   }
   const left = moments.length - MOST_ROWS;
   if (left > 0) table.append(make("tr", {}, make("td", {}), make("td", {}, `… and ${spoken(left)} more`)));
@@ -370,6 +375,7 @@ class Page {
       if (this.form.contains(element)) element.hidden = !(shown.visible.includes(name) || name === "predict");
     }
     if (shown.seq === this.seq) return;
+    const stays = shown.n < 0 && this.seq !== undefined; // more is known of what was shown before
     this.seq = shown.seq;
     this.pasted = null;
     this.guess.hidden = !shown.hidden;
@@ -378,9 +384,10 @@ class Page {
     this.picture.innerHTML = this.view.svg;
     this.picture.dataset.seq = shown.seq;
     this.fill(shown);
+    this.moved = undefined;
     this.index();
     this.stop();
-    this.move(shown.values.at_ms * 1e6);
+    this.move(stays ? this.at : shown.values.at_ms * 1e6);
   }
 
   fill(shown) {
@@ -423,7 +430,7 @@ class Page {
   move(at) {
     this.at = this.moved = Math.min(this.end, Math.max(this.start, at));
     for (const panel of this.panels) place(panel, this.at);
-    this.follow();
+    this.following ||= requestAnimationFrame(() => this.follow()); // here it would lay the page out twice
     const now = new Set(this.spans.slice(0, lastAt(this.spans, this.at, (span) => span.start) + 1)
       .filter((span) => this.at < span.end || (span.start === span.end && span.start === this.at))
       .map((span) => span.element));
@@ -438,6 +445,7 @@ class Page {
 
   /** Where the picture is wider than its room, keep the playhead in sight. */
   follow() {
+    this.following = 0;
     const { scrollWidth, clientWidth } = this.picture;
     const panel = this.panels[0];
     if (!panel || scrollWidth <= clientWidth) return;
@@ -461,9 +469,9 @@ class Page {
     const words = frame >= 0 ? this.view.moments[frame][1] : "";
     const here = frame >= 0 && this.view.moments[frame][0] === this.at ? words : `since then: ${words}`;
     this.event.textContent = here;
-    this.clock.textContent = inMs(this.at);
+    this.clock.textContent = instant(this.at, this.end);
     this.scrub.value = String(Math.round((1000 * (this.at - this.start)) / Math.max(1, this.end - this.start)));
-    this.scrub.setAttribute("aria-valuetext", `${inMs(this.at)}: ${here}`);
+    this.scrub.setAttribute("aria-valuetext", `${this.clock.textContent}: ${here}`);
     this.state.value = [this.model.get("shown").text.replace(/ ?at_ms=\S+/, ""), this.at > 0 && `at_ms=${this.at / 1e6}`]
       .filter(Boolean).join(" ");
   }

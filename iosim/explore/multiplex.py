@@ -192,8 +192,8 @@ class MultiplexExplorer(Explorer):
     TITLE = "Which descriptors are ready?"
     CONTROLS: ClassVar[Sequence[Control]] = (
         Choice("call", "call", tuple((call, call) for call in CALLS), "select"),
-        Slider("n", "descriptors", range(1, MOST + 1), 12, "descriptors"),
-        Slider("ready", "of these ready", range(MOST + 1), 3, "descriptors"),
+        Slider("n", "descriptors", range(1, MOST + 1), 12, "fds"),
+        Slider("ready", "of these ready", range(MOST + 1), 3, "fds"),
         Choice("pattern", "the ready ones", tuple((name, WORDS[name]) for name in PATTERNS),
                "spread"),
         Slider("sets", "sets", range(1, 4), 1, "sets"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from inspect import signature
 from statistics import median
 from typing import Any
 
@@ -29,6 +30,7 @@ NAMES = {
     "reactor_select": "reactor: select",
     "reactor_poll": "reactor: poll",
     "reactor_epoll": "reactor: epoll",
+    "reactor_pool": "reactor: epoll and a pool",
     "reactor_epoll_out": "reactor: epoll, waits for room to send",
     "reactor_epoll_et": "reactor: epoll, edge-triggered",
     "signal_driven": "signal-driven: SIGIO",
@@ -39,8 +41,24 @@ MATTERS = {
     "nonblocking_sweep": (), "proactor": ("switch",), "reactor_select": ("switch", "select"),
     "reactor_poll": ("switch", "poll"), "signal_driven": ("switch",),
     "iterative": ("switch",), "thread_per_connection": ("switch",),
-    "reactor_epoll": ("switch", "epoll"), "reactor_epoll_out": ("switch", "epoll"),
-    "reactor_epoll_et": ("switch", "epoll"),
+    "reactor_epoll": ("switch", "epoll"), "reactor_pool": ("switch", "epoll"),
+    "reactor_epoll_out": ("switch", "epoll"), "reactor_epoll_et": ("switch", "epoll"),
+}  # fmt: skip
+#: What some programs take besides: the control, the program's argument, and what is made for it.
+ARGUMENTS: dict[str, tuple[Slider, str, Callable[[Any], int]]] = {
+    "workers": (Slider("workers", "workers", range(1, 9), 4, "workers"), "workers", int),
+    "handler_ms": (
+        Slider("handler_ms", "a handler blocks for", (0.0, 1.0, 2.0, 5.0, 10.0, 20.0), 0.0, "ms"),
+        "handler_ns", ms,
+    ),
+}  # fmt: skip
+#: Which of them each server takes, by its own signature.
+TAKES = {
+    name: tuple(
+        control for control, (_, argument, _) in ARGUMENTS.items()
+        if argument in signature(program).parameters
+    )
+    for name, program in SERVERS.items()
 }  # fmt: skip
 LANES = 12  # of processes, and of clients, in the picture
 
@@ -53,7 +71,8 @@ def _messages(many: int, each: int) -> float:
 #: `MOST` of it would take longer than a slider's picture may.
 LOAD: dict[str, Callable[[int, int], float]] = {
     "nonblocking_sweep": lambda many, each: 2.4 * many * each,  # asks all, round after round
-    "signal_driven": lambda many, each: many * many * each / 10,  # asks all, for each message
+    "signal_driven": lambda many, each: many * many * each / 8,  # asks all, for each message
+    "reactor_pool": lambda many, each: 2.4 * many * each,  # wakes all workers, for each message
 }
 MOST = 60
 
@@ -85,10 +104,13 @@ def story_of(state: State) -> clients.Clients:
 
 def run_of(state: State) -> Timeline:
     """The server that `state` chooses, over its clients, simulated; a lane for each client."""
-    buffers = {"sndbuf": BUFFER} if state["slow"] else {}
+    options: dict[str, Any] = {"sndbuf": BUFFER} if state["slow"] else {}
+    for name in TAKES[str(state["server"])]:
+        _, argument, make = ARGUMENTS[name]
+        options[argument] = make(state[name])
     run = simulate(
         SERVERS[str(state["server"])], story_of(state), costs=costs_of(state),
-        cores=_whole(state, "cores"), **buffers,
+        cores=_whole(state, "cores"), **options,
     )  # fmt: skip
     return by_client(run)
 
@@ -208,6 +230,10 @@ def _crowded(state: State) -> bool:
     return _whole(state, "clients") > 1
 
 
+def _blocks(state: State) -> bool:
+    return "handler_ms" in TAKES[str(state["server"])] and state["handler_ms"] != 0
+
+
 def _hints(state: State) -> Iterator[str]:
     many, each = shown_of(state)
     if (many, each) != (state["clients"], state["messages"]):
@@ -232,6 +258,18 @@ HINTS: tuple[tuple[Callable[[State], Any], str], ...] = (
     (
         lambda s: s["slow"] and s["server"] in ("reactor_epoll_out", "proactor") and _crowded(s),
         "What client 1 does not take waits for it, and the server goes on with the others.",
+    ),
+    (
+        lambda s: s["slow"] and s["server"] == "reactor_pool" and _whole(s, "workers") > 1,
+        "One worker waits for room to send to client 1; the others serve the other clients.",
+    ),
+    (
+        lambda s: _blocks(s) and s["server"] == "reactor_epoll",
+        "The one thread blocks in the handler, and meanwhile serves nobody.",
+    ),
+    (
+        lambda s: _blocks(s) and s["server"] != "reactor_epoll",
+        "Each handler blocks a thread of its own: so many wait side by side.",
     ),
     (
         lambda s: s["server"] == "iterative" and _crowded(s),
@@ -260,6 +298,8 @@ class ServerExplorer(Explorer):
     pause_ms    that a client waits before each message
     within_ms   from the first client's connecting to the last one's, at even distances
     slow        the first client sends much and reads late
+    handler_ms  for which the server blocks with each message, where its program has such a handler
+    workers     of `reactor_pool`
     cores       of the server's machine; the clients need none of them
     costs       "textbook" or "typical"
     syscall, copy, switch, select, poll, epoll
@@ -279,6 +319,7 @@ class ServerExplorer(Explorer):
         Slider("pause_ms", "pause of a client", (0.0, 0.5, 1.0, 2.0, 5.0, 10.0), 10.0, "ms"),
         Slider("within_ms", "all connect within", (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0), 10.0,
                "ms"),
+        *(control for control, _, _ in ARGUMENTS.values()),
         Slider("cores", "cores", range(1, 5), 1, "cores"),
         COSTS,
         *(Slider(name, words, TIMES, 1.0, "×")
@@ -311,11 +352,10 @@ class ServerExplorer(Explorer):
 
     @classmethod
     def visible(cls, state: State) -> list[str]:
-        shown = ("syscall", "copy", *MATTERS[str(state["server"])])
-        return [
-            control.name for control in cls.CONTROLS
-            if control.name not in FACTORS or control.name in shown
-        ]  # fmt: skip
+        server = str(state["server"])
+        shown = {"syscall", "copy", *MATTERS[server], *TAKES[server]}
+        hidden = {*FACTORS, *ARGUMENTS} - shown
+        return [control.name for control in cls.CONTROLS if control.name not in hidden]
 
     @classmethod
     def view(cls, state: State) -> View:

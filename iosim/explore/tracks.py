@@ -58,6 +58,8 @@ OVER = {"job": "its result is in the program's hands", "client": "all that it se
 CALLBACK = "callback"  # what a library's thread does for the program, as its lane names it
 MOST_LANES = 12  # of processes, and of data, beside the picture; more would be read by nobody
 
+Row = tuple[int, str, str, int | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -81,7 +83,7 @@ class Track:
 
     name: str
     kind: str
-    rows: tuple[tuple[int, str, str, int | None], ...]
+    rows: tuple[Row, ...]
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
@@ -104,7 +106,7 @@ def moments(timeline: Timeline) -> list[Moment]:
 
 def _events(timeline: Timeline) -> Iterator[tuple[int, int, str]]:
     """`(rank, ns, words)`: at one instant a lower rank is told first."""
-    own = {*timeline.processes, *timeline.helpers}
+    own, start = {*timeline.processes, *timeline.helpers}, timeline.start
     alone = len(timeline.processes) == 1
     for call in timeline.call_log:
         if " " in call.name or call.name == CALLBACK:  # no call of the program's, but done for it
@@ -130,7 +132,7 @@ def _events(timeline: Timeline) -> Iterator[tuple[int, int, str]]:
     for visit in timeline.visits:
         yield from _stays(visit)
     for interval in timeline.intervals:
-        if interval.start > timeline.start or interval.lane not in timeline.helpers:
+        if interval.start > start or interval.lane not in timeline.helpers:
             yield from _turns(interval, own)
 
 
@@ -177,28 +179,40 @@ def tracks(timeline: Timeline) -> list[Track]:
 
     Of many lanes the first are told; the last track says how many are not.
     """
-    own = [*timeline.processes, *timeline.helpers]
-    rows: dict[str, list[tuple[int, str, str, int | None]]] = defaultdict(list)
+    own = {*timeline.processes, *timeline.helpers}
+    names = [name for name in timeline.lanes if name != NETWORK]
+    lanes = {
+        "process": [name for name in names if name in own],
+        "data": [name for name in names if name not in own],
+    }
+    kinds = {name: kind for kind, some in lanes.items() for name in some[:MOST_LANES]}
+    rows = _rows(timeline, kinds)
+    told = [Track(name, kind, tuple(rows[name])) for name, kind in kinds.items() if rows[name]]
+    left = sum(len(some[MOST_LANES:]) for some in lanes.values())
+    return [*told, *_between(timeline), *_untold(left, timeline.start)]
+
+
+def _rows(timeline: Timeline, names: Iterable[str]) -> dict[str, list[Row]]:
+    """What is so from when on, on each of these lanes."""
+    rows: dict[str, list[Row]] = {name: [] for name in names}
     last: dict[str, int | None] = {}  # its own code goes on behind the call that it made last
+    ends: dict[str, Interval] = {}
+    start = timeline.start
     for i in timeline.intervals:
-        if i.lane != NETWORK and i.end > i.start:
-            line = last[i.lane] = i.line or last.get(i.lane)
-            before = NOT_YET.get(i.lane.partition(" ")[0])
-            if before and i.lane not in rows and i.start > timeline.start:
-                rows[i.lane].append((timeline.start, "", before, None))
-            rows[i.lane].append((i.start, i.state, _words(i), line))
+        if i.lane not in rows or i.end <= i.start:
+            continue
+        before = NOT_YET.get(i.lane.partition(" ")[0])
+        if before and i.lane not in ends and i.start > start:
+            rows[i.lane].append((start, "", before, None))
+        line = last[i.lane] = i.line or last.get(i.lane)
+        rows[i.lane].append((i.start, i.state, _words(i), line))
+        ends[i.lane] = i
     fates: dict[int, Delivery | Outcome] = {fate.message: fate for fate in timeline.deliveries}
     fates |= {outcome.number: outcome for outcome in timeline.outcomes}
-    for end in {i.lane: i for i in timeline.intervals if i.lane in rows}.values():
+    for lane, end in ends.items():
         fate = None if end.message is None else fates.get(end.message)
-        rows[end.lane].append((end.end, "over", _over(end, fate), None))
-    kinds = [("process", own), ("data", rows.keys() - own)]
-    told, left = [], 0
-    for kind, members in kinds:
-        names = [name for name in timeline.lanes if name in rows and name in members]
-        told += [Track(name, kind, tuple(rows[name])) for name in names[:MOST_LANES]]
-        left += len(names[MOST_LANES:])
-    return [*told, *_between(timeline), *_untold(left, timeline.start)]
+        rows[lane].append((end.end, "over", _over(end, fate), None))
+    return rows
 
 
 def _between(timeline: Timeline) -> list[Track]:
@@ -247,7 +261,7 @@ def crowd(timeline: Timeline) -> list[Track]:
             changes[fate.sent][1] += 1
     changes.setdefault(timeline.start, [0, 0])
     connected = waiting = 0
-    rows: list[tuple[int, str, str, int | None]] = []
+    rows: list[Row] = []
     for at, (more, asked) in sorted(changes.items()):
         connected, waiting = connected + more, waiting + asked
         words = f"{connected} connected, of whom {waiting} want an answer"

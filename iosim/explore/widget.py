@@ -50,7 +50,8 @@ class Explorer(anywidget.AnyWidget):
     spec = traitlets.Dict().tag(sync=True)
     #: What the reader chose: {"n": its number, "values": a whole state} or {"n": …, "text": one}.
     asked = traitlets.Dict().tag(sync=True, echo_update=False)
-    #: What to show for it; `seq` grows with each view, `n` is the last choice that it answers.
+    #: What to show for it; `seq` grows with each view, `n` is the last choice that it answers, -1
+    #: if it answers none: more is known of what was shown before.
     shown = traitlets.Dict().tag(sync=True)
     #: How far a background task is: {"words": …, "done": …, "total": …}; empty when none runs.
     busy = traitlets.Dict().tag(sync=True)

@@ -6,6 +6,7 @@ For readers, and for calibration: plain calls of the real kernel, no program and
 from __future__ import annotations
 
 import ctypes
+import os
 import select
 import socket
 import struct
@@ -19,7 +20,7 @@ from ..bounds import whole
 
 __all__ = [
     "Ask", "ask_epoll", "ask_poll", "ask_select", "c_poll", "c_select", "cost_us", "hard_limit",
-    "price_us", "room", "sockets", "wake",
+    "numbered", "price_us", "room", "sockets", "wake",
 ]  # fmt: skip
 
 MAX_SOCKETS = 1 << 20
@@ -90,6 +91,24 @@ def sockets(n: int, ready: int = 0) -> Iterator[list[socket.socket]]:
         for sock in found[n - ready :]:
             wake(sock)
         yield found
+
+
+@contextmanager
+def numbered(number: int) -> Iterator[int]:
+    """A descriptor, `number` or the next that is free, of a UDP socket that has a byte to read.
+
+    fcntl(2), F_DUPFD.  OSError (EINVAL) if the hard limit has no room for it; ValueError if
+    `number` is not from 0 to 1,048,576; ImportError where there is no fcntl(2).
+    """
+    import fcntl
+
+    whole("numbered", number, 0, MAX_SOCKETS, "(a descriptor)")
+    with room(number), sockets(1, ready=1) as [sock]:
+        fd = fcntl.fcntl(sock, fcntl.F_DUPFD, number)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
 
 def wake(sock: socket.socket) -> None:

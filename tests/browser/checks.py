@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import lab
+import pytest
+
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
@@ -26,6 +29,12 @@ MOST_STOPS = 200  # of the keyboard, before a check gives up
 IN_WORDS = re.compile(r"[^\W\d_]|[×%]")
 
 Faults = Iterator[str]
+
+
+def needs_a_browser() -> None:
+    """Skip the module that calls this, in one line for all of them, where there is none."""
+    if reason := lab.missing():
+        pytest.skip(reason, allow_module_level=True)
 
 
 def root(page: Page) -> Locator:

@@ -1,4 +1,4 @@
-"""One browser and one JupyterLab for all tests here, or one line that says what is missing.
+"""One browser and one JupyterLab for all tests here.
 
 Playwright's loop runs in the thread of the tests, and must be gone before others use asyncio: the
 fixtures live as long as this package and no longer.
@@ -13,25 +13,18 @@ import lab
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import BrowserContext
 
 
 @pytest.fixture(scope="package")
-def able() -> None:
-    """Skips, on a machine that lacks something."""
-    if reason := lab.missing():
-        pytest.skip(reason)
-
-
-@pytest.fixture(scope="package")
-def browser(able: None) -> Iterator[Browser]:
+def browser() -> Iterator[BrowserContext]:
     """This machine's browser."""
     with lab.browsing() as found:
         yield found
 
 
 @pytest.fixture(scope="package")
-def server(able: None) -> Iterator[lab.Server]:
-    """A JupyterLab of its own."""
-    with lab.serving() as found:
+def desk(browser: BrowserContext) -> Iterator[lab.Desk]:
+    """A JupyterLab of its own, in a page."""
+    with lab.serving() as server, lab.working(browser, server) as found:
         yield found

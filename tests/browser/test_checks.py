@@ -12,7 +12,9 @@ import pytest
 from . import checks
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import BrowserContext, Page
+
+checks.needs_a_browser()
 
 GOOD = Path(__file__).with_name("stand_in.html").read_text(encoding="utf-8")
 
@@ -53,7 +55,7 @@ CHECKS: dict[str, Callable[[Page], Iterator[str]]] = {
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser) -> Iterator[Page]:
+def page(browser: BrowserContext) -> Iterator[Page]:
     with lab.watched(browser, width=700) as (page, _):
         yield page
 

@@ -18,7 +18,9 @@ from iosim import explore
 from . import checks
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
+
+checks.needs_a_browser()
 
 NAMES = [name for name in explore.__all__ if name.endswith("Explorer")]
 
@@ -48,9 +50,7 @@ def test_every_explorer_has_its_row() -> None:
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def shown(
-    request: pytest.FixtureRequest, browser: Browser, server: lab.Server
-) -> Iterator[lab.Notebook]:
+def shown(request: pytest.FixtureRequest, desk: lab.Desk) -> Iterator[lab.Notebook]:
     """A notebook that shows this explorer, which the kernel calls `explorer`."""
     name = request.param
     cells = [
@@ -58,7 +58,7 @@ def shown(
         f"explorer = {name}({STATES[name]!r})\ndisplay(explorer)",
         "# a cell below",
     ]
-    with lab.opened(browser, server, cells) as notebook:
+    with lab.opened(desk, cells) as notebook:
         notebook.run_all()
         awake(notebook.page)
         yield notebook
@@ -160,6 +160,27 @@ def test_a_pasted_state_is_taken(shown: lab.Notebook) -> None:
     put_back(shown)
 
 
+# --- what it can do besides -----------------------------------------------------------------------
+
+
+def test_a_guess_comes_before_the_run(shown: lab.Notebook) -> None:
+    root = checks.root(shown.page)
+    predict, guess = root.locator("[name=predict]"), root.locator(".iosim-guess")
+    before = checks.seq(shown.page)
+    predict.press("Space")
+    assert checks.answered(shown.page, before)
+    assert guess.is_visible()
+    assert not root.locator("svg, .iosim-numbers, .iosim-table, .iosim-log").count()
+    assert list(checks.unnamed(shown.page)) == []
+    before = checks.seq(shown.page)
+    guess.get_by_role("button", name="Commit to this guess").press("Enter")
+    assert checks.answered(shown.page, before)
+    assert guess.is_hidden()
+    assert root.locator(".iosim-picture svg").is_visible()
+    assert root.get_by_role("table", name="Your guess and the run").is_visible()
+    put_back(shown)
+
+
 # --- what it leaves -------------------------------------------------------------------------------
 
 CLOSE = """
@@ -214,11 +235,11 @@ def test_it_was_quiet(shown: lab.Notebook) -> None:
 # --- many of them ---------------------------------------------------------------------------------
 
 
-def test_a_hundred_in_one_notebook_stay_usable(browser: Browser, server: lab.Server) -> None:
+def test_a_hundred_in_one_notebook_stay_usable(desk: lab.Desk) -> None:
     kinds = ", ".join(NAMES)
     first = f"from iosim.explore import {kinds}\nkinds = [{kinds}]"
     ten = "for number in range(10):\n    display(kinds[number % len(kinds)]())"
-    with lab.opened(browser, server, [first, *[ten] * (MANY // 10)]) as notebook:
+    with lab.opened(desk, [first, *[ten] * (MANY // 10)]) as notebook:
         notebook.run_all()
         page = notebook.page
         page.wait_for_function(

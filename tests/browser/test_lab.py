@@ -11,13 +11,13 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import lab
 import pytest
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+from . import checks
+
+checks.needs_a_browser()
 
 #: A widget that does what an explorer must not do.
 LOUD = '''
@@ -42,8 +42,8 @@ loud'''
 
 
 @pytest.fixture(scope="module")
-def notebook(browser: Browser, server: lab.Server) -> Iterator[lab.Notebook]:
-    with lab.opened(browser, server, [LOUD, "1 / 0"]) as notebook:
+def notebook(desk: lab.Desk) -> Iterator[lab.Notebook]:
+    with lab.opened(desk, [LOUD, "1 / 0"]) as notebook:
         yield notebook
 
 
@@ -80,7 +80,7 @@ with lab.serving() as server:
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="there is no /proc here")
 @pytest.mark.parametrize("how", [signal.SIGKILL, None])
-def test_nothing_is_left_however_it_ends(able: None, how: signal.Signals | None) -> None:
+def test_nothing_is_left_however_it_ends(how: signal.Signals | None) -> None:
     """Neither the server nor a kernel lives on, even if whoever started them was killed."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     holder = subprocess.Popen(
