@@ -62,8 +62,9 @@ class Costs:
                     and to leave it; up to the first one that is ready (fs/select.c: poll_wait)
 
     `stream` has the prices of a story over TCP (None: the same ones), `server` those of a story of
-    clients (None: those of `stream`), whose messages follow each other so closely that caches do
-    not grow as cold; `machine` says what they were measured on ("" if they were not).
+    clients (None: those of `stream`), measured on one whose messages come 3 and 7 ms apart: who
+    sleeps longer finds colder caches; `machine` says what they were measured on ("" if they were
+    not).
     """
 
     syscall: float = 500_000
