@@ -120,7 +120,7 @@ def _widget_texts(notebook: Json) -> Iterator[str]:
         value = model["state"].get("value")
         if isinstance(value, str):
             yield value
-        view = model["state"].get("shown", {}).get("view", {})  # of an explorer
+        view = json.loads(model["state"].get("shown", "{}")).get("view", {})  # of an explorer
         yield from (view.get("svg", ""), *(svg for _, svg in view.get("figures", ())))
 
 

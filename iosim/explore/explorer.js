@@ -31,6 +31,16 @@ function lastAt(sorted, wanted, key = (item) => item) {
   return low - 1;
 }
 
+/** Say `words` in `element`, which costs the page a layout only where they are other words. */
+function say(element, words) {
+  if (element.textContent !== words) element.textContent = words;
+}
+
+/** Give `element` the attribute `name`, where it has another one. */
+function tag(element, name, value) {
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+}
+
 const first = (row) => row[0];
 /** An instant of what ends at `end`: in ms to the µs, or in µs to the ns where all is shorter than that. */
 function instant(ns, end) {
@@ -61,8 +71,8 @@ function slider(spec, changed) {
   function tell(value, byHand) {
     control.value = value;
     const words = unit === "×" ? `× ${spoken(value)}` : counted(value, unit);
-    output.textContent = words;
-    input.setAttribute("aria-valuetext", words);
+    say(output, words);
+    tag(input, "aria-valuetext", words);
     if (byHand) changed(name);
     else input.value = String(Math.max(0, lastAt(stops, value)));
   }
@@ -79,7 +89,8 @@ function choice({ name, label, options }, changed) {
     },
   });
   for (const [value, words] of options) select.append(make("option", { value }, words));
-  const control = { element: make("label", {}, make("span", {}, label), select), value: options[0][0] };
+  const element = make("label", { class: "iosim-choice" }, make("span", {}, label), select);
+  const control = { element, value: options[0][0] };
   control.set = (value) => {
     control.value = value;
     select.value = value;
@@ -170,6 +181,14 @@ function tablePart({ caption, heads, rows }) {
   return table;
 }
 
+function hintPart(hint) {
+  return make("p", { class: "iosim-hint" }, hint);
+}
+
+function lanePart({ name, kind }) {
+  return make("li", { "data-kind": kind }, make("b", {}, name), " ", make("span"));
+}
+
 function numbersPart(numbers) {
   const list = make("dl", { class: "iosim-numbers" });
   for (const [name, value, meaning] of numbers) {
@@ -219,6 +238,7 @@ function svgPart(text) {
 class Page {
   constructor(model, el) {
     this.model = model;
+    this.kept = new Map();
     this.spec = model.get("spec");
     this.asked = 0;
     this.at = 0;
@@ -311,13 +331,13 @@ class Page {
 
   /** Ask the kernel for what the controls say; a later question overtakes one under way. */
   ask(more = {}) {
-    const values = { ...this.model.get("shown").values };
+    const values = { ...this.shown.values };
     for (const [name, { value }] of this.controls) values[name] = value;
     this.send({ values: { ...values, at_ms: this.at / 1e6, ...more } });
   }
 
   send(question) {
-    this.asked = Math.max(this.asked, this.model.get("shown").n) + 1; // it may be shown twice
+    this.asked = Math.max(this.asked, this.shown.n) + 1; // it may be shown twice
     this.model.set("asked", { n: this.asked, ...question });
     this.model.save_changes();
   }
@@ -366,7 +386,7 @@ class Page {
   }
 
   show() {
-    const shown = this.model.get("shown");
+    const shown = (this.shown = JSON.parse(this.model.get("shown")));
     this.error.hidden = !shown.error;
     this.error.textContent = shown.error;
     const newest = shown.n >= this.asked || shown.error; // otherwise a newer answer is on its way
@@ -392,20 +412,30 @@ class Page {
 
   fill(shown) {
     const { view, opened } = this;
-    const verdicts = shown.verdicts.length
-      ? [tablePart({ caption: "Your guess and the run", heads: ["question", "your guess", "the run", ""], rows: shown.verdicts })]
-      : [];
-    const hints = view.hints.map((hint) => make("p", { class: "iosim-hint" }, hint));
-    this.parts.replaceChildren(
-      ...verdicts, ...hints,
-      ...(view.numbers.length ? [numbersPart(view.numbers)] : []),
-      ...view.tables.map(tablePart),
-      ...(view.program.length ? [programPart(view.program)] : []),
-      ...view.figures.map(([title, svg]) => drawer(title, opened, () => svgPart(svg))),
-      ...(view.moments.length ? [drawer("Event log", opened, () => logPart(view.moments))] : []),
-    );
-    this.lanes.replaceChildren(...view.tracks.map(({ name, kind }) => make("li", { "data-kind": kind },
-      make("b", {}, name), " ", make("span"))));
+    const guesses = { caption: "Your guess and the run", heads: ["question", "your guess", "the run", ""], rows: shown.verdicts };
+    const some = (list, build) => (list.length ? [[build, list]] : []);
+    this.keep(this.parts, [
+      ...(shown.verdicts.length ? [[tablePart, guesses]] : []),
+      ...view.hints.map((hint) => [hintPart, hint]),
+      ...some(view.numbers, numbersPart),
+      ...view.tables.map((table) => [tablePart, table]),
+      ...some(view.program, programPart),
+      ...view.figures.map((figure) => [([title, svg]) => drawer(title, opened, () => svgPart(svg)), figure]),
+      ...some(view.moments, (moments) => drawer("Event log", opened, () => logPart(moments))),
+    ]);
+    this.keep(this.lanes, view.tracks.map(({ name, kind }) => [lanePart, { name, kind }]));
+  }
+
+  /** Fill `place` with a part for each `[build, value]`; a part whose value is as before stays. */
+  keep(place, wanted) {
+    const before = this.kept.get(place) ?? new Map();
+    const now = new Map(wanted.map(([build, value], place_) => {
+      const key = `${place_} ${build.name} ${JSON.stringify(value)}`;
+      return [key, before.get(key) ?? build(value)];
+    }));
+    this.kept.set(place, now);
+    const parts = [...now.values()];
+    if (parts.length !== place.children.length || parts.some((part, n) => part !== place.children[n])) place.replaceChildren(...parts);
   }
 
   /** Find again what moves with the playhead. */
@@ -457,9 +487,8 @@ class Page {
   tell(track, item, now) {
     const row = track.rows[lastAt(track.rows, this.at, first)];
     const words = row ? row[2] : "–";
-    const span = item.lastElementChild;
-    if (span.textContent !== words) span.textContent = words;
-    item.dataset.state = row ? row[1] : "";
+    say(item.lastElementChild, words);
+    tag(item, "data-state", row ? row[1] : "");
     const line = row && track.kind === "process" ? this.lines.get(row[3]) : undefined;
     if (line) now.add(line);
     line?.classList.toggle("iosim-since", row[1] === "user");
@@ -472,7 +501,7 @@ class Page {
     this.clock.textContent = instant(this.at, this.end);
     this.scrub.value = String(Math.round((1000 * (this.at - this.start)) / Math.max(1, this.end - this.start)));
     this.scrub.setAttribute("aria-valuetext", `${this.clock.textContent}: ${here}`);
-    this.state.value = [this.model.get("shown").text.replace(/ ?at_ms=\S+/, ""), this.at > 0 && `at_ms=${this.at / 1e6}`]
+    this.state.value = [this.shown.text.replace(/ ?at_ms=\S+/, ""), this.at > 0 && `at_ms=${this.at / 1e6}`]
       .filter(Boolean).join(" ");
   }
 

@@ -7,6 +7,7 @@ the playhead without asking the kernel.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -52,7 +53,8 @@ class Explorer(anywidget.AnyWidget):
     asked = traitlets.Dict().tag(sync=True, echo_update=False)
     #: What to show for it; `seq` grows with each view, `n` is the last choice that it answers, -1
     #: if it answers none: more is known of what was shown before.
-    shown = traitlets.Dict().tag(sync=True)
+    #: It travels as one text: ipywidgets would look into every list of it, for buffers.
+    shown = traitlets.Dict().tag(sync=True, to_json=lambda shown, _: json.dumps(shown))
     #: How far a background task is: {"words": …, "done": …, "total": …}; empty when none runs.
     busy = traitlets.Dict().tag(sync=True)
 

@@ -202,7 +202,7 @@ def test_closing_it_frees_everything(shown: lab.Notebook) -> None:
         shown.run_all()
         awake(shown.page)
         assert close(shown) == (0, True)
-        assert listeners(shown.page) == held
+        assert listeners(shown.page) <= held  # JupyterLab drops some of its own
 
 
 def close(notebook: lab.Notebook) -> tuple[int, bool]:
