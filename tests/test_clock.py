@@ -59,7 +59,7 @@ def test_legible_and_deterministic_at_the_extremes(story: str, costs: Costs) -> 
         assert all(len(line) <= 88 for line in first.text.splitlines() if " |" in line)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     programs=st.lists(st.sampled_from(MODELS), min_size=1, max_size=8),
     count=st.integers(1, 12),

@@ -340,7 +340,7 @@ def test_each_control_at_its_ends(state: dict[str, Any]) -> None:
     check(state)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(states_of(ModelExplorer.CONTROLS))
 def test_any_choice_keeps_the_invariants(state: dict[str, Any]) -> None:
     check(state)

@@ -91,7 +91,7 @@ def test_all_at_their_ends_together(call: str) -> None:
         check(chosen)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(states_of(CONTROLS))
 def test_any_choice_keeps_the_invariants(chosen: State) -> None:
     check(chosen)

@@ -67,7 +67,7 @@ def test_each_control_at_its_ends(state: dict[str, Any]) -> None:
     check(state)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(states_of(CONTROLS))
 def test_any_choice_keeps_the_promises(state: dict[str, Any]) -> None:
     check(state)

@@ -362,7 +362,7 @@ def test_the_rules_see_a_planted_fault(
     [
         ("const MOST_ROWS", "const MOST", "an explorer with another explorer.js"),
         (".iosim-heading", ".heading", "an explorer with another explorer.css"),
-        ('role=\\"img\\"', "", 'widget: an SVG without role="img"'),
+        (r"role=\\\"img\\\"", "", 'widget: an SVG without role="img"'),
     ],
 )
 def test_the_rules_see_a_fault_in_a_stored_explorer(

@@ -61,6 +61,15 @@ ONE = traffic.one(after_ms=20, size=1_000)
 ROOMY = 1 << 30  # a receive buffer that no story of the tests fills
 
 
+def test_a_message_has_arrived_when_its_first_part_is_being_copied() -> None:
+    """Its second part comes 1 ns later, and takes nothing back."""
+    free = {name: 0 for name in Costs.names() if name != "time_slice"}
+    prices = Costs(**free | {"copy_per_byte": 1.0, "segment": 1})
+    run = simulate(models.blocking, traffic.one(0, 32_769, "tcp"), costs=prices).check()
+    assert run.deliveries[0].arrived == 0
+    assert [i.end for i in run.lane("message 1")] == [32_768, 32_769]
+
+
 # -- properties --------------------------------------------------------------------------------
 
 

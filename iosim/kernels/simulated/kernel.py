@@ -389,10 +389,10 @@ class SimKernel(Engine):
         return [self._part, rest] if self._part and rest > 0 else [message.size]
 
     def _rest(self, socket: Socket, fate: Fate, message: Message) -> Callable[[Task], None]:
-        """The second part arrives; a message of which nothing was taken is there only now."""
+        """The second part arrives; a message that nobody has begun to take is there only now."""
 
         def arrive(wire: Task) -> None:
-            if fate.left == fate.size:
+            if socket.unread(fate) == self._part:
                 fate.arrived = self.now
             socket.hold(fate, message, message.size - self._part)
             self._open_window(socket)

@@ -60,6 +60,10 @@ class Socket:
         """The sender wants to send `nbytes` more of `message`."""
         self.held = with_piece(self.held, [fate, message, nbytes])
 
+    def unread(self, fate: Fate) -> int:
+        """How many of its bytes no receive has begun to take."""
+        return sum(size for who, _, size in (*self.queue, *self.held) if who is fate)
+
     @property
     def readable(self) -> bool:
         """Would a receive not wait?  Data, the end of a stream and an error count: poll(2)."""
