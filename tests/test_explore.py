@@ -6,8 +6,8 @@ import weakref
 from typing import Any
 
 import pytest
+from explorers import ends_of, states_of, walks_of
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 pytest.importorskip("anywidget", reason="the explorers need anywidget, which is not installed")
 
@@ -26,19 +26,6 @@ PAUSE = Slider("pause", "pause", (0.5, 1.0, 2.0), 1.0, "ms")
 MODEL = Choice("model", "model", (("a", "the first"), ("b", "the second")), "a")
 LOUD = Switch("loud", "loud")
 CONTROLS = (SIZE, PAUSE, MODEL, LOUD)
-
-
-def values_of(control: Any) -> st.SearchStrategy[Any]:
-    """Whatever a reader can choose with it."""
-    if isinstance(control, Slider):
-        return st.sampled_from(list(control.stops))
-    if isinstance(control, Choice):
-        return st.sampled_from([value for value, _ in control.options])
-    return st.booleans()
-
-
-def states_of(controls: Any) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries({control.name: values_of(control) for control in controls})
 
 
 # --- states ---------------------------------------------------------------------------------------
@@ -327,11 +314,7 @@ def extremes() -> list[dict[str, Any]]:
     start = complete(ModelExplorer.CONTROLS, {})
     found = []
     for control in ModelExplorer.CONTROLS:
-        if isinstance(control, Slider):
-            ends: list[Any] = [control.stops[0], control.stops[-1]]
-        else:
-            ends = [value for value, _ in control.options]
-        found += [{**start, control.name: end} for end in ends]
+        found += [{**start, control.name: end} for end in ends_of(control)]
     return found
 
 
@@ -347,9 +330,7 @@ def test_any_choice_keeps_the_invariants(state: dict[str, Any]) -> None:
 
 
 @settings(max_examples=15)
-@given(st.lists(st.sampled_from(ModelExplorer.CONTROLS).flatmap(
-    lambda control: st.tuples(st.just(control.name), values_of(control))
-), min_size=1, max_size=8))  # fmt: skip
+@given(walks_of(ModelExplorer.CONTROLS))
 def test_a_walk_over_the_controls(walk: list[tuple[str, Any]]) -> None:
     explorer = ModelExplorer()
     for n, (name, value) in enumerate(walk, start=1):
