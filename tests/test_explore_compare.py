@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from explorers import ends_of, states_of, walks_of
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 pytest.importorskip("anywidget", reason="the explorers need anywidget, which is not installed")
 
 from ipywidgets.widgets.widget import _instances
-from test_explore import asked, states_of, values_of
+from test_explore import asked
 
 from iosim import Unsupported, models, simulate, traffic
 from iosim.explore import CompareExplorer, ModelExplorer, background
@@ -139,11 +139,7 @@ def extremes() -> list[dict[str, Any]]:
         {**start, "size": 65_507, "messages": 5, "delay_ms": 0},
     ]
     for control in CONTROLS:
-        ends: list[Any] = (
-            [control.stops[0], control.stops[-1]] if isinstance(control, Slider)
-            else [value for value, _ in control.options]  # type: ignore[union-attr]
-        )  # fmt: skip
-        found += [{**start, control.name: end} for end in ends]
+        found += [{**start, control.name: end} for end in ends_of(control)]
     return found
 
 
@@ -159,9 +155,7 @@ def test_any_choice_keeps_the_invariants(state: dict[str, Any]) -> None:
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.lists(st.sampled_from(CONTROLS).flatmap(
-    lambda control: st.tuples(st.just(control.name), values_of(control))
-), min_size=1, max_size=6))  # fmt: skip
+@given(walks_of(CONTROLS))
 def test_a_walk_over_the_controls(walk: list[tuple[str, Any]]) -> None:
     explorer = CompareExplorer()
     for n, (name, value) in enumerate(walk, start=1):

@@ -7,17 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from explorers import ends_of, states_of, walks_of
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 pytest.importorskip("anywidget", reason="the explorers need anywidget, which is not installed")
 
 from test_draw import assert_legible
-from test_explore import asked, states_of, values_of
+from test_explore import asked
 
 from iosim import Costs
 from iosim.explore import MultiplexExplorer
-from iosim.explore.controls import Slider, complete, write
+from iosim.explore.controls import complete, write
 from iosim.explore.multiplex import question_of
 from iosim.readiness import CALLS, ask, ready_places
 
@@ -54,11 +54,7 @@ def extremes() -> list[dict[str, Any]]:
     for call in CALLS:
         start = complete(CONTROLS, {"call": call})
         for control in CONTROLS[1:]:
-            ends: list[Any] = (
-                [control.stops[0], control.stops[-1]] if isinstance(control, Slider)
-                else [value for value, _ in control.options]  # type: ignore[union-attr]
-            )  # fmt: skip
-            found += [{**start, control.name: end} for end in ends]
+            found += [{**start, control.name: end} for end in ends_of(control)]
     return found
 
 
@@ -74,9 +70,7 @@ def test_any_choice_keeps_the_promises(state: dict[str, Any]) -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(st.sampled_from(CONTROLS).flatmap(
-    lambda control: st.tuples(st.just(control.name), values_of(control))
-), min_size=1, max_size=8))  # fmt: skip
+@given(walks_of(CONTROLS))
 def test_a_walk_over_the_controls(walk: list[tuple[str, Any]]) -> None:
     explorer = MultiplexExplorer()
     for n, (name, value) in enumerate(walk, start=1):
