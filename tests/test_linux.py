@@ -6,6 +6,7 @@ import functools
 import os
 import select as real_select
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -735,6 +736,48 @@ def test_the_watchdog_gives_back_what_it_found() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+LOCKED = """
+import sys, threading, time
+from iosim.kernels.watchdog import watchdog
+
+lock = threading.Lock()
+
+def slow():
+    lock.acquire()
+    time.sleep(0.05)  # the limit is over in here
+    lock.release()
+
+class Dying:
+    def __del__(self):
+        slow()
+        done.append("finalizer")
+
+class Tracer:
+    def __call__(self, frame, event, arg):
+        slow()
+        done.append("tracer")
+
+done = []
+try:
+    with watchdog(0.01, "the body"):
+        {body}
+        time.sleep(5)
+except TimeoutError as error:
+    sys.settrace(None)
+    print(error, lock.locked(), done[0])
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "who"),
+    [("Dying()", "finalizer"), ("sys.settrace(Tracer()); (lambda: 1)()", "tracer")],
+)
+def test_the_watchdog_throws_into_no_finalizer_and_no_tracer(body: str, who: str) -> None:
+    text = LOCKED.replace("{body}", body)
+    ran = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60)
+    assert (ran.stdout, ran.stderr) == (f"the body was not over after 0.01 s False {who}\n", "")
 
 
 def test_evidence_of_this_thread() -> None:

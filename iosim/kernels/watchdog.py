@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from time import perf_counter, sleep
@@ -14,14 +15,24 @@ __all__ = ["Expired", "watchdog"]
 AGAIN_S = 0.5  # ring again, should somebody swallow the first exception
 GRACE_S = 0.5  # for a body that asks whether its time is up
 SOON_S = 1e-6  # for setitimer(2) 0 would mean never
+LATER_S = 1e-3  # ring again, where an exception would have been lost or done harm
 
 
 class Expired(BaseException):
     """Time is up.  Not an Exception, so that no program catches it, nor takes it for an errno."""
 
 
-def _ring(signo: int, frame: FrameType | None) -> None:
-    raise Expired
+def _untouchable(frame: FrameType) -> bool:
+    """A finalizer, out of which no exception comes; or a part of the tracer that is on.
+
+    A tracer (that of coverage, or a debugger) takes locks, and an exception from nowhere between
+    its acquire() and the end of that function would leave one taken: everything then hangs.
+    """
+    tracer = getattr(sys.gettrace(), "__module__", None)
+    module = frame.f_globals.get("__name__", "")
+    return frame.f_code.co_name == "__del__" or (
+        tracer is not None and module.partition(".")[0] == tracer.partition(".")[0]
+    )
 
 
 class watchdog:
@@ -36,8 +47,8 @@ class watchdog:
     """
 
     __slots__ = (
-        "_before", "_handler", "_left", "_lock", "_over", "_seconds", "_since", "_thrown", "_timer",
-        "_wake", "_what",
+        "_before", "_body", "_handler", "_left", "_lock", "_over", "_seconds", "_since", "_thrown",
+        "_timer", "_wake", "_what",
     )  # fmt: skip
 
     def __init__(
@@ -51,7 +62,8 @@ class watchdog:
 
     def __enter__(self) -> watchdog:
         if threading.get_ident() == threading.main_thread().ident and hasattr(signal, "setitimer"):
-            self._handler = signal.signal(signal.SIGALRM, _ring)
+            self._body: FrameType | None = sys._getframe(1)
+            self._handler = signal.signal(signal.SIGALRM, self._ring)
             self._since = perf_counter()
             self._before = signal.setitimer(signal.ITIMER_REAL, self._seconds, AGAIN_S)
         else:
@@ -70,7 +82,19 @@ class watchdog:
         if kind is Expired:
             raise TimeoutError(f"{self._what} was not over after {self._seconds:g} s") from None
 
+    def _ring(self, signo: int, frame: FrameType | None) -> None:
+        """Throw into the body; a moment later where an exception would be lost or do harm."""
+        if self._body is None:
+            return  # it has just been left
+        while frame is not None and frame is not self._body:
+            if _untouchable(frame):
+                signal.setitimer(signal.ITIMER_REAL, LATER_S, AGAIN_S)
+                return
+            frame = frame.f_back
+        raise Expired
+
     def _disarm(self) -> None:
+        self._body = None
         signal.setitimer(signal.ITIMER_REAL, 0)
         if self._handler is not None:  # None: not installed by Python, so Python cannot restore it
             signal.signal(signal.SIGALRM, self._handler)
