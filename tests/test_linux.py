@@ -772,12 +772,22 @@ except TimeoutError as error:
 
 @pytest.mark.parametrize(
     ("body", "who"),
-    [("Dying()", "finalizer"), ("sys.settrace(Tracer()); (lambda: 1)()", "tracer")],
+    [
+        ("Dying()", "finalizer"),
+        ("sys.settrace(Tracer()); (lambda: 1)()", "tracer"),
+        ("threading.Event().wait(0.05); done.append('library')", "library"),
+    ],
 )
-def test_the_watchdog_throws_into_no_finalizer_and_no_tracer(body: str, who: str) -> None:
+def test_the_watchdog_throws_where_it_does_no_harm(body: str, who: str) -> None:
     text = LOCKED.replace("{body}", body)
     ran = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60)
     assert (ran.stdout, ran.stderr) == (f"the body was not over after 0.01 s False {who}\n", "")
+
+
+def test_the_watchdog_ends_even_a_wait_of_the_library() -> None:
+    with pytest.raises(TimeoutError, match="the body was not"), watchdog(0.01, "the body"):
+        threading.Event().wait(SOON_S)
+        pytest.fail("it was let go on")
 
 
 def test_evidence_of_this_thread() -> None:

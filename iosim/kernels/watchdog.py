@@ -17,22 +17,23 @@ GRACE_S = 0.5  # for a body that asks whether its time is up
 SOON_S = 1e-6  # for setitimer(2) 0 would mean never
 LATER_S = 1e-3  # ring again, where an exception would have been lost or done harm
 
+#: Packages whose functions take locks: an exception between an acquire() and its release() would
+#: leave one taken, and whoever needs it next would wait for ever.
+LOCKING = frozenset({"concurrent", "multiprocessing", "queue", "threading"})
+
 
 class Expired(BaseException):
     """Time is up.  Not an Exception, so that no program catches it, nor takes it for an errno."""
 
 
-def _untouchable(frame: FrameType) -> bool:
-    """A finalizer, out of which no exception comes; or a part of the tracer that is on.
+def _package(module: object) -> str:
+    return str(module).partition(".")[0]
 
-    A tracer (that of coverage, or a debugger) takes locks, and an exception from nowhere between
-    its acquire() and the end of that function would leave one taken: everything then hangs.
-    """
+
+def _of_tracer(frame: FrameType) -> bool:
+    """Is it a part of the tracer that is on, that of coverage or a debugger?"""
     tracer = getattr(sys.gettrace(), "__module__", None)
-    module = frame.f_globals.get("__name__", "")
-    return frame.f_code.co_name == "__del__" or (
-        tracer is not None and module.partition(".")[0] == tracer.partition(".")[0]
-    )
+    return tracer is not None and _package(tracer) == _package(frame.f_globals.get("__name__"))
 
 
 class watchdog:
@@ -40,9 +41,10 @@ class watchdog:
 
     Inside the body it is `Expired`, which whoever knows more may turn into a better TimeoutError.
     In the main thread by setitimer(2) and SIGALRM, which also interrupts a blocking call; the
-    handler and the timer that were there before are restored.  Elsewhere, and without setitimer,
-    a second thread calls `wake`, which should end a blocking call, and the body asks `check`; if it
-    does not, `Expired` is thrown into it between two bytecodes.
+    handler and the timer that were there before are restored.  A function of the library that takes
+    locks is given half a second to return first.  Elsewhere, and without setitimer, a second thread
+    calls `wake`, which should end a blocking call, and the body asks `check`; if it does not,
+    `Expired` is thrown into it between two bytecodes.
     ValueError for a limit that is not above 0 and at most a day.
     """
 
@@ -86,12 +88,23 @@ class watchdog:
         """Throw into the body; a moment later where an exception would be lost or do harm."""
         if self._body is None:
             return  # it has just been left
+        self._over = True
+        if self._harmless(frame):
+            raise Expired
+        signal.setitimer(signal.ITIMER_REAL, LATER_S, AGAIN_S)
+
+    def _harmless(self, frame: FrameType | None) -> bool:
+        """May an exception come out of the call of the body that has got as far as `frame`?
+
+        None comes out of a finalizer; a tracer takes locks, as the library does.
+        """
+        patient = perf_counter() < self._since + self._seconds + GRACE_S
         while frame is not None and frame is not self._body:
-            if _untouchable(frame):
-                signal.setitimer(signal.ITIMER_REAL, LATER_S, AGAIN_S)
-                return
+            locking = patient and _package(frame.f_globals.get("__name__")) in LOCKING
+            if locking or frame.f_code.co_name == "__del__" or _of_tracer(frame):
+                return False
             frame = frame.f_back
-        raise Expired
+        return True
 
     def _disarm(self) -> None:
         self._body = None
@@ -103,12 +116,12 @@ class watchdog:
             rest = delay - (perf_counter() - self._since)
             signal.setitimer(signal.ITIMER_REAL, max(rest, SOON_S), interval)
 
-    # -- where there is no alarm ---------------------------------------------------------------
-
     def check(self) -> None:
         """Raise `Expired` if time is up.  A body that asks in time needs no harder means."""
         if self._over:
             raise Expired
+
+    # -- where there is no alarm ---------------------------------------------------------------
 
     def _start_thread(self, thread: int) -> None:
         self._lock = threading.Lock()  # whoever takes it first decides: throw, or leave in peace

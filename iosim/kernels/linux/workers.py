@@ -52,7 +52,6 @@ from .watch import Seen, watching
 
 __all__ = ["measure_jobs"]
 
-LATE_S = 1.0  # after the limit, should no alarm have ended a wait
 RUNNING = (USER, KERNEL)
 
 Rows = work.Rows
@@ -144,7 +143,7 @@ class CallKernel:
         try:
             with watchdog(limit_s, self.plan.text.title) as self.dog:
                 self.zero = clock()
-                self.until = time.monotonic() + limit_s + LATE_S
+                self.until = time.monotonic() + limit_s
                 self._guarded(program, limit_s)
         finally:
             self.end = self.now()
