@@ -2,7 +2,7 @@
 
     python benchmarks/explorer.py [--samples 60] [--rounds 5]
 
-One notebook holds all the ways, which take turns, key by key:
+One notebook holds all the ways, which take turns, a few keys each, as a reader moves one slider:
 
     bare        IntSlider -> HTML, a word of text: the way to the kernel and back
     explorer    ModelExplorer, one message
@@ -41,8 +41,9 @@ KEYS = 20
 REPEAT_S = 1 / 25  # as keyboards repeat by default under X11; Windows at its fastest: 1 / 30
 INTERVALS = 200
 
-START, SWING = 50, 6  # where a slider starts, and after how many keys it turns back
-WARM = 4  # keys of each way, before those that count
+START, SWING = 50, 6  # where a slider starts, and after how many keys it is the next one's turn
+WARM = 1  # turns of each way, before those that count
+REST_MS = 100  # between two keys: what the last one set off is over
 SETTLE_MS = 600  # after the last key: the last picture has come
 EXPLORERS = ("explorer", "explorer+")
 
@@ -161,26 +162,25 @@ Samples = dict[str, list[Took]]
 
 
 def samples(page: Page, number: int) -> Samples:
-    """Key by key, each way in its turn; the first ones warm up and do not count.
+    """Each way in its turn; the first turn warms up and does not count.
 
-    A slider swings around START, a playhead goes forth from the beginning again and again.
+    A slider swings to and fro around START, a playhead goes forth from the beginning.
     """
-    ways = SLIDERS | PLAYHEADS
-    found: Samples = {name: [] for name in ways}
-    for turn in range(-WARM, number):
-        for name, way in ways.items():
-            place, back = turn % SWING, turn // SWING % 2 == 1
+    found: Samples = {name: [] for name in SLIDERS | PLAYHEADS}
+    for turn in range(-WARM, -(-number // SWING)):
+        for name, way in (SLIDERS | PLAYHEADS).items():
             page.evaluate(FOCUS, [way.cell, way.slider])
-            if name in PLAYHEADS and place in (0, SWING - WARM):
+            if name in PLAYHEADS:
                 page.keyboard.press("Home")
-            key = "ArrowLeft" if back and name in SLIDERS else "ArrowRight"
-            took = one(page, way, key)
+            back = turn % 2 == 1 and name in SLIDERS
+            took = [one(page, way, "ArrowLeft" if back else "ArrowRight") for _ in range(SWING)]
             if turn >= 0:
-                found[name].append(took)
+                found[name] += took
     return found
 
 
 def one(page: Page, way: Way, key: str) -> Took:
+    page.wait_for_timeout(REST_MS)
     page.evaluate(WATCH.replace("IS_NEW", way.is_new), [way.cell, way.picture])
     page.keyboard.press(key)
     page.wait_for_function("bench.took")

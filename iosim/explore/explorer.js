@@ -247,6 +247,13 @@ class Page {
     this.el = el;
     this.build();
     this.show();
+    this.settle();
+  }
+
+  close() {
+    this.stop();
+    this.room.disconnect();
+    this.unfilled = null;
   }
 
   // -- what stays --
@@ -278,7 +285,13 @@ class Page {
     make("p", { class: "iosim-heading", id: heading }, spec.title),
     make("form", { class: "iosim-controls", onsubmit: (event) => event.preventDefault() }, this.form),
     this.actions(), this.rest, this.error, this.guess, this.picture, this.player(), this.nowPart(), this.parts, this.stateLine());
-    this.root.addEventListener("iosim-built", () => this.index());
+    this.root.addEventListener("iosim-built", () => {
+      this.index();
+      this.move(this.at);
+    });
+    // Asked when the page is laid out anyhow, this costs nothing: a picture is as wide as the last one.
+    this.room = new ResizeObserver(() => { this.overhang = this.picture.scrollWidth > this.picture.clientWidth; });
+    this.room.observe(this.picture);
     for (const type of ["focusin", "keydown", "keyup"]) this.root.addEventListener(type, ownKeys);
     this.el.append(this.root);
   }
@@ -403,11 +416,37 @@ class Page {
     this.view = shown.view;
     this.picture.innerHTML = this.view.svg;
     this.picture.dataset.seq = shown.seq;
-    this.fill(shown);
-    this.moved = undefined;
-    this.index();
     this.stop();
-    this.move(stays ? this.at : shown.values.at_ms * 1e6);
+    this.draw(stays ? this.at : shown.values.at_ms * 1e6);
+    this.later(shown);
+  }
+
+  /** The playhead over a new picture. */
+  draw(at) {
+    const { moments } = this.view;
+    this.svg = this.picture.querySelector("svg");
+    this.panels = this.svg ? panelsOf(this.svg) : [];
+    this.start = moments.length ? moments[0][0] : 0;
+    this.end = moments.length ? moments[moments.length - 1][0] : 0;
+    this.at = Math.min(this.end, Math.max(this.start, at));
+    for (const panel of this.panels) place(panel, this.at);
+  }
+
+  /** What stands beside the picture can wait until that is on the screen, or is not needed at all,
+   * if the next one has come by then. */
+  later(shown) {
+    this.unfilled = shown;
+    requestAnimationFrame(() => setTimeout(() => this.unfilled === shown && this.settle()));
+  }
+
+  /** Make up for what was put off. */
+  settle() {
+    if (!this.unfilled) return;
+    const shown = this.unfilled;
+    this.unfilled = null;
+    this.fill(shown);
+    this.index();
+    this.move(this.at);
   }
 
   fill(shown) {
@@ -438,29 +477,23 @@ class Page {
     if (parts.length !== place.children.length || parts.some((part, n) => part !== place.children[n])) place.replaceChildren(...parts);
   }
 
-  /** Find again what moves with the playhead. */
+  /** Find again what the playhead highlights. */
   index() {
-    this.svg = this.picture.querySelector("svg");
-    for (const { line } of this.panels ?? []) line.remove();
-    this.panels = this.svg ? panelsOf(this.svg) : [];
     this.spans = spansOf(this.root);
     this.lines = new Map([...this.parts.querySelectorAll("li[data-line]")].map((item) => [+item.dataset.line, item]));
     this.rows = new Map([...this.parts.querySelectorAll("tr[data-frame]")].map((row) => [+row.dataset.frame, row]));
-    const { moments } = this.view;
-    this.start = moments.length ? moments[0][0] : 0;
-    this.end = moments.length ? moments[moments.length - 1][0] : 0;
     for (const element of this.current) element.classList.remove("iosim-now");
     this.current = new Set();
-    if (this.moved !== undefined) this.move(this.at);
   }
 
   // -- the playhead --
 
   /** Everything that is so at the instant `at` (ns), highlighted together. */
   move(at) {
-    this.at = this.moved = Math.min(this.end, Math.max(this.start, at));
+    this.settle();
+    this.at = Math.min(this.end, Math.max(this.start, at));
     for (const panel of this.panels) place(panel, this.at);
-    this.following ||= requestAnimationFrame(() => this.follow()); // here it would lay the page out twice
+    this.follow();
     const now = new Set(this.spans.slice(0, lastAt(this.spans, this.at, (span) => span.start) + 1)
       .filter((span) => this.at < span.end || (span.start === span.end && span.start === this.at))
       .map((span) => span.element));
@@ -475,12 +508,10 @@ class Page {
 
   /** Where the picture is wider than its room, keep the playhead in sight. */
   follow() {
-    this.following = 0;
-    const { scrollWidth, clientWidth } = this.picture;
-    const panel = this.panels[0];
-    if (!panel || scrollWidth <= clientWidth) return;
-    const x = (+panel.line.getAttribute("x1") * scrollWidth) / this.svg.viewBox.baseVal.width;
-    this.picture.scrollLeft = x - clientWidth / 2;
+    const { line } = this.panels[0] ?? {};
+    if (!line || !this.overhang) return;
+    const x = (+line.getAttribute("x1") * this.picture.scrollWidth) / this.svg.viewBox.baseVal.width;
+    this.picture.scrollLeft = x - this.picture.clientWidth / 2;
   }
 
   /** One lane of the panel beside the picture, and the program's line that it is at. */
@@ -599,7 +630,7 @@ function render({ model, el }) {
   model.send({ hello: true });
   return () => {
     clearTimeout(waiting);
-    page.stop();
+    page.close();
     for (const [name, listener] of listeners) model.off(name, listener);
   };
 }
