@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -18,8 +19,9 @@ from hypothesis import strategies as st
 
 from iosim import Costs, Timeline, draw, models, simulate, traffic
 from iosim.draw import charts, marks, words
+from iosim.draw.marks import LOOKS
 from iosim.syscalls import compute
-from iosim.timeline import COPY, WAIT
+from iosim.timeline import COPY, NETWORK, USER, WAIT
 
 MODELS = [getattr(models, name) for name in models.MODEL_OF]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -172,6 +174,37 @@ def test_every_interval_has_its_facts_and_tooltip(one: Timeline) -> None:
     assert f"line {call.line}" in tip
     copy = next(r for r in rects if r.attrib["data-state"] == COPY)
     assert copy.attrib["data-message"] == "1"
+
+
+@pytest.mark.parametrize("name", ["nonblocking", "asynchronous", "signal_driven"])
+def test_joined_bars_stand_where_the_single_ones_do(name: str) -> None:
+    run = simulate(getattr(models, name), traffic.several(3))
+    single, joined = (ElementTree.fromstring(draw.svg(run, joined=j)) for j in (False, True))
+    fills = {f"-{state})": state for state in LOOKS} | {LOOKS[USER].fill: USER}
+    bars = Counter(
+        (r.attrib["data-lane"], r.attrib["data-state"], float(r.attrib["x"]), float(r.attrib["y"]))
+        for r in single.iter(f"{SVG}rect") if "data-lane" in r.attrib
+    )  # fmt: skip
+    found: Counter[tuple[str, str, float, float]] = Counter()
+    for lane in joined.iter(f"{SVG}g"):
+        for path in lane.iter(f"{SVG}path") if "data-lane" in lane.attrib else ():
+            state = next(s for end, s in fills.items() if path.attrib["fill"].endswith(end))
+            for x, y in re.findall(r"M([\d.]+) ([\d.]+)", path.attrib["d"]):
+                assert lane.attrib["data-top"] == y
+                found[lane.attrib["data-lane"], state, float(x), float(y)] += 1
+    assert found + Counter(bar for bar in bars.elements() if bar[0] == NETWORK) == bars
+    assert_legible(draw.svg(run, joined=True))
+
+
+def test_joined_bars_of_very_many_intervals_share_their_height() -> None:
+    quick = replace(Costs.typical(), user=1_000)
+    run = simulate(models.nonblocking, traffic.one(), costs=quick, between=compute(5_000))
+    svg = draw.svg(run, joined=True)
+    assert len(svg) < len(draw.svg(run)) / 3
+    for top, high in re.findall(r"M[\d.]+ ([\d.]+)H[\d.]+v([\d.]+)", svg):
+        assert 0 <= float(high) <= 26
+        assert float(top) > 0
+    assert_legible(svg)
 
 
 def test_px_and_ns_agree(one: Timeline) -> None:

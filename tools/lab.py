@@ -186,9 +186,9 @@ def serve() -> None:
 def _send_at_once() -> None:
     from jupyter_server.services.kernels.websocket import KernelWebsocketHandler as Handler
 
-    as_it_is = Handler.open
+    as_it_is: Any = Handler.open
 
-    async def open(self: Handler, kernel_id: str) -> None:
+    async def open(self: Any, kernel_id: str) -> None:
         await as_it_is(self, kernel_id)
         self.set_nodelay(True)
 

@@ -3,12 +3,14 @@
 Every interval is a `<rect>` with a tooltip and its facts in data attributes (`data-lane`,
 `data-state`, `data-start`, `data-end` in ns, `data-call`, `data-line`, `data-message`), so that a
 page can find and highlight it; each `<g data-x0 data-x1 data-t0 data-t1>` says how px are ns there.
+A page that knows the intervals by itself can have them joined, which is drawn faster: a lane is
+then a `<g data-lane data-top data-bottom>` with a `<path>` for each state.
 Equal timelines give equal bytes.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -114,6 +116,7 @@ class Scene:
     lanes: dict[str, list[Interval]] = field(default_factory=dict)
     states: set[str] = field(default_factory=set)
     hidden: list[str] = field(default_factory=list)
+    joined: bool = False  # the bars of a lane and a state are one path
 
     def __post_init__(self) -> None:
         for interval in self.timeline.intervals:
@@ -179,6 +182,11 @@ def _clusters(lane: Sequence[Interval], scale: Scale) -> Iterable[list[Interval]
         yield cluster
 
 
+def _groups(lane: Sequence[Interval], scale: Scale) -> Iterable[Sequence[Interval]]:
+    """What is drawn as one bar each: every interval, unless there are very many."""
+    return _clusters(lane, scale) if len(lane) > MERGE else ([i] for i in lane)
+
+
 def _shares(cluster: Sequence[Interval]) -> list[tuple[str, float]]:
     """Each state of these intervals with its part of their time, the greatest first."""
     times = Counter[str]()
@@ -221,10 +229,12 @@ def _cluster_rect(cluster: Sequence[Interval], scale: Scale, y: float, h: float)
 
 def _bars(scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: float) -> None:
     """One lane's intervals; the narrowest last, so that they stay visible."""
+    if scene.joined:
+        _joined_bars(scene, lane, scale, y, h)
+        return
     wide: list[str] = []
     narrow: list[str] = []
-    groups = _clusters(lane, scale) if len(lane) > MERGE else ([i] for i in lane)
-    for group in groups:
+    for group in _groups(lane, scale):
         i = group[0]
         scene.states.update(part.state for part in group)
         if len(group) > 1:
@@ -238,6 +248,42 @@ def _bars(scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: flo
             wide.append(_rect(i, x, y, right - x, h, "", tip(i)))
     scene.sheet.parts += wide
     scene.sheet.parts += narrow
+
+
+def _joined_bars(
+    scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: float
+) -> None:  # fmt: skip
+    """The same as one path for each state."""
+    wide: dict[str, list[str]] = defaultdict(list)
+    narrow: dict[str, list[str]] = defaultdict(list)
+    for group in _groups(lane, scale):
+        x, right = scale.x(group[0].start), scale.x(group[-1].end)
+        paths = wide
+        if right - x < 1:
+            x = min(x, scale.right - 1)
+            right, paths = x + 1, narrow
+        for state, top, high in _stack(group, y, h):
+            paths[state].append(f"M{x:.2f} {top:.1f}H{right:.2f}v{high:.1f}H{x:.2f}z")
+    scene.states.update(wide, narrow)
+    scene.sheet.parts += [
+        f'<path d="{"".join(path)}" fill="{FILLS[state]}"/>'
+        for paths in (wide, narrow) for state, path in paths.items()
+    ]  # fmt: skip
+
+
+def _stack(
+    group: Sequence[Interval], y: float, h: float
+) -> Iterable[tuple[str, float, float]]:  # fmt: skip
+    """`(state, top, height)` of what shares a bar: the height is shared out as their time is."""
+    if len(group) == 1:
+        return [(group[0].state, y, h)]
+    (most, _), *others = _shares(group)
+    bottom, stack = y + h, []
+    for state, share in others:
+        high = max(1.0, share * h)
+        bottom -= high
+        stack.append((state, bottom, high))
+    return [(most, y, max(0.0, bottom - y)), *stack]
 
 
 def _network(scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: float) -> None:
@@ -519,6 +565,12 @@ def _lane(scene: Scene, row: Lane, scale: Scale, y: float) -> tuple[float, float
         _network(scene, shown, scale, top, row.bar)
     else:
         _bars(scene, shown, scale, top, row.bar)
+        if scene.joined:
+            scene.sheet.parts.insert(start, (
+                f'<g data-lane="{esc(row.name)}" data-top="{top:.1f}" '
+                f'data-bottom="{top + row.bar:.1f}">'
+            ))  # fmt: skip
+            scene.sheet.add("</g>")
         _inside(scene, shown, scale, top, row.bar, row.tag is TAGS["predicted"])
     if row.run:
         scene.sheet.parts.insert(start, f'<g data-run="{esc(row.run)}">')
@@ -699,20 +751,22 @@ def _check_window(window: tuple[int, int] | None) -> None:
 
 def svg(
     timeline: Timeline, width: int = 700, window: tuple[int, int] | None = None,
-    lanes: int | None = None,
+    lanes: int | None = None, joined: bool = False,
 ) -> str:  # fmt: skip
     """The picture of `timeline` as an SVG document, `width` px wide.
 
     `window`: `(start, end)` in ns shows only that stretch; without it the whole run is shown, and
     below it, magnified, a message's way to the program if that is too short to be seen.
     `lanes`: draw at most so many of processes, and so many of data; the legend says how many are
-    left out.  ValueError unless 320 <= width <= 4000, 0 <= start < end and 1 <= lanes <= 1000.
+    left out.  `joined`: draw the bars of a lane and a state as one path, without their tooltips and
+    facts, for a page that has these by itself.
+    ValueError unless 320 <= width <= 4000, 0 <= start < end and 1 <= lanes <= 1000.
     """
     whole("width", width, 320, 4000, "px")
     if lanes is not None:
         whole("lanes", lanes, 1, 1000, "lanes")
     _check_window(window)
-    scene = Scene(timeline)
+    scene = Scene(timeline, joined=joined)
     rows = rows_of(scene, lanes)
     names = max((text_width(row.name, SMALL) for row in rows), default=0.0)
     left = MARGIN + min(names, 110.0) + 8

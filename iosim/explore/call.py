@@ -8,7 +8,6 @@ from typing import Any
 
 from .. import jobs
 from ..draw.corners import corners
-from ..draw.svg import svg
 from ..draw.words import count, duration
 from ..futures import done, ready
 from ..kernels.front import simulate
@@ -350,7 +349,7 @@ class CallExplorer(Explorer):
     def view(cls, state: State) -> View:
         run = run_of(state)
         return of_timeline(
-            run, getattr(calls, run.title), svg(run), numbers=_numbers(run),
+            run, getattr(calls, run.title), numbers=_numbers(run),
             tables=(_two_questions(run),), figures=(_figure(run),),
             hints=[words for holds, words in HINTS if holds(state)],
         )  # fmt: skip

@@ -118,26 +118,53 @@ const KINDS = { slider, choice, switch: switcher };
 
 // ---- the picture and what moves over it ----------------------------------------------------------
 
+const drawn = (name) => document.createElementNS("http://www.w3.org/2000/svg", name);
+
 /** The panels of an SVG: each `<g data-t0>` says which px are which ns there. */
 function panelsOf(svg) {
   return [...svg.querySelectorAll("g[data-t0]")].map((group) => {
-    const { x0, x1, t0, t1, top, bottom } = group.dataset;
-    const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
+    const [x0, x1, t0, t1, top, bottom] = ["x0", "x1", "t0", "t1", "top", "bottom"].map((name) => +group.dataset[name]);
+    const line = drawn("line");
     line.setAttribute("class", "iosim-playhead");
     line.setAttribute("y1", top);
     line.setAttribute("y2", bottom);
+    const panel = { line, t0, t1, x0, x1, top, bottom };
+    panel.x = (at) => x0 + ((x1 - x0) * (at - t0)) / Math.max(1, t1 - t0);
+    panel.lanes = [...group.querySelectorAll("g[data-lane]")].map(laneOf);
     group.append(line);
-    return { line, x0: +x0, x1: +x1, t0: +t0, t1: +t1, top: +top, bottom: +bottom };
+    return panel;
   });
+}
+
+/** A lane whose bars are one path for each state: `mark` frames what is so there at an instant. */
+function laneOf(group) {
+  const { lane, top, bottom } = group.dataset;
+  const mark = drawn("rect");
+  for (const [key, value] of Object.entries({ class: "iosim-now", y: top, height: bottom - top, fill: "none" })) mark.setAttribute(key, value);
+  mark.style.display = "none";
+  group.append(mark);
+  return { name: lane, top: +top, bottom: +bottom, mark };
 }
 
 function place(panel, at) {
   const inside = panel.t0 <= at && at <= panel.t1;
   panel.line.style.display = inside ? "" : "none";
   if (!inside) return;
-  const x = String(panel.x0 + ((panel.x1 - panel.x0) * (at - panel.t0)) / Math.max(1, panel.t1 - panel.t0));
+  const x = String(panel.x(at));
   panel.line.setAttribute("x1", x);
   panel.line.setAttribute("x2", x);
+}
+
+/** Frame what `track` says of the lane at the instant `at`; nothing before it begins and when it is over. */
+function markOn({ mark }, panel, track, at) {
+  const now = track ? lastAt(track.rows, at, first) : -1;
+  const state = track?.rows[now]?.[1];
+  const from = state && state !== "over" ? Math.max(panel.t0, track.rows[now][0]) : Infinity;
+  const to = Math.min(panel.t1, track?.rows[now + 1]?.[0] ?? panel.t1);
+  mark.style.display = from < to ? "" : "none";
+  if (from >= to) return;
+  mark.setAttribute("x", panel.x(from));
+  mark.setAttribute("width", panel.x(to) - panel.x(from));
 }
 
 /** Elements that stand for a stretch of time, sorted by its start, so that few are looked at. */
@@ -147,8 +174,8 @@ function spansOf(root) {
     .sort((a, b) => a.start - b.start);
 }
 
-/** The instant under the pointer, or null outside of every panel. */
-function instantUnder(event, svg, panels) {
+/** What is under the pointer: a panel, the instant, and the lane if it is on one; null outside of every panel. */
+function under(event, svg, panels) {
   const box = svg.getBoundingClientRect();
   const { width, height } = svg.viewBox.baseVal;
   const x = ((event.clientX - box.left) * width) / box.width;
@@ -156,7 +183,8 @@ function instantUnder(event, svg, panels) {
   const panel = panels.find((p) => p.top - 4 <= y && y <= p.bottom + 24);
   if (!panel) return null;
   const part = Math.min(1, Math.max(0, (x - panel.x0) / (panel.x1 - panel.x0)));
-  return Math.round(panel.t0 + part * (panel.t1 - panel.t0));
+  const lane = panel.lanes.find(({ top, bottom }) => top <= y && y <= bottom);
+  return { at: Math.round(panel.t0 + part * (panel.t1 - panel.t0)), lane: panel.x0 <= x && x <= panel.x1 ? lane : undefined };
 }
 
 // ---- parts of the page ---------------------------------------------------------------------------
@@ -276,7 +304,9 @@ class Page {
     this.rest = make("p", { class: "iosim-rest", hidden: true },
       "Standing still: the picture, the playhead and the numbers work as they are. Run this cell to make the controls work.");
     this.error = make("p", { class: "iosim-error", role: "alert", hidden: true });
-    this.picture = make("div", { class: "iosim-picture", onpointerdown: (event) => this.drag(event) });
+    this.picture = make("div", {
+      class: "iosim-picture", onpointerdown: (event) => this.drag(event), onpointermove: (event) => this.hint(event),
+    });
     this.parts = make("div", { class: "iosim-parts" });
     const heading = `iosim-title-${(names += 1)}`;
     this.root = make("section", {
@@ -480,6 +510,7 @@ class Page {
   /** Find again what the playhead highlights. */
   index() {
     this.spans = spansOf(this.root);
+    this.tracks = new Map(this.view.tracks.map((track) => [track.name, track]));
     this.lines = new Map([...this.parts.querySelectorAll("li[data-line]")].map((item) => [+item.dataset.line, item]));
     this.rows = new Map([...this.parts.querySelectorAll("tr[data-frame]")].map((row) => [+row.dataset.frame, row]));
     for (const element of this.current) element.classList.remove("iosim-now");
@@ -492,7 +523,10 @@ class Page {
   move(at) {
     this.settle();
     this.at = Math.min(this.end, Math.max(this.start, at));
-    for (const panel of this.panels) place(panel, this.at);
+    for (const panel of this.panels) {
+      place(panel, this.at);
+      for (const lane of panel.lanes) markOn(lane, panel, this.tracks.get(lane.name), this.at);
+    }
     this.follow();
     const now = new Set(this.spans.slice(0, lastAt(this.spans, this.at, (span) => span.start) + 1)
       .filter((span) => this.at < span.end || (span.start === span.end && span.start === this.at))
@@ -565,8 +599,8 @@ class Page {
   drag(event) {
     if (!this.svg || event.button) return;
     const follow = (moved) => {
-      const at = instantUnder(moved, this.svg, this.panels);
-      if (at !== null) this.move(at);
+      const there = under(moved, this.svg, this.panels);
+      if (there) this.move(there.at);
     };
     this.stop();
     follow(event);
@@ -575,6 +609,14 @@ class Page {
     this.picture.addEventListener("pointermove", follow);
     this.picture.addEventListener("pointerup", done, { once: true });
     this.picture.addEventListener("pointercancel", done, { once: true });
+  }
+
+  /** What is so under the pointer, as a tooltip. */
+  hint(event) {
+    const { at, lane } = (this.svg && under(event, this.svg, this.panels)) || {};
+    const track = lane && this.tracks.get(lane.name);
+    const words = track?.rows[lastAt(track.rows, at, first)]?.[2];
+    this.picture.title = words ? `${lane.name} ${words}` : "";
   }
 
   toggle() {

@@ -9,7 +9,6 @@ from typing import Any
 
 from ..costs import Costs
 from ..draw.stevens import stevens
-from ..draw.svg import svg
 from ..draw.words import count, duration, row_words
 from ..kernels.front import simulate
 from ..kernels.simulated.kernel import DEFAULT_RCVBUF
@@ -179,7 +178,7 @@ class ModelExplorer(Explorer):
         run = run_of(program, state)
         figure = Figure("Message 1, step by step, as Stevens draws it", stevens(run).svg)
         return of_timeline(
-            run, program, svg(run), numbers=_numbers(run), figures=(figure,), hints=_hints(run)
+            run, program, numbers=_numbers(run), figures=(figure,), hints=_hints(run)
         )
 
 

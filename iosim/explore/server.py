@@ -9,7 +9,6 @@ from statistics import median
 from typing import Any
 
 from .. import clients
-from ..draw.svg import svg
 from ..draw.words import count, duration
 from ..kernels.front import simulate
 from ..programs.servers import SERVERS
@@ -361,6 +360,6 @@ class ServerExplorer(Explorer):
     def view(cls, state: State) -> View:
         run = run_of(state)
         return of_timeline(
-            run, SERVERS[run.title], svg(run, lanes=LANES), numbers=_numbers(run),
+            run, SERVERS[run.title], LANES, numbers=_numbers(run),
             hints=list(_hints(state)),
         )  # fmt: skip

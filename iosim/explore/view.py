@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from ..draw.svg import svg
 from ..timeline import Timeline
 from .tracks import Moment, Track, moments, program_text, tracks
 
@@ -65,6 +67,7 @@ class View:
     figures   pictures that open on demand
     hints     a sentence each on what there is to see
     run       what was run, for guesses and tests; it does not travel
+    drawn     draws the picture again with its tooltips, where nothing moves over it; None: `svg`
     """
 
     svg: str
@@ -77,6 +80,11 @@ class View:
     figures: Sequence[Figure] = ()
     hints: Sequence[str] = ()
     run: Any = field(default=None, repr=False, compare=False)
+    drawn: Callable[[], str] | None = field(default=None, repr=False, compare=False)
+
+    def still(self) -> str:
+        """The picture for where nothing moves over it."""
+        return self.svg if self.drawn is None else self.drawn()
 
     def printed(self) -> str:
         """Its text form.  That of a run is made when it is asked for: a moved slider needs none."""
@@ -97,8 +105,14 @@ class View:
 
 
 def of_timeline(
-    run: Timeline, program: Callable[..., Any], svg: str, **more: Any
+    run: Timeline, program: Callable[..., Any], lanes: int | None = None, **more: Any
 ) -> View:  # fmt: skip
-    """The view of one run of `program`: its moments, its tracks, its text, and what is `more`."""
+    """The view of one run of `program`: its picture, moments, tracks, text, and what is `more`.
+
+    `lanes`: as `draw.svg` takes it.
+    """
     lines = {call.line for call in run.call_log}
-    return View(svg, "", moments(run), tracks(run), program_text(program, lines), run=run, **more)
+    return View(
+        svg(run, lanes=lanes, joined=True), "", moments(run), tracks(run),
+        program_text(program, lines), run=run, drawn=partial(svg, run, lanes=lanes), **more,
+    )  # fmt: skip

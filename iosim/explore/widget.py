@@ -205,7 +205,7 @@ class Explorer(anywidget.AnyWidget):
         if self._hidden:
             asks = [question.ask.label for question in self.QUESTIONS]
             return Picture("", "\n".join([repr(self), "Predict first:", *asks]))
-        return Picture(self._view.svg, f"{self!r}\n{self._view.printed()}")
+        return Picture(self._view.still(), f"{self!r}\n{self._view.printed()}")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
         bundle = super()._repr_mimebundle_(**kwargs)
