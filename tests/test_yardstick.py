@@ -89,6 +89,19 @@ def test_one_call_more_is_seen(yardstick: Any, monkeypatch: pytest.MonkeyPatch) 
     assert found.calls_measured.keys() - found.calls_predicted.keys() == {"getpid"}
 
 
+def test_a_machine_that_has_slowed_down_is_no_error(
+    yardstick: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything twice as dear as when the costs were measured: so is the fixed little server."""
+    paces, dear = [], {name: 2 * getattr(COSTS, name) for name in Costs.names()}
+    for costs in (COSTS, replace(COSTS, **dear)):
+        monkeypatch.setattr(yardstick, "measure", partial(predict, costs=costs))
+        paces.append(yardstick.pace())
+    found = yardstick.row_of("reactor_epoll", 4, 12, 5, COSTS)
+    assert not found.close
+    assert yardstick.at_pace(found, paces[1] / paces[0]).ratio == pytest.approx(1, abs=0.1)
+
+
 def test_a_wrong_order_is_named(yardstick: Any) -> None:
     """Pairs that the prediction does not tell apart do not count."""
     rows = [
