@@ -16,6 +16,8 @@ export JUPYTER_DATA_DIR := $(STATE)/data
 export JUPYTER_RUNTIME_DIR := $(STATE)/runtime
 export IPYTHONDIR := $(STATE)/ipython
 export MPLCONFIGDIR := $(STATE)/matplotlib
+# The tests start hundreds of interpreters; each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help lab test notebooks browser render fix lock clean
 .DELETE_ON_ERROR:
