@@ -4,6 +4,7 @@
 const MOST_ROWS = 400; // of the event log; the playhead steps through all of them
 const PLAY_MS = 12_000; // a whole run, unless it has few events
 const LEAST_MS = 350; // for each event, so that none flies by
+const LINES = 18; // of a program; a longer one scrolls by itself
 
 // ---- small helpers -------------------------------------------------------------------------
 
@@ -190,7 +191,8 @@ function under(event, svg, panels) {
 // ---- parts of the page ---------------------------------------------------------------------------
 
 function programPart(lines) {
-  const list = make("ol", { class: "iosim-program", "aria-label": "The program", tabindex: 0 });
+  const long = lines.length > LINES;
+  const list = make("ol", { class: long ? "iosim-program iosim-long" : "iosim-program", "aria-label": "The program", tabindex: 0 });
   let before = null;
   for (const [number, text] of lines) {
     const gap = before !== null && number > before + 1;
@@ -538,6 +540,7 @@ class Page {
     for (const element of now) if (!this.current.has(element)) element.classList.add("iosim-now");
     this.current = now;
     this.saySo(frame);
+    if (this.lines.size > LINES) this.revealing ||= requestAnimationFrame(() => this.reveal());
   }
 
   /** Where the picture is wider than its room, keep the playhead in sight. */
@@ -546,6 +549,17 @@ class Page {
     if (!line || !this.overhang) return;
     const x = (+line.getAttribute("x1") * this.picture.scrollWidth) / this.svg.viewBox.baseVal.width;
     this.picture.scrollLeft = x - this.picture.clientWidth / 2;
+  }
+
+  /** Where the program is longer than its room, keep its present line in sight. */
+  reveal() {
+    this.revealing = 0;
+    const line = [...this.lines.values()].find((item) => this.current.has(item));
+    if (!line) return;
+    const { scrollTop, clientHeight } = line.parentElement;
+    const { offsetTop, offsetHeight } = line;
+    if (offsetTop >= scrollTop && offsetTop + offsetHeight <= scrollTop + clientHeight) return;
+    line.parentElement.scrollTop = offsetTop - clientHeight / 2;
   }
 
   /** One lane of the panel beside the picture, and the program's line that it is at. */

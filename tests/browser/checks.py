@@ -192,6 +192,17 @@ def moves(control: Locator) -> list[str]:
     return keys[::-1] if at_end else keys
 
 
+#: Is the program's marked line, if there is one, in the part of the program that is shown?
+IN_SIGHT = """async explorer => {
+    await new Promise(requestAnimationFrame);
+    await new Promise(requestAnimationFrame);
+    const line = explorer.querySelector('.iosim-program .iosim-now');
+    if (!line) return true;
+    const [inner, outer] = [line, line.parentElement].map(e => e.getBoundingClientRect());
+    return inner.top >= outer.top - 1 && inner.bottom <= outer.bottom + 1;
+}"""
+
+
 def talkative(page: Page, fence: Callable[[], object]) -> Faults:
     """The playhead goes from event to event in the browser, and asks the kernel nothing.
 
@@ -210,6 +221,8 @@ def talkative(page: Page, fence: Callable[[], object]) -> Faults:
             moved[name if turn % 2 else key] |= before != shown.text_content()
             if not root(page).locator(".iosim-now").count():
                 yield f"nothing is marked at {playhead.get_attribute('aria-valuetext')}"
+            if not root(page).evaluate(IN_SIGHT):
+                yield f"its line is out of sight at {playhead.get_attribute('aria-valuetext')}"
         yield from (f"'{way}' never moves the playhead" for way in moved if not moved[way])
     if not root(page).locator("svg line.iosim-playhead").count():
         yield "the picture has no playhead"

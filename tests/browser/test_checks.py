@@ -91,6 +91,7 @@ def test_a_good_page_passes(page: Page, check: str) -> None:
         ("talkative", NEXT, "", "'Next event' never moves the playhead"),
         ("talkative", STEP, "0", "'ArrowRight' never moves the playhead"),
         ("talkative", ' class="iosim-now"', "", "nothing is marked at event 0"),
+        ("talkative", "</style>", "ol { height: 1px; overflow: hidden; }</style>", "out of sight"),
         ("talkative", 'class="iosim-playhead"', "", "the picture has no playhead"),
         ("talkative", '"Play" : "Pause"', '"Play" : "Play"', "cannot be paused"),
         ("talkative", PLAY, "1", "Play does not move the playhead"),
