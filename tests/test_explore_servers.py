@@ -6,6 +6,7 @@ What a client meets with is told by the run; nothing here measures time.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ pytest.importorskip("anywidget", reason="the explorers need anywidget, which is 
 
 from explorers import ends_of, states_of, walks_of
 
-from iosim import clients, draw, servers, simulate
+from iosim import clients, draw, models, servers, simulate, traffic
 from iosim.explore import ServerExplorer
 from iosim.explore.controls import State, complete, read, write
 from iosim.explore.server import (
@@ -229,6 +230,21 @@ def test_who_asks_all_for_each_message_is_shown_with_fewer() -> None:
     assert each == 1
     assert 20 <= many < 50
     assert shown_of(state(server="nonblocking_sweep", clients=50))[0] < 50
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_the_answers_are_marked_under_the_client_s_lane(joined: bool) -> None:
+    run = run_of(state(clients=3, messages=2))
+    times = [at for visit in run.visits for at in visit.answered]
+    assert len(times) == 6
+    svg = draw.svg(run, joined=joined)
+    number = r'data-{}="([\d.]+)"'.format
+    x0, x1, t1 = (float(re.search(number(name), svg)[1]) for name in ("x0", "x1", "t1"))
+    *drawn, _ = re.findall(r"M([\d.]+) [\d.]+l-3 5h6z", svg)  # the last one is the legend's
+    expected = [x0 + at * (x1 - x0) / t1 for at in times]
+    assert [float(x) for x in drawn] == pytest.approx(expected, abs=0.1)
+    assert "the client has an answer" in svg
+    assert "has an answer" not in draw.svg(simulate(models.blocking, traffic.one()))
 
 
 def test_lanes_that_are_left_out_are_counted() -> None:

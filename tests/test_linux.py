@@ -12,6 +12,7 @@ import threading
 import time
 from errno import EAGAIN, ECONNRESET, ENOSYS
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -782,6 +783,26 @@ def test_the_watchdog_throws_where_it_does_no_harm(body: str, who: str) -> None:
     text = LOCKED.replace("{body}", body)
     ran = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60)
     assert (ran.stdout, ran.stderr) == (f"the body was not over after 0.01 s False {who}\n", "")
+
+
+def test_an_alarm_at_either_end_of_a_watchdog_does_no_harm() -> None:
+    rung: list[str] = []
+
+    def ring(frame: Any, event: str, arg: object) -> None:
+        if (event, frame.f_code) in {("return", ends[0]), ("call", ends[1])}:
+            rung.append(event)
+            signal.raise_signal(signal.SIGALRM)
+
+    ends = watchdog.__enter__.__code__, watchdog.__exit__.__code__
+    before = sys.getprofile()
+    sys.setprofile(ring)
+    try:
+        with watchdog(60.0):
+            pass
+    finally:
+        sys.setprofile(before)
+    assert rung == ["return", "call"]
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
 def test_the_watchdog_ends_even_a_wait_of_the_library() -> None:

@@ -117,6 +117,7 @@ class Scene:
     states: set[str] = field(default_factory=set)
     hidden: list[str] = field(default_factory=list)
     joined: bool = False  # the bars of a lane and a state are one path
+    answers: bool = False  # clients' answers are marked
 
     def __post_init__(self) -> None:
         for interval in self.timeline.intervals:
@@ -476,6 +477,21 @@ def _after(
     scene.over.text(left + 3, middle + 3.3, words, TINY)
 
 
+def _answers(scene: Scene, row: Lane, scale: Scale, bottom: float) -> None:
+    """Under the lane of a server's client: where it has an answer.  A thin lane has no room."""
+    times = [
+        at for visit in scene.timeline.visits if f"client {visit.client + 1}" == row.name
+        for at in visit.answered if scale.start <= at <= scale.end
+    ]  # fmt: skip
+    if times and row.bar > 9:
+        scene.answers = True
+        path = "".join(ANSWER.format(scale.x(at), bottom) for at in times)
+        scene.over.add(f'<path d="{path}" fill="{INK}"/>')
+
+
+ANSWER = "M{:.1f} {:.1f}l-3 5h6z"
+
+
 def _brackets(scene: Scene, name: str, scale: Scale, y: float) -> None:
     """Under a process: where it is blocked, and by which phase."""
     free = Free(scale.left, scale.right)
@@ -572,6 +588,7 @@ def _lane(scene: Scene, row: Lane, scale: Scale, y: float) -> tuple[float, float
             ))  # fmt: skip
             scene.sheet.add("</g>")
         _inside(scene, shown, scale, top, row.bar, row.tag is TAGS["predicted"])
+        _answers(scene, row, scale, top + row.bar)
     if row.run:
         scene.sheet.parts.insert(start, f'<g data-run="{esc(row.run)}">')
         scene.sheet.add("</g>")
@@ -737,6 +754,12 @@ def legend(scene: Scene, width: float, y: float) -> float:
         scene.sheet.swatch(x, y, state)
         scene.sheet.text(x + 21, y + 9, words, 10, fill=INK)
         x += wide
+    if scene.answers:
+        words = "the client has an answer"
+        if x > MARGIN and x + 21 + text_width(words, 10) > width - MARGIN:
+            x, y = MARGIN, y + 16
+        scene.sheet.add(f'<path d="{ANSWER.format(x + 8, y + 2)}" fill="{INK}"/>')
+        scene.sheet.text(x + 21, y + 9, words, 10, fill=INK)
     if scene.hidden:
         y += 16
         text = f"not drawn, for want of room: {count(len(scene.hidden), 'more lane')}"

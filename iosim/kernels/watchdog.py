@@ -96,12 +96,14 @@ class watchdog:
     def _harmless(self, frame: FrameType | None) -> bool:
         """May an exception come out of the call of the body that has got as far as `frame`?
 
-        None comes out of a finalizer; a tracer takes locks, as the library does.
+        Out of a finalizer none comes; a tracer takes locks, as the library does; and out of the
+        ends of a watchdog it would leave the timer on.
         """
         patient = perf_counter() < self._since + self._seconds + GRACE_S
         while frame is not None and frame is not self._body:
             locking = patient and _package(frame.f_globals.get("__name__")) in LOCKING
-            if locking or frame.f_code.co_name == "__del__" or _of_tracer(frame):
+            finalizer = frame.f_code.co_name == "__del__"
+            if locking or finalizer or frame.f_code in ENDS or _of_tracer(frame):
                 return False
             frame = frame.f_back
         return True
@@ -148,6 +150,9 @@ class watchdog:
         with self._lock:
             self._left.set()
         self._timer.join()
+
+
+ENDS = {watchdog.__enter__.__code__, watchdog.__exit__.__code__}
 
 
 def _await_expired() -> None:
