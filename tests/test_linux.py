@@ -740,7 +740,9 @@ def test_the_watchdog_gives_back_what_it_found() -> None:
 
 
 LOCKED = """
-import sys, threading, time
+import coverage, sys, threading, time
+from coverage import collector
+from iosim.bounds import whole
 from iosim.kernels.watchdog import watchdog
 
 lock = threading.Lock()
@@ -760,14 +762,25 @@ class Tracer:
         slow()
         done.append("tracer")
 
+def cover():
+    collector.slow, collector.done = slow, done
+    exec("def lock_data(self): slow(); done.append('coverage')", vars(collector))
+    exec("def unlock_data(self): pass", vars(collector))
+    collector.Collector.lock_data = collector.lock_data
+    collector.Collector.unlock_data = collector.unlock_data
+    collected = coverage.Coverage(data_file=None, source=["iosim"])
+    collected.start()
+    return collected
+
 done = []
+covered = cover() if {covers} else None
 try:
     with watchdog(0.01, "the body"):
         {body}
         time.sleep(5)
 except TimeoutError as error:
     sys.settrace(None)
-    print(error, lock.locked(), done[0])
+    print(error, lock.locked(), done[-1])
 """
 
 
@@ -776,11 +789,12 @@ except TimeoutError as error:
     [
         ("Dying()", "finalizer"),
         ("sys.settrace(Tracer()); (lambda: 1)()", "tracer"),
+        ("whole('n', 1, 0, 2, '')", "coverage"),  # the first call of a file that is covered
         ("threading.Event().wait(0.05); done.append('library')", "library"),
     ],
 )
 def test_the_watchdog_throws_where_it_does_no_harm(body: str, who: str) -> None:
-    text = LOCKED.replace("{body}", body)
+    text = LOCKED.replace("{body}", body).replace("{covers}", str(who == "coverage"))
     ran = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60)
     assert (ran.stdout, ran.stderr) == (f"the body was not over after 0.01 s False {who}\n", "")
 

@@ -32,8 +32,12 @@ def _package(module: object) -> str:
 
 def _of_tracer(frame: FrameType) -> bool:
     """Is it a part of the tracer that is on, that of coverage or a debugger?"""
-    tracer = getattr(sys.gettrace(), "__module__", None)
-    return tracer is not None and _package(tracer) == _package(frame.f_globals.get("__name__"))
+    tracer = sys.gettrace()
+    if tracer is None:
+        return False
+    # a function or a method tells its module; an object written in C does not, but its type does
+    module = getattr(tracer, "__module__", None) or type(tracer).__module__
+    return _package(module) == _package(frame.f_globals.get("__name__"))
 
 
 class watchdog:
