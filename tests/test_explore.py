@@ -269,7 +269,9 @@ def test_the_browser_hears_that_somebody_is_here(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(explorer, "send", heard.append)
     explorer._handle_custom_msg({"hello": True}, [])
     explorer._handle_custom_msg({"action": "close"}, [])  # no action of this explorer
+    explorer._handle_custom_msg({"ask": {"n": 1, "text": "delay_ms=30"}}, [])
     assert heard == [{"ready": True}]
+    assert (explorer.state, explorer.shown["n"]) == ("delay_ms=30", 1)
 
 
 # --- standing still -------------------------------------------------------------------------------

@@ -270,7 +270,7 @@ class Page {
     this.model = model;
     this.kept = new Map();
     this.spec = model.get("spec");
-    this.asked = 0;
+    this.asked = this.answered = 0; // numbers of questions
     this.at = 0;
     this.opened = new Map();
     this.current = new Set();
@@ -382,9 +382,16 @@ class Page {
   }
 
   send(question) {
-    this.asked = Math.max(this.asked, this.shown.n) + 1; // it may be shown twice
-    this.model.set("asked", { n: this.asked, ...question });
-    this.model.save_changes();
+    this.waiting = question; // in place of one that still waits
+    this.flush();
+  }
+
+  /** Two questions are under way at most: one in the kernel, and one for when it is done with that. */
+  flush() {
+    if (!this.waiting || this.asked - this.answered >= 2) return;
+    this.asked = Math.max(this.asked, this.answered) + 1; // it may be shown twice
+    this.model.send({ ask: { n: this.asked, ...this.waiting } });
+    this.waiting = null;
   }
 
   commit(event) {
@@ -434,6 +441,8 @@ class Page {
     const shown = (this.shown = JSON.parse(this.model.get("shown")));
     this.error.hidden = !shown.error;
     this.error.textContent = shown.error;
+    this.answered = Math.max(this.answered, shown.n);
+    this.flush();
     const newest = shown.n >= this.asked || shown.error; // otherwise a newer answer is on its way
     if (newest) for (const [name, control] of this.controls) control.set(shown.values[name]);
     for (const [name, { element }] of this.controls) {

@@ -50,7 +50,9 @@ class Explorer(anywidget.AnyWidget):
 
     spec = traitlets.Dict().tag(sync=True)
     #: What the reader chose: {"n": its number, "values": a whole state} or {"n": …, "text": one}.
-    asked = traitlets.Dict().tag(sync=True, echo_update=False)
+    #: It comes as a message, because a synced trait waits in the browser until the last change of
+    #: any has been dealt with.
+    asked = traitlets.Dict()
     #: What to show for it; `seq` grows with each view, `n` is the last choice that it answers, -1
     #: if it answers none: more is known of what was shown before.
     #: It travels as one text: ipywidgets would look into every list of it, for buffers.
@@ -186,9 +188,11 @@ class Explorer(anywidget.AnyWidget):
         return {question.name: self._state[question.name] for question in self.QUESTIONS}
 
     def _hear(self, _: Any, content: Mapping[str, Any], buffers: object) -> None:
-        """No choice: the browser asks whether anybody is here, or for an action."""
+        """The browser asks whether anybody is here, to be shown a choice, or for an action."""
         if content.get("hello"):
             self.send({"ready": True})
+        if "ask" in content:
+            self.asked = content["ask"]
         name = str(content.get("action"))
         if name in self.ACTIONS:
             act: Callable[[], None] = getattr(self, name)
