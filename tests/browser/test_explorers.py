@@ -197,12 +197,11 @@ def test_closing_it_frees_everything(shown: lab.Notebook) -> None:
     """Widgets of the kernel, the explorer itself, and listeners on what all cells share."""
     widgets, _ = close(shown)  # the last traceback of the interpreter may hold this explorer
     assert widgets == 0
-    held = listeners(shown.page)
     for _ in range(2):
         shown.run_all()
         awake(shown.page)
         assert close(shown) == (0, True)
-        assert listeners(shown.page) <= held  # JupyterLab drops some of its own
+        assert listeners(shown.page) == []
 
 
 def close(notebook: lab.Notebook) -> tuple[int, bool]:
@@ -215,15 +214,23 @@ def close(notebook: lab.Notebook) -> tuple[int, bool]:
     return left
 
 
-def listeners(page: Page) -> int:
-    """How many listeners hang on the page as a whole."""
-    with checks.cdp(page) as send:
-        targets = [
-            send("Runtime.evaluate", expression=each)["result"]["objectId"]
-            for each in ("window", "document", "document.body", "document.documentElement")
-        ]
-        found = [send("DOMDebugger.getEventListeners", objectId=each) for each in targets]
-    return sum(len(each["listeners"]) for each in found)
+def listeners(page: Page) -> list[str]:
+    """What our script listens to on the page as a whole; JupyterLab has listeners of its own."""
+    session = page.context.new_cdp_session(page)
+    ours: set[str] = set()  # a widget's script comes from a blob
+    session.on(
+        "Debugger.scriptParsed",
+        lambda script: ours.add(script["scriptId"]) if script["url"].startswith("blob:") else None,
+    )
+    session.send("Debugger.enable")  # which tells of every script there is
+    assert ours
+    found = []
+    for each in ("window", "document", "document.body", "document.documentElement"):
+        target = session.send("Runtime.evaluate", {"expression": each})["result"]["objectId"]
+        held = session.send("DOMDebugger.getEventListeners", {"objectId": target})["listeners"]
+        found += [f"{each}: {one['type']}" for one in held if one["scriptId"] in ours]
+    session.detach()
+    return found
 
 
 def test_it_was_quiet(shown: lab.Notebook) -> None:
