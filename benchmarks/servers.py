@@ -183,12 +183,17 @@ def at_pace(row: Row, factor: float) -> Row:
     return replace(row, cpu_predicted=row.cpu_predicted * factor, pace=factor)
 
 
-def rows_of(connections: int, options: argparse.Namespace) -> Iterator[Row]:
-    """All servers at so many connections, with costs of their own."""
+def calibrated() -> tuple[Costs, float]:
+    """This machine's costs now, and the pace at which they were measured."""
     before = pace()
-    costs = Costs.calibrate(progress=False)
+    return Costs.calibrate(progress=False), (before + pace()) / 2
+
+
+def rows_of(
+    connections: int, costs: Costs, then: float, options: argparse.Namespace
+) -> Iterator[Row]:  # fmt: skip
+    """All servers at so many connections, predicted with `costs`, measured at the pace `then`."""
     last = pace()
-    then = (before + last) / 2
     for name in names(connections, options.servers):
         row = row_of(name, connections, options.messages, options.every_ms, costs)
         before, last = last, pace()
@@ -255,11 +260,17 @@ def main() -> None:
     parser.add_argument("--servers", nargs="+", default=list(servers.SERVERS), metavar="NAME")
     parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the results")
     options = parser.parse_args()
-    rows = [row for connections in options.connections for row in rows_of(connections, options)]
+    rows: list[Row] = []
+    prices: list[Costs] = []
+    for connections in options.connections:
+        costs, then = calibrated()  # anew: how busy the machine is changes
+        prices.append(costs)
+        rows += rows_of(connections, costs, then, options)
     for line in table(rows):
         print(line)
     options.out.mkdir(parents=True, exist_ok=True)
-    report = {"bound": BOUND, "rows": [asdict(row) for row in rows]}
+    report = {"machine": costs.machine, "costs": [json.loads(each.to_json()) for each in prices],
+              "rows": [asdict(row) for row in rows]}  # fmt: skip
     (options.out / "servers.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
 
 

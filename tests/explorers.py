@@ -1,15 +1,21 @@
-"""What a reader can choose in an explorer: the ends of a control, any state, a walk over them."""
+"""What a reader can choose in an explorer: the ends of a control, any state, a walk over them.
+
+And the browser's way in, by which a test chooses it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
 from iosim.explore.controls import Choice, Control, Slider, State
 
-__all__ = ["ends_of", "states_of", "values_of", "walks_of"]
+if TYPE_CHECKING:
+    from iosim.explore.widget import Explorer
+
+__all__ = ["asked", "ends_of", "states_of", "values_of", "walked", "walks_of"]
 
 
 def ends_of(control: Control) -> list[Any]:
@@ -39,3 +45,19 @@ def walks_of(controls: Sequence[Control]) -> st.SearchStrategy[list[tuple[str, A
         lambda control: st.tuples(st.just(control.name), values_of(control))
     )
     return st.lists(moves, min_size=1, max_size=8)
+
+
+def asked(explorer: Explorer, n: int, /, **values: Any) -> None:
+    """The browser's way in: the reader has moved something."""
+    explorer.asked = {"n": n, "values": {**explorer.shown["values"], **values}}
+
+
+def walked(kind: type[Explorer], walk: list[tuple[str, Any]]) -> None:
+    """Each move is shown, and the last view is that of its state, however one has come there."""
+    explorer = kind()
+    for n, (name, value) in enumerate(walk, start=1):
+        asked(explorer, n, **{name: value})
+        assert explorer.shown["values"][name] == value
+        assert (explorer.shown["n"], explorer.shown["error"]) == (n, "")
+    assert kind(explorer.state).shown["view"] == explorer.shown["view"]
+    explorer.close()

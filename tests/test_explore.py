@@ -6,7 +6,7 @@ import weakref
 from typing import Any
 
 import pytest
-from explorers import ends_of, states_of, walks_of
+from explorers import asked, ends_of, states_of, walked, walks_of
 from hypothesis import given, settings
 
 pytest.importorskip("anywidget", reason="the explorers need anywidget, which is not installed")
@@ -194,11 +194,6 @@ def test_another_experiment_asks_anew() -> None:
 # --- the widget -----------------------------------------------------------------------------------
 
 
-def asked(explorer: Explorer, n: int, /, **values: Any) -> None:
-    """The browser's way in: the reader has moved something."""
-    explorer.asked = {"n": n, "values": {**explorer.shown["values"], **values}}
-
-
 def test_what_the_browser_asks_is_shown() -> None:
     explorer = ModelExplorer()
     before = explorer.shown["view"]["svg"]
@@ -334,13 +329,7 @@ def test_any_choice_keeps_the_invariants(state: dict[str, Any]) -> None:
 @settings(max_examples=15)
 @given(walks_of(ModelExplorer.CONTROLS))
 def test_a_walk_over_the_controls(walk: list[tuple[str, Any]]) -> None:
-    explorer = ModelExplorer()
-    for n, (name, value) in enumerate(walk, start=1):
-        asked(explorer, n, **{name: value})
-        assert explorer.shown["values"][name] == value
-        assert explorer.shown["error"] == ""
-    assert ModelExplorer(explorer.state).shown["view"] == explorer.shown["view"]
-    explorer.close()
+    walked(ModelExplorer, walk)
 
 
 def test_hints_follow_the_run() -> None:

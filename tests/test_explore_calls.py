@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("anywidget", reason="the explorers need anywidget, which is not installed")
 
-from explorers import ends_of, states_of, walks_of
+from explorers import ends_of, states_of, walked, walks_of
 
 from iosim import calls, draw, jobs, simulate
 from iosim.explore import CallExplorer
@@ -100,13 +100,7 @@ def test_any_choice_keeps_the_invariants(chosen: State) -> None:
 @settings(max_examples=15)
 @given(walks_of(CONTROLS))
 def test_a_walk_over_the_controls(walk: list[tuple[str, Any]]) -> None:
-    explorer = CallExplorer()
-    for n, (name, value) in enumerate(walk, start=1):
-        explorer.asked = {"n": n, "values": {**explorer.shown["values"], name: value}}
-        assert explorer.shown["values"][name] == value
-        assert (explorer.shown["n"], explorer.shown["error"]) == (n, "")
-    assert CallExplorer(explorer.state).shown["view"] == explorer.shown["view"]
-    explorer.close()
+    walked(CallExplorer, walk)
 
 
 @given(states_of(EVERYTHING))

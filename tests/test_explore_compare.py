@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from explorers import ends_of, states_of, walks_of
+from explorers import asked, ends_of, states_of, walked, walks_of
 from hypothesis import given, settings
 
 pytest.importorskip("anywidget", reason="the explorers need anywidget, which is not installed")
 
 from ipywidgets.widgets.widget import _instances
-from test_explore import asked
 
 from iosim import Unsupported, models, simulate, traffic
 from iosim.explore import CompareExplorer, ModelExplorer, background
@@ -157,13 +156,7 @@ def test_any_choice_keeps_the_invariants(state: dict[str, Any]) -> None:
 @settings(max_examples=8, deadline=None)
 @given(walks_of(CONTROLS))
 def test_a_walk_over_the_controls(walk: list[tuple[str, Any]]) -> None:
-    explorer = CompareExplorer()
-    for n, (name, value) in enumerate(walk, start=1):
-        asked(explorer, n, **{name: value})
-        assert explorer.shown["values"][name] == value
-        assert explorer.shown["error"] == ""
-    assert CompareExplorer(explorer.state).shown["view"] == explorer.shown["view"]
-    explorer.close()
+    walked(CompareExplorer, walk)
 
 
 def test_no_model_waits_for_what_did_not_fit() -> None:

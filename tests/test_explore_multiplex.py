@@ -7,13 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from explorers import ends_of, states_of, walks_of
+from explorers import ends_of, states_of, walked, walks_of
 from hypothesis import given, settings
 
 pytest.importorskip("anywidget", reason="the explorers need anywidget, which is not installed")
 
 from test_draw import assert_legible
-from test_explore import asked
 
 from iosim import Costs
 from iosim.explore import MultiplexExplorer
@@ -72,13 +71,7 @@ def test_any_choice_keeps_the_promises(state: dict[str, Any]) -> None:
 @settings(max_examples=15, deadline=None)
 @given(walks_of(CONTROLS))
 def test_a_walk_over_the_controls(walk: list[tuple[str, Any]]) -> None:
-    explorer = MultiplexExplorer()
-    for n, (name, value) in enumerate(walk, start=1):
-        asked(explorer, n, **{name: value})
-        assert explorer.shown["values"][name] == value
-        assert explorer.shown["error"] == ""
-    assert MultiplexExplorer(explorer.state).shown["view"] == explorer.shown["view"]
-    explorer.close()
+    walked(MultiplexExplorer, walk)
 
 
 # -- what it says ----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("anywidget", reason="the explorers need anywidget, which is not installed")
 
-from explorers import ends_of, states_of, walks_of
+from explorers import ends_of, states_of, walked, walks_of
 
 from iosim import clients, draw, models, servers, simulate, traffic
 from iosim.explore import ServerExplorer
@@ -127,13 +127,7 @@ def test_any_choice_keeps_the_invariants(chosen: State) -> None:
 @settings(max_examples=10)
 @given(walks_of(CONTROLS))
 def test_a_walk_over_the_controls(walk: list[tuple[str, Any]]) -> None:
-    explorer = ServerExplorer()
-    for n, (name, value) in enumerate(walk, start=1):
-        explorer.asked = {"n": n, "values": {**explorer.shown["values"], name: value}}
-        assert explorer.shown["values"][name] == value
-        assert (explorer.shown["n"], explorer.shown["error"]) == (n, "")
-    assert ServerExplorer(explorer.state).shown["view"] == explorer.shown["view"]
-    explorer.close()
+    walked(ServerExplorer, walk)
 
 
 @given(states_of(EVERYTHING))

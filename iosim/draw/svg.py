@@ -197,6 +197,19 @@ def _shares(cluster: Sequence[Interval]) -> list[tuple[str, float]]:
     return [(state, ns / total) for state, ns in times.most_common()]
 
 
+def _stack(
+    shares: Sequence[tuple[str, float]], y: float, h: float
+) -> list[tuple[str, float, float]]:  # fmt: skip
+    """`(state, top, height)` of each state that shares a bar, the one on top first."""
+    (most, _), *others = shares
+    bottom, stack = y + h, []
+    for state, share in others:
+        high = max(1.0, share * h)
+        bottom -= high
+        stack.append((state, bottom, high))
+    return [(most, y, max(0.0, bottom - y)), *stack]
+
+
 def _cluster_words(cluster: Sequence[Interval], shares: Sequence[tuple[str, float]]) -> str:
     parts = ", ".join(f"{state} {100 * share:.0f} %" for state, share in shares)
     calls = len({i.call.id for i in cluster if i.call})
@@ -217,14 +230,11 @@ def _cluster_rect(cluster: Sequence[Interval], scale: Scale, y: float, h: float)
     words = _cluster_words(cluster, shares)
     wide = max(1.0, right - x)
     parts = [_rect(joined, x, y, wide, h, more, words)]
-    bottom = y + h
-    for state, share in shares[1:]:
-        high = max(1.0, share * h)
-        bottom -= high
-        parts.append(
-            f'<rect x="{x:.2f}" y="{bottom:.1f}" width="{wide:.2f}" height="{high:.1f}" '
-            f'fill="{FILLS[state]}" pointer-events="none" shape-rendering="crispEdges"/>'
-        )
+    parts += [
+        f'<rect x="{x:.2f}" y="{top:.1f}" width="{wide:.2f}" height="{high:.1f}" '
+        f'fill="{FILLS[state]}" pointer-events="none" shape-rendering="crispEdges"/>'
+        for state, top, high in _stack(shares, y, h)[1:]
+    ]
     return "".join(parts)
 
 
@@ -263,28 +273,14 @@ def _joined_bars(
         if right - x < 1:
             x = min(x, scale.right - 1)
             right, paths = x + 1, narrow
-        for state, top, high in _stack(group, y, h):
+        shares = _shares(group) if len(group) > 1 else [(group[0].state, 1.0)]
+        for state, top, high in _stack(shares, y, h):
             paths[state].append(f"M{x:.2f} {top:.1f}H{right:.2f}v{high:.1f}H{x:.2f}z")
     scene.states.update(wide, narrow)
     scene.sheet.parts += [
         f'<path d="{"".join(path)}" fill="{FILLS[state]}"/>'
         for paths in (wide, narrow) for state, path in paths.items()
     ]  # fmt: skip
-
-
-def _stack(
-    group: Sequence[Interval], y: float, h: float
-) -> Iterable[tuple[str, float, float]]:  # fmt: skip
-    """`(state, top, height)` of what shares a bar: the height is shared out as their time is."""
-    if len(group) == 1:
-        return [(group[0].state, y, h)]
-    (most, _), *others = _shares(group)
-    bottom, stack = y + h, []
-    for state, share in others:
-        high = max(1.0, share * h)
-        bottom -= high
-        stack.append((state, bottom, high))
-    return [(most, y, max(0.0, bottom - y)), *stack]
 
 
 def _network(scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: float) -> None:
