@@ -5,6 +5,7 @@ And the browser's way in, by which a test chooses it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from iosim.explore.controls import Choice, Control, Slider, State
 if TYPE_CHECKING:
     from iosim.explore.widget import Explorer
 
-__all__ = ["asked", "ends_of", "states_of", "values_of", "walked", "walks_of"]
+__all__ = ["asked", "ends_of", "states_of", "travelling", "values_of", "walked", "walks_of"]
 
 
 def ends_of(control: Control) -> list[Any]:
@@ -61,3 +62,8 @@ def walked(kind: type[Explorer], walk: list[tuple[str, Any]]) -> None:
         assert (explorer.shown["n"], explorer.shown["error"]) == (n, "")
     assert kind(explorer.state).shown["view"] == explorer.shown["view"]
     explorer.close()
+
+
+def travelling(explorer: Explorer) -> dict[str, Any]:
+    """The view, as the browser gets it."""
+    return json.loads(explorer.get_state("shown")["shown"])["view"]

@@ -1,12 +1,14 @@
 """The explorers without a browser: states, views, guesses, errors, and what travels."""
 
+import asyncio
 import gc
 import json
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from explorers import asked, ends_of, states_of, walked, walks_of
+from explorers import asked, ends_of, states_of, travelling, walked, walks_of
 from hypothesis import given, settings
 
 pytest.importorskip("anywidget", reason="the explorers need anywidget, which is not installed")
@@ -15,9 +17,11 @@ from ipywidgets.widgets.widget import _instances
 
 from iosim import Costs, explore, models, simulate, traffic
 from iosim.explore import ModelExplorer
+from iosim.explore.ahead import KEPT, Ahead
 from iosim.explore.controls import Choice, Slider, Switch, complete, quantity, read, write
 from iosim.explore.questions import Question
 from iosim.explore.tracks import Moment, buffers, moments, program_text, tracks
+from iosim.explore.view import View
 from iosim.explore.widget import Explorer
 from iosim.timeline import Timeline
 
@@ -172,13 +176,13 @@ def test_a_guessed_word_is_right_or_not_so() -> None:
 def test_the_run_does_not_travel_before_the_guess() -> None:
     explorer = ModelExplorer(model="multiplexing", predict=True)
     assert explorer.shown["hidden"]
-    view = explorer.shown["view"]
+    view = travelling(explorer)
     assert view["program"]
     assert not any(view[part] for part in view if part != "program")
     assert "svg" not in explorer._repr_mimebundle_()[0]
     assert explorer.static().svg == ""
     explorer.set(committed=True, guess_calls=3)
-    assert explorer.shown["view"]["svg"].startswith("<svg")
+    assert explorer.shown["view"].svg.startswith("<svg")
     _, guessed, ran, compared = explorer.shown["verdicts"][0]
     assert (guessed, ran, compared) == ("3 calls", "2 calls", "too many, by 1 call")
 
@@ -196,10 +200,10 @@ def test_another_experiment_asks_anew() -> None:
 
 def test_what_the_browser_asks_is_shown() -> None:
     explorer = ModelExplorer()
-    before = explorer.shown["view"]["svg"]
+    before = explorer.shown["view"].svg
     asked(explorer, 1, delay_ms=40)
     assert (explorer.shown["n"], explorer.shown["seq"]) == (1, 1)
-    assert explorer.shown["view"]["svg"] != before
+    assert explorer.shown["view"].svg != before
     assert explorer.state == "delay_ms=40"
 
 
@@ -267,6 +271,120 @@ def test_the_browser_hears_that_somebody_is_here(monkeypatch: pytest.MonkeyPatch
     explorer._handle_custom_msg({"ask": {"n": 1, "text": "delay_ms=30"}}, [])
     assert heard == [{"ready": True}]
     assert (explorer.state, explorer.shown["n"]) == ("delay_ms=30", 1)
+
+
+# --- views before they are asked for --------------------------------------------------------------
+
+
+class Making:
+    """Makes views, remembers of which values of SIZE, and can fail."""
+
+    def __init__(self) -> None:
+        self.made: list[Any] = []
+        self.error: Exception | None = None
+        self.ahead = Ahead(CONTROLS, self.make)
+
+    def make(self, state: dict[str, Any]) -> View:
+        self.made.append(state["size"])
+        if self.error:
+            raise self.error
+        return View("<svg/>", str(state))
+
+    def moved(self, **chosen: Any) -> Callable[[], None]:
+        """From the defaults, by hand."""
+        before = complete(CONTROLS, {})
+        return lambda: self.ahead.expect(before, {**before, **chosen})
+
+
+def after(act: Callable[[], None], until: Callable[[], bool]) -> None:
+    """Do it in an event loop, and go on until something is so."""
+
+    async def run() -> None:
+        act()
+        while not until():
+            await asyncio.sleep(0.001)
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_who_moves_a_slider_finds_the_next_view_made() -> None:
+    making = Making()
+    after(making.moved(size=100), lambda: True)
+    assert making.made == []  # 100 is the end
+    before = complete(CONTROLS, {"size": 1})
+    now = {**before, "size": 10}
+    after(lambda: making.ahead.expect(before, now), lambda: bool(making.made))
+    assert making.made == [100]
+    assert making.ahead.view({**now, "size": 100}) is making.ahead.view({**now, "size": 100})
+    assert making.made == [100]
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"model": "b"}, {"loud": True}, {"size": 1, "pause": 0.5}, {"size": 37}, {}]
+)
+def test_nobody_knows_what_comes_after_other_choices(chosen: dict[str, Any]) -> None:
+    making = Making()
+    after(making.moved(**chosen), lambda: True)
+    assert making.ahead._soon is None
+
+
+def test_the_last_choice_says_what_is_expected_and_a_closed_explorer_expects_nothing() -> None:
+    making = Making()
+
+    def both() -> None:
+        making.moved(pause=0.5)()
+        making.moved(pause=2)()  # the end
+        assert making.ahead._soon is None
+        before = complete(CONTROLS, {"size": 1})
+        making.ahead.expect(before, {**before, "size": 10})
+        assert making.ahead._soon is not None
+        making.ahead.expect(before, before)  # the same again: it is still on its way
+        assert making.ahead._soon is not None
+        making.ahead.close()
+
+    after(both, lambda: True)
+    assert making.ahead._soon is None
+    assert making.made == []
+
+
+def test_where_no_loop_runs_nothing_is_made_ahead() -> None:
+    making = Making()
+    making.moved(pause=2)()
+    making.moved(size=1, pause=1)()
+    assert (making.made, making.ahead._soon) == ([], None)
+
+
+def test_what_fails_ahead_is_raised_when_it_is_asked_for() -> None:
+    making = Making()
+    making.error = ZeroDivisionError("as planted")
+    before = complete(CONTROLS, {"size": 1})
+    now = {**before, "size": 10}
+    after(lambda: making.ahead.expect(before, now), lambda: bool(making.made))
+    with pytest.raises(ZeroDivisionError, match="as planted"):
+        making.ahead.view({**now, "size": 100})
+
+
+def test_few_views_are_kept() -> None:
+    making = Making()
+    some = [complete(CONTROLS, {"size": size}) for size in range(1, KEPT + 2)]
+    for state in [*some, *some]:
+        making.ahead.view(state)
+    assert len(making.made) == 2 * len(some)  # of one more than are kept, the oldest is gone
+    for state in reversed(some[-KEPT:]):
+        making.ahead.view(state)
+    assert len(making.made) == 2 * len(some)
+
+
+def test_an_explorer_makes_ahead_what_its_reader_will_ask_for() -> None:
+    explorer = ModelExplorer()
+    after(
+        lambda: asked(explorer, 1, delay_ms=21),
+        lambda: explorer._ahead._made.cache_info().currsize == 3,
+    )
+    asked(explorer, 2, delay_ms=22)
+    assert explorer._ahead._made.cache_info().hits == 1
+    assert explorer.shown["view"] == ModelExplorer.preview("delay_ms=22")
+    explorer.close()
 
 
 # --- standing still -------------------------------------------------------------------------------

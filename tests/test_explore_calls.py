@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("anywidget", reason="the explorers need anywidget, which is not installed")
 
-from explorers import ends_of, states_of, walked, walks_of
+from explorers import ends_of, states_of, travelling, walked, walks_of
 
 from iosim import calls, draw, jobs, simulate
 from iosim.explore import CallExplorer
@@ -311,7 +311,7 @@ def test_the_program_beside_the_picture_is_the_one_that_ran(call: str) -> None:
 @pytest.mark.parametrize("call", CALLS)
 def test_the_run_does_not_travel_before_the_guess(call: str) -> None:
     explorer = CallExplorer(call=call, predict=True)
-    view = explorer.shown["view"]
+    view = travelling(explorer)
     assert explorer.shown["hidden"]
     assert not explorer.shown["verdicts"]
     assert view["program"]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from explorers import asked, ends_of, states_of, walked, walks_of
+from explorers import asked, ends_of, states_of, travelling, walked, walks_of
 from hypothesis import given, settings
 
 pytest.importorskip("anywidget", reason="the explorers need anywidget, which is not installed")
@@ -177,7 +177,7 @@ def test_what_happens_says_in_which_run() -> None:
 
 def test_a_guess_is_held_against_the_five() -> None:
     explorer = CompareExplorer("predict=on guess_first=blocking guess_wait=2")
-    assert not explorer.shown["view"]["svg"]
+    assert not explorer.shown["view"].svg
     explorer.set(committed=True, guess_copy=5)
     assert [row[1:] for row in explorer.shown["verdicts"]] == [
         ["blocking", "signal driven", "not so"],
@@ -295,9 +295,9 @@ def test_nothing_that_was_measured_travels_before_the_guess(stage: Stage) -> Non
     stage.let(1, 2, 3, 4, 5)
     explorer.run_for_real()
     stage.says("measured: 5 of 5")
-    assert not any(v for part, v in explorer.shown["view"].items() if part != "program")
+    assert not any(v for part, v in travelling(explorer).items() if part != "program")
     explorer.set(committed=True)
-    assert "MEASURED" in explorer.shown["view"]["svg"]
+    assert "MEASURED" in explorer.shown["view"].svg
 
 
 @pytest.mark.parametrize(

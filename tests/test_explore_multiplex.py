@@ -159,7 +159,7 @@ def test_each_step_stands_in_its_line_of_the_program(
 def test_a_guess_is_held_against_the_question() -> None:
     explorer = MultiplexExplorer("call=epoll predict=on guess_looks=12 guess_bytes=36")
     assert explorer.shown["hidden"]
-    assert not explorer.shown["view"]["svg"]
+    assert not explorer.shown["view"].svg
     explorer.set(committed=True, guess_before=13)
     assert [row[1:] for row in explorer.shown["verdicts"]] == [
         ["12 descriptors", "3 descriptors", "too many, by 9 descriptors"],

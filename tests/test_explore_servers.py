@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("anywidget", reason="the explorers need anywidget, which is not installed")
 
-from explorers import ends_of, states_of, walked, walks_of
+from explorers import ends_of, states_of, travelling, walked, walks_of
 
 from iosim import clients, draw, models, servers, simulate, traffic
 from iosim.explore import ServerExplorer
@@ -454,7 +454,7 @@ def test_the_program_beside_the_picture_is_whole(server: str) -> None:
 @pytest.mark.parametrize("server", NAMES)
 def test_the_run_does_not_travel_before_the_guess(server: str) -> None:
     explorer = ServerExplorer(server=server, predict=True, slow=True)
-    view = explorer.shown["view"]
+    view = travelling(explorer)
     assert explorer.shown["hidden"]
     assert not explorer.shown["verdicts"]
     assert view["program"]

@@ -11,8 +11,9 @@ Equal timelines give equal bytes.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from ..bounds import whole
 from ..timeline import (
@@ -273,8 +274,8 @@ def _joined_bars(
         if right - x < 1:
             x = min(x, scale.right - 1)
             right, paths = x + 1, narrow
-        shares = _shares(group) if len(group) > 1 else [(group[0].state, 1.0)]
-        for state, top, high in _stack(shares, y, h):
+        stack = _stack(_shares(group), y, h) if len(group) > 1 else [(group[0].state, y, h)]
+        for state, top, high in stack:
             paths[state].append(f"M{x:.2f} {top:.1f}H{right:.2f}v{high:.1f}H{x:.2f}z")
     scene.states.update(wide, narrow)
     scene.sheet.parts += [
@@ -422,10 +423,14 @@ def _draw_flags(scene: Scene, flags: Sequence[Flag], labels: Sequence[Placed], s
             path.append(f"M{left:.1f} {bar - 1:.1f}v-3H{right:.1f}v3")
     if path:
         sheet.line("".join(path), INK, 0.8)
-    for label in labels:
-        y = bar - 7 - LINE * label.line
-        if label.pole is not None:
-            sheet.line(f"M{label.pole:.1f} {bar - 4:.1f}V{y - 7:.1f}", MUTED, 0.7)
+    places = [(label, bar - 7 - LINE * label.line) for label in labels]
+    poles = [
+        f"M{label.pole:.1f} {bar - 4:.1f}V{y - 7:.1f}"
+        for label, y in places if label.pole is not None
+    ]  # fmt: skip
+    if poles:
+        sheet.line("".join(poles), MUTED, 0.7)
+    for label, y in places:
         sheet.text(label.x, y, label.text, TINY)
 
 
@@ -741,26 +746,32 @@ def _heading(scene: Scene, width: float, window: tuple[int, int] | None) -> floa
 
 
 def legend(scene: Scene, width: float, y: float) -> float:
-    x = MARGIN
-    for state in (state for state in LOOKS if state in scene.states):
-        words = LOOKS[state].words
-        wide = 16 + 5 + text_width(words, 10) + 14
+    """What the looks of the states mean, from `y` down; returns the px below it."""
+    sheet, x = scene.sheet, MARGIN
+    for words, sample in _keys(scene):
+        wide = 21 + text_width(words, 10) + 14
         if x > MARGIN and x + wide > width - MARGIN:
             x, y = MARGIN, y + 16
-        scene.sheet.swatch(x, y, state)
-        scene.sheet.text(x + 21, y + 9, words, 10, fill=INK)
+        sample(x, y)
+        sheet.text(x + 21, y + 9, words, 10, fill=INK)
         x += wide
-    if scene.answers:
-        words = "the client has an answer"
-        if x > MARGIN and x + 21 + text_width(words, 10) > width - MARGIN:
-            x, y = MARGIN, y + 16
-        scene.sheet.add(f'<path d="{ANSWER.format(x + 8, y + 2)}" fill="{INK}"/>')
-        scene.sheet.text(x + 21, y + 9, words, 10, fill=INK)
     if scene.hidden:
         y += 16
         text = f"not drawn, for want of room: {count(len(scene.hidden), 'more lane')}"
-        scene.sheet.text(MARGIN, y + 9, text, 10, fill=MUTED)
+        sheet.text(MARGIN, y + 9, text, 10, fill=MUTED)
     return y + 16
+
+
+def _keys(scene: Scene) -> Iterator[tuple[str, Callable[[float, float], None]]]:
+    """What the legend explains: the words for it, and what draws a sample of it at a place."""
+    sheet = scene.sheet
+    for state in (state for state in LOOKS if state in scene.states):
+        yield LOOKS[state].words, partial(sheet.swatch, state=state)
+    if scene.answers:
+        yield (
+            "the client has an answer",
+            lambda x, y: sheet.add(f'<path d="{ANSWER.format(x + 8, y + 2)}" fill="{INK}"/>'),
+        )
 
 
 def _check_window(window: tuple[int, int] | None) -> None:

@@ -216,6 +216,8 @@ class CompareExplorer(Explorer):
         """With what was measured, as long as it is of these messages."""
         if any(state[name] != self._state[name] for name in OF_THE_RUN):
             self._forget()
+        if not self._real and not self._trouble:
+            return super()._look(state)
         runs = predictions(state)
         hints = [f"{name}: {words}" for name, words in self._trouble.items()]
         return shown(runs, self.measured, hints)

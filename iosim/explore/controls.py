@@ -63,6 +63,14 @@ class Slider:
             raise ValueError(f"{self.name} must be a number of {unit}, got {text!r}") from None
         return self.check(value)
 
+    def beyond(self, before: Value, now: Value) -> int | float | None:
+        """The stop as far behind `now` as that is behind `before`, or None at an end."""
+        stops = list(self.stops)
+        if before not in stops or now not in stops:
+            return None
+        place = 2 * stops.index(now) - stops.index(before)
+        return stops[place] if 0 <= place < len(stops) else None
+
     def spec(self) -> dict[str, Any]:
         """What the front end must know of it."""
         return {"kind": "slider", "name": self.name, "label": self.label,

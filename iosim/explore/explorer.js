@@ -4,6 +4,7 @@
 const MOST_ROWS = 400; // of the event log; the playhead steps through all of them
 const PLAY_MS = 12_000; // a whole run, unless it has few events
 const LEAST_MS = 350; // for each event, so that none flies by
+const READ_MS = 150; // what stands beside the picture is not changed faster
 const LINES = 18; // of a program; a longer one scrolls by itself
 
 // ---- small helpers -------------------------------------------------------------------------
@@ -119,16 +120,18 @@ const KINDS = { slider, choice, switch: switcher };
 
 // ---- the picture and what moves over it ----------------------------------------------------------
 
-const drawn = (name) => document.createElementNS("http://www.w3.org/2000/svg", name);
+/** An element of an SVG, with attributes. */
+function drawn(name, attributes) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
+}
 
 /** The panels of an SVG: each `<g data-t0>` says which px are which ns there. */
 function panelsOf(svg) {
   return [...svg.querySelectorAll("g[data-t0]")].map((group) => {
     const [x0, x1, t0, t1, top, bottom] = ["x0", "x1", "t0", "t1", "top", "bottom"].map((name) => +group.dataset[name]);
-    const line = drawn("line");
-    line.setAttribute("class", "iosim-playhead");
-    line.setAttribute("y1", top);
-    line.setAttribute("y2", bottom);
+    const line = drawn("line", { class: "iosim-playhead", y1: top, y2: bottom });
     const panel = { line, t0, t1, x0, x1, top, bottom };
     panel.x = (at) => x0 + ((x1 - x0) * (at - t0)) / Math.max(1, t1 - t0);
     panel.lanes = [...group.querySelectorAll("g[data-lane]")].map(laneOf);
@@ -140,8 +143,7 @@ function panelsOf(svg) {
 /** A lane whose bars are one path for each state: `mark` frames what is so there at an instant. */
 function laneOf(group) {
   const { lane, top, bottom } = group.dataset;
-  const mark = drawn("rect");
-  for (const [key, value] of Object.entries({ class: "iosim-now", y: top, height: bottom - top, fill: "none" })) mark.setAttribute(key, value);
+  const mark = drawn("rect", { class: "iosim-now", y: top, height: bottom - top, fill: "none" });
   mark.style.display = "none";
   group.append(mark);
   return { name: lane, top: +top, bottom: +bottom, mark };
@@ -175,7 +177,7 @@ function spansOf(root) {
     .sort((a, b) => a.start - b.start);
 }
 
-/** What is under the pointer: a panel, the instant, and the lane if it is on one; null outside of every panel. */
+/** What is under the pointer: the instant, and the lane if it is on one; null outside of every panel. */
 function under(event, svg, panels) {
   const box = svg.getBoundingClientRect();
   const { width, height } = svg.viewBox.baseVal;
@@ -271,7 +273,7 @@ class Page {
     this.kept = new Map();
     this.spec = model.get("spec");
     this.asked = this.answered = 0; // numbers of questions
-    this.at = 0;
+    this.at = this.settled = 0;
     this.opened = new Map();
     this.current = new Set();
     this.el = el;
@@ -473,11 +475,17 @@ class Page {
     for (const panel of this.panels) place(panel, this.at);
   }
 
-  /** What stands beside the picture can wait until that is on the screen, or is not needed at all,
-   * if the next one has come by then. */
+  /** What stands beside the picture can wait until that is on the screen; and while the next one is
+   * on its way, until somebody can have read what stands there. */
   later(shown) {
     this.unfilled = shown;
-    requestAnimationFrame(() => setTimeout(() => this.unfilled === shown && this.settle()));
+    const fill = () => {
+      if (this.unfilled !== shown) return; // the next one has come by now
+      const early = this.asked > this.answered ? this.settled + READ_MS - performance.now() : 0;
+      if (early > 0) setTimeout(fill, early);
+      else this.settle();
+    };
+    requestAnimationFrame(() => setTimeout(fill));
   }
 
   /** Make up for what was put off. */
@@ -485,6 +493,7 @@ class Page {
     if (!this.unfilled) return;
     const shown = this.unfilled;
     this.unfilled = null;
+    this.settled = performance.now();
     this.fill(shown);
     this.index();
     this.move(this.at);

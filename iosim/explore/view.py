@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from ..draw.svg import svg
@@ -53,7 +54,7 @@ class Table:
                 "rows": [list(row) for row in self.rows]}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class View:
     """What an explorer shows.
 
@@ -102,6 +103,11 @@ class View:
             "figures": [figure.plain() for figure in self.figures],
             "hints": list(self.hints),
         }
+
+    @cached_property
+    def packed(self) -> str:
+        """The same as JSON text, made once."""
+        return json.dumps(self.plain())
 
 
 def of_timeline(

@@ -16,6 +16,7 @@ import anywidget
 import traitlets
 
 from ..draw.marks import Picture
+from .ahead import Ahead
 from .controls import Control, Slider, State, Switch, complete, read, write
 from .questions import Question, verdicts
 from .view import View
@@ -56,15 +57,17 @@ class Explorer(anywidget.AnyWidget):
     #: What to show for it; `seq` grows with each view, `n` is the last choice that it answers, -1
     #: if it answers none: more is known of what was shown before.
     #: It travels as one text: ipywidgets would look into every list of it, for buffers.
-    shown = traitlets.Dict().tag(sync=True, to_json=lambda shown, _: json.dumps(shown))
+    shown = traitlets.Dict().tag(sync=True, to_json=lambda shown, _: _packed(shown))
     #: How far a background task is: {"words": …, "done": …, "total": …}; empty when none runs.
     busy = traitlets.Dict().tag(sync=True)
 
     def __init__(self, state: str = "", **chosen: Any) -> None:
+        kind = type(self)
+        self._ahead = Ahead(self.CONTROLS, lambda state: kind.view(state))
         known = self.controls()
         values = complete(known, {**self._as_state(state), **chosen})
         self._state: State = values
-        self._view = self.view(values)
+        self._view = self._ahead.view(values)
         self._seq = 0
         super().__init__(spec=self._spec(), shown=self._packed(0))
         self.on_msg(self._hear)
@@ -83,7 +86,7 @@ class Explorer(anywidget.AnyWidget):
 
     def _look(self, state: State) -> View:
         """What this one shows for `state`: more than `view` where it knows more than its state."""
-        return self.view(state)
+        return self._ahead.view(state)
 
     # -- for whoever holds one ---------------------------------------------------------------------
 
@@ -120,6 +123,7 @@ class Explorer(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Take it off the page and out of the kernel, with the layout that ipywidgets gave it."""
+        self._ahead.close()
         layout = self.layout
         super().close()
         layout.close()
@@ -133,9 +137,10 @@ class Explorer(anywidget.AnyWidget):
 
     @traitlets.observe("asked")
     def _answer(self, change: Mapping[str, Any]) -> None:
-        asked = change["new"]
+        asked, before = change["new"], self._state
         if asked:
             self._show(asked.get("values") or asked.get("text", ""), asked.get("n", 0))
+            self._ahead.expect(before, self._state)
 
     def _show(self, wanted: Mapping[str, Any] | str, n: int = 0) -> None:
         """Show what was asked for; what goes wrong is shown as well, and raised."""
@@ -173,9 +178,9 @@ class Explorer(anywidget.AnyWidget):
         }
 
     def _packed(self, n: int) -> dict[str, Any]:
-        view = self._view.plain()
+        view = self._view
         if self._hidden:  # what the guess is about must not travel with the question
-            view = View("", "", program=self._view.program).plain()
+            view = View("", "", program=view.program)
         guessed = self._state.get("predict") and not self._hidden
         rows = verdicts(self.QUESTIONS, self._guesses(), self._view.run) if guessed else []
         return {
@@ -219,3 +224,9 @@ class Explorer(anywidget.AnyWidget):
         still = self.static()
         data = {**data, "text/plain": still.text} | ({PICTURE: still.svg} if still.svg else {})
         return data, metadata
+
+
+def _packed(shown: Mapping[str, Any]) -> str:
+    """As JSON text, with that of its view as it is."""
+    head = json.dumps({name: value for name, value in shown.items() if name != "view"})
+    return f'{head[:-1]}, "view": {shown["view"].packed}}}' if "view" in shown else head
