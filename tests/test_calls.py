@@ -24,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iosim import Costs, Timeline, calls, draw, futures, jobs, measure, models, simulate, traffic
+from iosim.kernels.linux import crews
 from iosim.kernels.linux.crews import Crew
 from iosim.kernels.linux.watch import watching
 from iosim.kernels.linux.work import nap, total
@@ -324,10 +325,43 @@ def test_what_proc_says_agrees_with_the_lanes(pool: str) -> None:
 @each_pool
 def test_a_callback_runs_in_the_thread_that_learns_of_the_result(run: Any, pool: str) -> None:
     """C10."""
-    told = run(calls.callback, jobs.of(jobs.waiting(40)), pool=pool).check()
-    [callback] = [c for c in told.call_log if c.name == "callback"]
-    assert callback.process == (FLAVOURS[pool].collector or told.outcomes[0].worker)
+    told = run(calls.callback, jobs.of(jobs.waiting(200)), pool=pool).check()
     assert told.outcomes[0].told == "callback"
+    if not came_late(told, "submit"):
+        [callback] = [c for c in told.call_log if c.name == "callback"]
+        assert callback.process == (FLAVOURS[pool].collector or told.outcomes[0].worker)
+
+
+def came_late(run: Timeline, adding: str) -> bool:
+    """Was the job done before its callback was added?  Then nobody learned of it afterwards.
+
+    The one who adds a callback may have stood still for so long, on a machine that it shares.
+    """
+    [added] = [c for c in run.call_log if c.name == adding]
+    [outcome] = run.outcomes
+    assert outcome.done is not None
+    return outcome.done < added.end
+
+
+@linux
+@clean
+@each_pool
+def test_who_adds_the_callbacks_slowly_still_knows_who_collects(
+    pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = crews._Executor.add
+
+    def slow(self: Any, *given: Any) -> bool:
+        time.sleep(0.1)
+        return add(self, *given)
+
+    monkeypatch.setattr(crews._Executor, "add", slow)
+    crew = Crew(pool, 1, None)
+    try:
+        assert crew.collector != threading.get_native_id()
+        assert bool(crew.collector) == bool(FLAVOURS[pool].collector)
+    finally:
+        crew.close(at_once=False)
 
 
 @each_kernel
@@ -355,10 +389,11 @@ def test_a_callback_may_be_added_before_the_job_is_done(run: Any, pool: str) -> 
             yield sleep(ms(1))
         assert (yield futures.result(future)) == 1
 
-    early = run(added_early, jobs.of(jobs.waiting(60)), pool=pool).check()
+    early = run(added_early, jobs.of(jobs.waiting(200)), pool=pool).check()
     assert values == [1, 1]
-    callbacks = [c.process for c in early.call_log if c.name == "callback"]
-    assert callbacks == [FLAVOURS[pool].collector or early.outcomes[0].worker] * 2
+    if not came_late(early, "add_done_callback"):
+        callbacks = [c.process for c in early.call_log if c.name == "callback"]
+        assert callbacks == [FLAVOURS[pool].collector or early.outcomes[0].worker] * 2
 
 
 @each_kernel

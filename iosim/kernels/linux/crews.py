@@ -139,24 +139,24 @@ class Crew:
         self.names = dict(zip(where, names, strict=True))
         if isinstance(self.pool, _Executor) and self.flavour.processes:
             self.pool.pids = [pid for pid, _ in where]
-        self.collector = self._collector()
+        self.collector = self._collector(arrived, go)
 
     def _greet(self, workers: int, arrived: Any, go: Any) -> list[tuple[int, int]]:
         """Start every worker: each is held back until all of them are there."""
         handles = [self.pool.submit(_nobody, work.greet) for _ in range(workers)]
-        for _ in range(workers):
-            if not arrived.acquire(True, OPEN_S):
-                raise TimeoutError(f"{workers} workers did not start within {OPEN_S:g} s")
-        for _ in range(workers):
-            go.release()
+        _let_go(workers, arrived, go)
         return sorted(self.pool.get(handle, OPEN_S) for handle in handles)
 
-    def _collector(self) -> int | None:
-        """The number of the thread that takes the results in, as a callback finds it out."""
+    def _collector(self, arrived: Any, go: Any) -> int | None:
+        """The number of the thread that takes the results in, as a callback finds it out.
+
+        The job is held back until the callback is added: one that comes late runs in our thread.
+        """
         if not self.flavour.collector:
             return None
         found: list[int] = []
-        handle = self.pool.submit(lambda *_: found.append(threading.get_native_id()), os.getpid)
+        handle = self.pool.submit(lambda *_: found.append(threading.get_native_id()), work.greet)
+        _let_go(1, arrived, go)
         self.pool.get(handle, OPEN_S)
         until = time.monotonic() + OPEN_S
         while not found and time.monotonic() < until:  # an executor wakes us before it calls back
@@ -168,6 +168,15 @@ class Crew:
         if self.stopped is not None:
             self.stopped.set()
         self.pool.close(at_once)
+
+
+def _let_go(workers: int, arrived: Any, go: Any) -> None:
+    """Once so many are there, let all of them go on."""
+    for _ in range(workers):
+        if not arrived.acquire(True, OPEN_S):
+            raise TimeoutError(f"{workers} workers did not start within {OPEN_S:g} s")
+    for _ in range(workers):
+        go.release()
 
 
 def _nobody(value: Any, error: BaseException | None) -> None:
