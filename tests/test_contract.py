@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from errno import EAGAIN, EBADF, ECONNRESET, EEXIST, ENOENT
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import pytest
@@ -82,13 +82,38 @@ def test_every_model_makes_the_same_calls_on_both_kernels(
 ) -> None:
     program, told = getattr(models, name), STORIES[story].over(transport)
     predicted, measured = _simulate(program, told).check(), measure(program, told).check()
-    assert _once(predicted.calls()) == _once(measured.calls())
-    if models.MODEL_OF[name] != "nonblocking":  # a poll's number of looks is a matter of time
-        assert predicted.calls() == measured.calls()
+    if in_step(measured):
+        assert _once(predicted.calls()) == _once(measured.calls())
+        if models.MODEL_OF[name] != "nonblocking":  # a poll's number of looks is a matter of time
+            assert predicted.calls() == measured.calls()
     for run in (predicted, measured):
         assert run.figure_6_6().agrees(FIGURE_6_6[models.MODEL_OF[name]])
         assert all(fate.received is not None for fate in run.deliveries)
     assert [f.told for f in predicted.deliveries] == [f.told for f in measured.deliveries]
+
+
+def in_step(run: Timeline) -> bool:
+    """Was each message in the program's hands before the next one was sent?
+
+    Otherwise the machine, which others share, kept the program waiting: it may get two with one
+    call.
+    """
+    return all(
+        before.received is not None and after.sent is not None and before.received < after.sent
+        for before, after in pairwise(run.deliveries)
+    )
+
+
+def test_a_program_that_comes_late_is_not_in_step() -> None:
+    """And one that waits is."""
+
+    def late(fd: int, nbytes: int) -> Program:
+        yield sleep(ms(150))
+        yield from models.blocking(fd, nbytes)
+
+    runs = [_simulate(program, STORIES["three"].over("tcp")) for program in (late, models.blocking)]
+    assert [in_step(run) for run in runs] == [False, True]
+    assert [run.calls().count(("recvfrom", None)) for run in runs] == [2, 3]
 
 
 def _once(calls: list[tuple[str, int | None]]) -> list[tuple[str, int | None]]:
@@ -129,7 +154,7 @@ def test_one_process_serves_many_connections(run: Run, name: str) -> None:
     waits = name.removeprefix("multiplexing_").replace("multiplexing", "select")
     waits = waits.replace("epoll", "epoll_wait")
     calls = [call for call, _ in timeline.calls() if not call.startswith(("epoll_c",))]
-    assert calls == [waits, "recvfrom"] * 4
+    assert not in_step(timeline) or calls == [waits, "recvfrom"] * 4
 
 
 @pytest.mark.parametrize("run", KERNELS)
