@@ -239,6 +239,50 @@ def test_it_was_quiet(shown: lab.Notebook) -> None:
     assert shown.seen.off_host() == []
 
 
+# --- in a hurry -----------------------------------------------------------------------------------
+
+HURRY = """
+from iosim.explore import ModelExplorer
+explorer = ModelExplorer(messages=5)
+display(explorer)
+"""
+#: Move the slider in every frame, until what stands beside the picture has changed three times.
+SLIDE = """async slider => {
+    let changes = 0;
+    const parts = document.querySelector('.iosim-parts');
+    new MutationObserver(() => { changes += 1; }).observe(parts, {childList: true});
+    for (let frames = 0; changes < 3 && frames < 600; frames += 1) {
+        slider.value = (+slider.value + 1) % (+slider.max + 1);
+        slider.dispatchEvent(new Event('input'));
+        await new Promise(requestAnimationFrame);
+    }
+    return changes;
+}"""
+NUMBERS = "[...document.querySelectorAll('.iosim-numbers dd')].map(e => e.textContent)"
+
+
+def test_what_stands_beside_the_picture_keeps_up(desk: lab.Desk) -> None:
+    """While a slider moves, and when it rests: then the numbers are those of the picture."""
+    with lab.opened(desk, [HURRY]) as notebook:
+        notebook.run_all()
+        page = notebook.page
+        awake(page)
+        slider = checks.root(page).locator("[name=delay_ms]")
+        assert slider.evaluate(SLIDE) >= 3
+        where = slider.input_value()
+        wanted = notebook.ask(f"numbers_at({where})", NUMBERS_AT)
+        same = f"wanted => JSON.stringify({NUMBERS}) === JSON.stringify(wanted)"
+        page.wait_for_function(same, arg=wanted)
+        assert notebook.ask("explorer.state") == f"delay_ms={where} messages=5"
+        assert notebook.seen.errors == []
+
+
+NUMBERS_AT = """
+def numbers_at(delay_ms):
+    view = ModelExplorer.preview(messages=5, delay_ms=delay_ms)
+    return [number.value for number in view.numbers]
+"""
+
 # --- many of them ---------------------------------------------------------------------------------
 
 
