@@ -112,3 +112,13 @@ def test_a_wrong_order_is_named(yardstick: Any) -> None:
     assert [line for line in yardstick.table(rows) if line.startswith("order")] == [
         "order at 1: 1 of 2 pairs as predicted; measured otherwise: a > c"
     ]
+
+
+def test_the_middle_of_several_times_counts_but_no_time_with_other_calls_is_hidden(
+    yardstick: Any,
+) -> None:
+    times = [yardstick.Row("a", 1, {"send": 1}, {"send": 1}, 100, cpu) for cpu in (90, 300, 120)]
+    assert yardstick.middle(times) == times[2]
+    times[1] = replace(times[1], calls_measured={"send": 2})
+    found = yardstick.middle(times)
+    assert (found.ratio, found.exact) == (1.2, False)
