@@ -286,7 +286,7 @@ def test_a_missing_feature_is_named_and_the_others_go_on(stage: Stage) -> None:
     assert stage.explorer.shows.hints == ["multiplexing: this system has no such thing: planted"]
     assert titles(stage.explorer) == [name for name in FIVE if name != "multiplexing"]
     stage.explorer.set(delay_ms=21)
-    assert stage.explorer.shows.hints == []
+    assert not stage.explorer.shows.hints
 
 
 def test_nothing_that_was_measured_travels_before_the_guess(stage: Stage) -> None:
