@@ -127,6 +127,26 @@ function drawn(name, attributes) {
   return element;
 }
 
+/** Make `old` what `fresh` is, and touch only what differs: what stays is neither laid out nor drawn again. */
+function become(old, fresh) {
+  if (old.nodeName !== fresh.nodeName) {
+    old.replaceWith(fresh);
+    return;
+  }
+  if (old.nodeType === Node.TEXT_NODE) {
+    if (old.data !== fresh.data) old.data = fresh.data;
+    return;
+  }
+  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of fresh.attributes) tag(old, name, value);
+  const [before, after] = [[...old.childNodes], [...fresh.childNodes]];
+  for (const [place_, child] of after.entries()) {
+    if (place_ < before.length) become(before[place_], child);
+    else old.append(child);
+  }
+  for (const child of before.slice(after.length)) child.remove();
+}
+
 /** The panels of an SVG: each `<g data-t0>` says which px are which ns there. */
 function panelsOf(svg) {
   return [...svg.querySelectorAll("g[data-t0]")].map((group) => {
@@ -276,6 +296,7 @@ class Page {
     this.at = this.settled = 0;
     this.opened = new Map();
     this.current = new Set();
+    this.panels = [];
     this.el = el;
     this.build();
     this.show();
@@ -312,7 +333,7 @@ class Page {
       class: "iosim-picture", onpointerdown: (event) => this.drag(event), onpointermove: (event) => this.hint(event),
     });
     this.parts = make("div", { class: "iosim-parts" });
-    const heading = `iosim-title-${(names += 1)}`;
+    const heading = (this.heading = `iosim-title-${(names += 1)}`);
     this.root = make("section", {
       class: "iosim-explorer", "data-explorer": spec.name, "aria-label": `Explorer: ${spec.title}`, "aria-describedby": heading,
     },
@@ -457,11 +478,22 @@ class Page {
     this.guess.hidden = !shown.hidden;
     for (const part of [this.picture, this.group, this.event.parentElement]) part.hidden = shown.hidden;
     this.view = shown.view;
-    this.picture.innerHTML = this.view.svg;
+    this.paint(this.view.svg);
     this.picture.dataset.seq = shown.seq;
     this.stop();
     this.draw(stays ? this.at : shown.values.at_ms * 1e6);
     this.later(shown);
+  }
+
+  /** Show the SVG `text`; names in it are this page's own, so that they are those of the last one. */
+  paint(text) {
+    const fresh = make("template");
+    fresh.innerHTML = text.replaceAll(/\bio[0-9a-f]{8}-/g, `${this.heading}-`); // every text is escaped
+    const [svg] = fresh.content.children;
+    const old = this.picture.firstElementChild;
+    for (const { line, lanes } of this.panels) for (const ours of [line, ...lanes.map(({ mark }) => mark)]) ours.remove();
+    if (svg && old) become(old, svg);
+    else this.picture.replaceChildren(...fresh.content.childNodes);
   }
 
   /** The playhead over a new picture. */
@@ -472,7 +504,16 @@ class Page {
     this.start = moments.length ? moments[0][0] : 0;
     this.end = moments.length ? moments[moments.length - 1][0] : 0;
     this.at = Math.min(this.end, Math.max(this.start, at));
-    for (const panel of this.panels) place(panel, this.at);
+    this.tracks = new Map(this.view.tracks.map((track) => [track.name, track]));
+    this.mark();
+  }
+
+  /** In the picture: the playhead, and what is so there in each lane. */
+  mark() {
+    for (const panel of this.panels) {
+      place(panel, this.at);
+      for (const lane of panel.lanes) markOn(lane, panel, this.tracks.get(lane.name), this.at);
+    }
   }
 
   /** What stands beside the picture can wait until that is on the screen; and while the next one is
@@ -530,7 +571,6 @@ class Page {
   /** Find again what the playhead highlights. */
   index() {
     this.spans = spansOf(this.root);
-    this.tracks = new Map(this.view.tracks.map((track) => [track.name, track]));
     this.lines = new Map([...this.parts.querySelectorAll("li[data-line]")].map((item) => [+item.dataset.line, item]));
     this.rows = new Map([...this.parts.querySelectorAll("tr[data-frame]")].map((row) => [+row.dataset.frame, row]));
     for (const element of this.current) element.classList.remove("iosim-now");
@@ -543,10 +583,7 @@ class Page {
   move(at) {
     this.settle();
     this.at = Math.min(this.end, Math.max(this.start, at));
-    for (const panel of this.panels) {
-      place(panel, this.at);
-      for (const lane of panel.lanes) markOn(lane, panel, this.tracks.get(lane.name), this.at);
-    }
+    this.mark();
     this.follow();
     const now = new Set(this.spans.slice(0, lastAt(this.spans, this.at, (span) => span.start) + 1)
       .filter((span) => this.at < span.end || (span.start === span.end && span.start === this.at))

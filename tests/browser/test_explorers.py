@@ -111,6 +111,32 @@ def test_its_controls_answer_the_keyboard(shown: lab.Notebook) -> None:
     assert shown.ask("explorer.state") == STATES[name_of(shown)]
 
 
+def test_the_picture_is_that_of_the_kernel(shown: lab.Notebook) -> None:
+    """However one has come there: the page changes of the last picture only what is different."""
+    slider = checks.root(shown.page).locator(".iosim-controls input[type=range]:visible").first
+    slider.focus()
+    for key in ("End", "Home", "ArrowRight"):
+        before = checks.seq(shown.page)
+        shown.page.keyboard.press(key)
+        assert checks.answered(shown.page, before)
+        assert shown.page.evaluate(SAME_PICTURE, shown.ask("explorer.shows.svg"))
+    put_back(shown)
+
+
+#: Is the picture on the page this one, but for names and for what the playhead marks?
+SAME_PICTURE = """text => {
+    const parsed = html => {
+        const template = document.createElement('template');
+        template.innerHTML = html.replaceAll(/\\b(io[0-9a-f]{8}|iosim-title-\\d+)-/g, '');
+        template.content.querySelectorAll('.iosim-playhead, rect.iosim-now:not([data-start])')
+            .forEach(ours => ours.remove());
+        template.content.querySelectorAll('[class]').forEach(e => e.removeAttribute('class'));
+        return template.content.firstElementChild;
+    };
+    return parsed(text).isEqualNode(parsed(document.querySelector('.iosim-picture').innerHTML));
+}"""
+
+
 def test_the_playhead_asks_nobody(shown: lab.Notebook) -> None:
     assert list(checks.talkative(shown.page, fence(shown))) == []
 
