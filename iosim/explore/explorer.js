@@ -387,7 +387,8 @@ class Page {
   stateLine() {
     this.state = make("input", {
       type: "text", name: "state", "aria-label": "State of this explorer", spellcheck: "false", autocomplete: "off",
-      placeholder: "as it begins", onchange: () => this.paste(),
+      placeholder: "as it begins",
+      onchange: () => this.state.value !== this.said && this.paste(), // otherwise Enter has asked already
       // JupyterLab takes Enter from the fields in a cell, and with it their change
       onkeydown: ({ key }) => key === "Enter" && this.paste(),
     });
@@ -635,7 +636,7 @@ class Page {
     this.clock.textContent = instant(this.at, this.end);
     this.scrub.value = String(Math.round((1000 * (this.at - this.start)) / Math.max(1, this.end - this.start)));
     this.scrub.setAttribute("aria-valuetext", `${this.clock.textContent}: ${here}`);
-    this.state.value = [this.shown.text.replace(/ ?at_ms=\S+/, ""), this.at > 0 && `at_ms=${this.at / 1e6}`]
+    this.state.value = this.said = [this.shown.text.replace(/ ?at_ms=\S+/, ""), this.at > 0 && `at_ms=${this.at / 1e6}`]
       .filter(Boolean).join(" ");
   }
 

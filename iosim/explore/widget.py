@@ -57,7 +57,7 @@ class Explorer(anywidget.AnyWidget):
     #: What to show for it; `seq` grows with each view, `n` is the last choice that it answers, -1
     #: if it answers none: more is known of what was shown before.
     #: It travels as one text: ipywidgets would look into every list of it, for buffers.
-    shown = traitlets.Dict().tag(sync=True, to_json=lambda shown, _: _packed(shown))
+    shown = traitlets.Dict().tag(sync=True, to_json=lambda shown, _: _text_of(shown))
     #: How far a background task is: {"words": …, "done": …, "total": …}; empty when none runs.
     busy = traitlets.Dict().tag(sync=True)
 
@@ -226,7 +226,7 @@ class Explorer(anywidget.AnyWidget):
         return data, metadata
 
 
-def _packed(shown: Mapping[str, Any]) -> str:
-    """As JSON text, with that of its view as it is."""
+def _text_of(shown: Mapping[str, Any]) -> str:
+    """As JSON, with the text of its view as that was made."""
     head = json.dumps({name: value for name, value in shown.items() if name != "view"})
-    return f'{head[:-1]}, "view": {shown["view"].packed}}}' if "view" in shown else head
+    return f'{head[:-1]}, "view": {shown["view"].packed}}}'
