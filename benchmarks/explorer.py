@@ -193,8 +193,12 @@ def one(page: Page, way: Way, key: str) -> Took:
     return Took(*page.evaluate("bench.took"))
 
 
-def frames(page: Page, rounds: int) -> dict[str, list[int]]:
-    """How many pictures are seen of KEYS fast keys, each way in its turn."""
+def frames(notebook: lab.Notebook, rounds: int) -> dict[str, list[int]]:
+    """How many pictures are seen of KEYS fast keys, each way in its turn.
+
+    The next one's turn comes when the kernel has done with all of them, seen or not.
+    """
+    page = notebook.page
     found: dict[str, list[int]] = {name: [] for name in SLIDERS}
     for turn in range(rounds):
         for name, way in SLIDERS.items():
@@ -203,6 +207,7 @@ def frames(page: Page, rounds: int) -> dict[str, list[int]]:
             hold(page, "ArrowLeft" if turn % 2 == 0 else "ArrowRight")
             page.wait_for_timeout(SETTLE_MS)
             found[name].append(page.evaluate("(bench.going = false, bench.shown)"))
+            notebook.ask("None")
     return found
 
 
@@ -290,7 +295,7 @@ def measure(number: int, rounds: int, nodelay: bool) -> tuple[Samples, dict[str,
         notebook.page.locator(".jp-OutputArea img").wait_for()
         notebook.page.evaluate(PREPARE)
         found = samples(notebook.page, number)
-        return found, frames(notebook.page, rounds)
+        return found, frames(notebook, rounds)
 
 
 def main() -> int:
