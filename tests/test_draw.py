@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from iosim import Costs, Timeline, draw, models, simulate, traffic
 from iosim.draw import charts, marks, words
 from iosim.draw.marks import LOOKS
+from iosim.draw.svg import _repeated
 from iosim.syscalls import compute
 from iosim.timeline import COPY, NETWORK, USER, WAIT
 
@@ -194,6 +195,35 @@ def test_joined_bars_stand_where_the_single_ones_do(name: str) -> None:
                 found[lane.attrib["data-lane"], state, float(x), float(y)] += 1
     assert found + Counter(bar for bar in bars.elements() if bar[0] == NETWORK) == bars
     assert_legible(draw.svg(run, joined=True))
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ("", []),
+        ("a b c", ["a", "b", "c"]),
+        ("a a a b", ["a a a", "b"]),
+        ("a b a b a c", ["a b a b", "a", "c"]),
+        ("x a b c a b c a", ["x", "a b c a b c", "a"]),
+        ("a b c d a b c d", ["a", "b", "c", "d", "a", "b", "c", "d"]),
+        ("a a b a a b", ["a a", "b", "a a", "b"]),
+    ],
+)
+def test_calls_that_repeat_are_found(names: str, found: list[str]) -> None:
+    (call, *_) = simulate(models.blocking, traffic.one()).call_log
+    calls = [replace(call, name=name) for name in names.split()]
+    runs = [(turn, " ".join(c.name for c in run)) for turn, run in _repeated(calls)]
+    assert [run for _, run in runs] == found
+    assert all(len(run.split()) % turn == 0 for turn, run in runs)
+
+
+def test_a_poll_between_two_messages_has_one_label() -> None:
+    """Of all that repeats, and as often as it does."""
+    run = simulate(models.nonblocking_sleeping, traffic.several(2, every_ms=60))
+    texts = re.findall(r">([^<]*×\d+)<", draw.svg(run))
+    looks = run.calls().count(("sleep", None))
+    assert [text.partition(" ×")[0] for text in texts] == ["recvfrom EAGAIN, sleep"] * 2
+    assert sum(int(text.partition("×")[2]) for text in texts) == looks > 10
 
 
 def test_joined_bars_of_very_many_intervals_share_their_height() -> None:

@@ -313,32 +313,36 @@ class Flag:
     texts: tuple[str, ...]
 
 
-def _call_texts(name: str, errno: int | None, times: int) -> tuple[str, ...]:
+def _call_texts(turn: Sequence[Call], times: int = 1) -> tuple[str, ...]:
+    """What to call `times` turns of these calls, the longest first."""
     many = f" ×{times}" if times > 1 else ""
-    if errno is None:
-        return (name + many,)
-    return (f"{name} {errno_name(errno)}{many}", f"{errno_name(errno)}{many}")
+    errnos = ["" if c.errno is None else errno_name(c.errno) for c in turn]
+    full = [f"{c.name} {errno}".rstrip() for c, errno in zip(turn, errnos, strict=True)]
+    short = [errno or c.name for c, errno in zip(turn, errnos, strict=True)]
+    texts = [", ".join(full), ", ".join(short)] + ([f"{short[0]}, …"] if len(turn) > 1 else [])
+    return tuple(dict.fromkeys(text + many for text in texts))
 
 
-def _needs_joining(calls: Sequence[Call], scale: Scale) -> bool:
-    """Have these equal calls no room for a label each?"""
-    wide = text_width(_call_texts(calls[0].name, calls[0].errno, 1)[0], TINY) + 6
-    room = (scale.x(calls[-1].end) - scale.x(calls[0].start)) / len(calls)
+def _needs_joining(calls: Sequence[Call], turn: int, scale: Scale) -> bool:
+    """Have these calls, so many in turn, no room for a label each?"""
+    wide = sum(text_width(_call_texts([call])[0], TINY) + 6 for call in calls[:turn])
+    room = (scale.x(calls[-1].end) - scale.x(calls[0].start)) / (len(calls) / turn)
     return room < wide
 
 
 def _flags(scene: Scene, name: str, scale: Scale) -> list[Flag]:
-    """A process's calls and what else its lane notes; runs of equal calls as one if need be."""
+    """A process's calls and what else its lane notes; calls that repeat as one if need be."""
     flags: list[Flag] = []
-    for run in _equal_runs(c for c in scene.timeline.call_log if c.process == name and c.trap):
-        shown = [c for c in run if c.start < scale.end and scale.start < c.end]
-        if not shown:
-            continue
-        if len(shown) > 1 and _needs_joining(shown, scale):
-            texts = _call_texts(shown[0].name, shown[0].errno, len(shown))
-            flags.append(Flag(shown[0].start, shown[-1].end, texts))
+    calls = [
+        c for c in scene.timeline.call_log
+        if c.process == name and c.trap and c.start < scale.end and scale.start < c.end
+    ]  # fmt: skip
+    for turn, run in _repeated(calls):
+        times = len(run) // turn
+        if times > 1 and _needs_joining(run, turn, scale):
+            flags.append(Flag(run[0].start, run[-1].end, _call_texts(run[:turn], times)))
         else:
-            flags += [Flag(c.start, c.end, _call_texts(c.name, c.errno, 1)) for c in shown]
+            flags += [Flag(c.start, c.end, _call_texts([c])) for c in run]
     flags += [
         Flag(i.start, i.end, (signal_name(i.note),))
         for i in scene.lanes.get(name, ())
@@ -348,15 +352,31 @@ def _flags(scene: Scene, name: str, scale: Scale) -> list[Flag]:
     return sorted(flags, key=lambda flag: (flag.start, flag.end))
 
 
-def _equal_runs(calls: Iterable[Call]) -> Iterable[list[Call]]:
-    run: list[Call] = []
-    for call in calls:
-        if run and (call.name, call.errno) != (run[-1].name, run[-1].errno):
-            yield run
-            run = []
-        run.append(call)
-    if run:
-        yield run
+MOST_IN_TURN = 3  # calls that repeat together, as epoll_wait, recvfrom, send do
+
+
+def _repeated(calls: Sequence[Call]) -> Iterator[tuple[int, Sequence[Call]]]:
+    """All `calls` in order: `(how many in turn, two turns of them or more)`, or one by itself."""
+    kinds = [(call.name, call.errno) for call in calls]
+    at = 0
+    while at < len(calls):
+        turn, length = next(
+            (
+                (turn, length) for turn in range(1, MOST_IN_TURN + 1)
+                if (length := _in_turn(kinds, at, turn)) > turn
+            ),
+            (1, 1),
+        )  # fmt: skip
+        yield turn, calls[at : at + length]
+        at += length
+
+
+def _in_turn(kinds: Sequence[object], at: int, turn: int) -> int:
+    """How many from the place `at` on go in turns of so many; whole turns only."""
+    end = at + turn
+    while end < len(kinds) and kinds[end] == kinds[end - turn]:
+        end += 1
+    return (end - at) // turn * turn
 
 
 @dataclass(slots=True)
