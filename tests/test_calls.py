@@ -28,7 +28,7 @@ from iosim.kernels.linux import crews
 from iosim.kernels.linux.crews import Crew
 from iosim.kernels.linux.watch import watching
 from iosim.kernels.linux.work import nap, total
-from iosim.kernels.linux.workers import within_cores
+from iosim.kernels.linux.workers import CallKernel, within_cores
 from iosim.kernels.pools import FLAVOURS
 from iosim.syscalls import Program, compute, getpid, ms, recvfrom, sleep
 from iosim.timeline import FOUR_CORNERS, GIL, READY, SLEEPING, USER, Broken, Corner, Interval
@@ -341,6 +341,30 @@ def came_late(run: Timeline, adding: str) -> bool:
     [outcome] = run.outcomes
     assert outcome.done is not None
     return outcome.done < added.end
+
+
+@linux
+@clean
+@each_pool
+@pytest.mark.parametrize("program", [calls.status, calls.notification, calls.submit])
+def test_what_is_heard_late_is_told_all_the_same(
+    program: Any, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program has its result, and ends, before the library's thread tells us of it."""
+    settled = CallKernel._settled
+
+    def slow(self: Any, *given: Any) -> None:
+        time.sleep(0.1)
+        settled(self, *given)
+
+    monkeypatch.setattr(CallKernel, "_settled", slow)
+    run = _measure(program, jobs.of(jobs.computing(5)), pool=pool).check()
+    [fate] = run.outcomes
+    assert fate.worker in run.helpers
+    assert fate.begun is not None
+    assert fate.done is not None
+    assert fate.received is not None
+    assert fate.asked <= fate.begun <= fate.done <= fate.received
 
 
 @linux

@@ -433,8 +433,16 @@ class CallKernel:
     # -- afterwards ----------------------------------------------------------------------------
 
     def wait_for_the_rest(self, limit_s: float) -> None:
-        """Jobs that nobody waits for any more are let finish, to hear what they did."""
+        """Jobs that nobody waits for any more are let finish, to hear what they did.
+
+        An executor's future is done before its callbacks run, by which we hear.
+        """
+        until = time.monotonic() + limit_s
         self.team.pool.wait(list(self.handles.values()), limit_s)
+        asked = [self.promises[number - 1] for number in self.handles]
+        with self._change:
+            left = max(0.0, until - time.monotonic())
+            self._change.wait_for(lambda: all(p.done is not None for p in asked), left)
 
     def timeline(self, seen: Seen) -> Timeline:
         """The whole run."""
@@ -457,13 +465,16 @@ class CallKernel:
         return with_jobs(replace(within_cores(run), call_log=log), self.promises)
 
     def _settle_times(self, promise: Promise) -> None:
-        """Nothing is told of what happened after the end of the run."""
+        """Nothing is told of what happened after the end of the run.
+
+        A result that the program has was done, even if we heard so later.
+        """
+        if promise.received is not None and promise.done is not None:
+            promise.done = min(promise.done, promise.received)
         for name in ("begun", "done", "received"):
             at = getattr(promise, name)
             if at is not None and at > self.end:
                 setattr(promise, name, None)
-        if promise.received is not None and promise.done is not None:
-            promise.done = min(promise.done, promise.received)
         if promise.begun is not None:
             promise.begun = max(promise.begun, promise.asked)
             if promise.done is not None:
