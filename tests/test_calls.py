@@ -560,7 +560,8 @@ if __name__ == "__main__":
                 limit_s=60)
 """
 LEAK = """
-    import os
+    import gc, os
+    gc.collect()  # the semaphores of a pool that is closed go with its garbage
     left = multiprocessing.get_context({!r}).Semaphore(1)
     os._exit(0)
 """
