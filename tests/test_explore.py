@@ -276,6 +276,11 @@ def test_the_browser_hears_that_somebody_is_here(monkeypatch: pytest.MonkeyPatch
 # --- views before they are asked for --------------------------------------------------------------
 
 
+BEFORE = complete(CONTROLS, {"size": 1})
+NOW = {**BEFORE, "size": 10}
+NEXT = {**NOW, "size": 100}  # where the slider goes if it goes on, and its end
+
+
 class Making:
     """Makes views, remembers of which values of SIZE, and can fail."""
 
@@ -290,10 +295,14 @@ class Making:
             raise self.error
         return View("<svg/>", str(state))
 
-    def moved(self, **chosen: Any) -> Callable[[], None]:
+    def goes_on(self) -> None:
+        """The reader has moved one slider, which has a further stop."""
+        self.ahead.expect(BEFORE, NOW)
+
+    def moved(self, **chosen: Any) -> None:
         """From the defaults, by hand."""
         before = complete(CONTROLS, {})
-        return lambda: self.ahead.expect(before, {**before, **chosen})
+        self.ahead.expect(before, {**before, **chosen})
 
 
 def after(act: Callable[[], None], until: Callable[[], bool]) -> None:
@@ -309,59 +318,52 @@ def after(act: Callable[[], None], until: Callable[[], bool]) -> None:
 
 def test_who_moves_a_slider_finds_the_next_view_made() -> None:
     making = Making()
-    after(making.moved(size=100), lambda: True)
-    assert making.made == []  # 100 is the end
-    before = complete(CONTROLS, {"size": 1})
-    now = {**before, "size": 10}
-    after(lambda: making.ahead.expect(before, now), lambda: bool(making.made))
+    after(making.goes_on, lambda: bool(making.made))
     assert making.made == [100]
-    assert making.ahead.view({**now, "size": 100}) is making.ahead.view({**now, "size": 100})
+    assert making.ahead.view(NEXT) is making.ahead.view(NEXT)
     assert making.made == [100]
 
 
 @pytest.mark.parametrize(
-    "chosen", [{"model": "b"}, {"loud": True}, {"size": 1, "pause": 0.5}, {"size": 37}, {}]
+    "chosen",
+    [{"model": "b"}, {"loud": True}, {"size": 1, "pause": 0.5}, {"size": 37}, {"size": 100}, {}],
 )
 def test_nobody_knows_what_comes_after_other_choices(chosen: dict[str, Any]) -> None:
     making = Making()
-    after(making.moved(**chosen), lambda: True)
+    after(lambda: making.moved(**chosen), lambda: True)
     assert making.ahead._soon is None
 
 
 def test_the_last_choice_says_what_is_expected_and_a_closed_explorer_expects_nothing() -> None:
     making = Making()
 
-    def both() -> None:
-        making.moved(pause=0.5)()
-        making.moved(pause=2)()  # the end
+    def all_of_them() -> None:
+        making.goes_on()
+        assert making.ahead._soon is not None
+        making.ahead.expect(NOW, NOW)  # the same again: it is still on its way
+        assert making.ahead._soon is not None
+        making.moved(pause=2)  # the end of another slider
         assert making.ahead._soon is None
-        before = complete(CONTROLS, {"size": 1})
-        making.ahead.expect(before, {**before, "size": 10})
-        assert making.ahead._soon is not None
-        making.ahead.expect(before, before)  # the same again: it is still on its way
-        assert making.ahead._soon is not None
+        making.goes_on()
         making.ahead.close()
 
-    after(both, lambda: True)
+    after(all_of_them, lambda: True)
     assert making.ahead._soon is None
     assert making.made == []
 
 
 def test_where_no_loop_runs_nothing_is_made_ahead() -> None:
     making = Making()
-    making.moved(pause=2)()
-    making.moved(size=1, pause=1)()
+    making.goes_on()
     assert (making.made, making.ahead._soon) == ([], None)
 
 
 def test_what_fails_ahead_is_raised_when_it_is_asked_for() -> None:
     making = Making()
     making.error = ZeroDivisionError("as planted")
-    before = complete(CONTROLS, {"size": 1})
-    now = {**before, "size": 10}
-    after(lambda: making.ahead.expect(before, now), lambda: bool(making.made))
+    after(making.goes_on, lambda: bool(making.made))
     with pytest.raises(ZeroDivisionError, match="as planted"):
-        making.ahead.view({**now, "size": 100})
+        making.ahead.view(NEXT)
 
 
 def test_few_views_are_kept() -> None:
