@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .bounds import HOUR_NS, number, whole
 
@@ -47,10 +47,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """A story: `messages` in the order of time, over "udp" or "tcp"; their numbers start at 1."""
+    """A story: `messages` in the order of time, over "udp" or "tcp"; their numbers start at 1.
+
+    On the real kernel other work may hold the program up.  So the first message, unless it comes at
+    0, is held back until the program waits for it; with `stepwise` every later one as well, unless
+    it comes at the same instant as the one before.  What follows moves by as much.  On the
+    simulated kernel nothing is ever late, and messages come at their times.
+    """
 
     messages: tuple[Message, ...]
     transport: str = "udp"
+    stepwise: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.transport not in TRANSPORTS:
@@ -84,7 +91,14 @@ class Traffic:
     def then(self, kind: str, after_ms: float = 1, connection: int = 0) -> Traffic:
         """The same story over TCP, and `after_ms` after its last message an "eof" or a "reset"."""
         last = Message(self.messages[-1].at_ns + _ns(after_ms), 0, connection, kind)
-        return Traffic((*self.messages, last), "tcp")
+        return Traffic((*self.messages, last), "tcp", self.stepwise)
+
+    def in_step(self) -> Traffic:
+        """The same story, each message of which is sent only once the program waits again.
+
+        A program that is slower than the story is never sent two messages before it asks.
+        """
+        return replace(self, stepwise=True)
 
 
 def _ns(ms: object) -> int:

@@ -26,6 +26,7 @@ def _plan(transport: str, port: int, schedule: list[list[Any]]) -> dict[str, Any
         "schedule": schedule,
         "evidence": evidence.__file__,
         "thread": [os.getpid(), threading.get_native_id()],
+        "stepwise": False,
     }
 
 
@@ -35,7 +36,7 @@ def test_the_sender_keeps_its_schedule_and_looks_at_us_meanwhile() -> None:
         plan = _plan("udp", ours.getsockname()[1], [[1, 30_000_000, 5, 0, "data"]])
         sender = peer.Peer(plan)
         assert len(sender.ports()) == 1
-        sender.zero = peer.clock()
+        sender.zero, sender.said = peer.clock(), peer.WORKS
         sender.replay()
         assert ours.recv(10) == b"\x01" * 5
     (number, before, after), *others = sender.sent

@@ -72,7 +72,9 @@ def measure(
     limit_s       seconds after which a run that has not ended is stopped: 10
 
     Over Traffic the run takes place in this process and thread, and only the sender is another
-    process: a program of one `fd` cannot serve several connections (ValueError).
+    process: a program of one `fd` cannot serve several connections (ValueError).  The first message
+    is held back until the program waits for it (`Traffic.in_step`: every message), unless it comes
+    at 0.  What other work did to the run is in `disturbances` (see `undisturbed`).
 
     rcvbuf        SO_RCVBUF of each socket in bytes; socket(7): Linux doubles it
 

@@ -78,6 +78,7 @@ from .features import (
     missing,
     real_fcntl,
 )  # fmt: skip
+from .gate import Gate
 from .measured import (
     PROCESS,
     Job,
@@ -206,6 +207,7 @@ class LinuxKernel:
         self.meter = Meter(stack)
         self.wall = wall_clock()
         self.signals = self._make_signals()
+        self.gate = self._make_gate()
         stack.callback(self.close)
 
     def _make_run(self) -> Run:
@@ -213,6 +215,13 @@ class LinuxKernel:
 
     def _make_signals(self) -> Signals:
         return Signals(self)
+
+    def _make_gate(self) -> Gate | None:
+        """None: what comes from outside does not wait for this program."""
+        if not isinstance(self.plan.story, Traffic):
+            return None
+        receipts = self.run.receipts
+        return Gate(self.wires.sender.tell, receipts.__len__, self.plan.story.stepwise)
 
     @property
     def stretches(self) -> list[Stretch]:
@@ -301,6 +310,8 @@ class LinuxKernel:
                 reply = self._perform(program, request)
             except OSError as errno:
                 error = errno
+            if self.gate is not None:
+                self.gate.after(request, self.doing[1], reply, error)
             self.dog.check()
 
     def run_handler(self, handler: Program) -> None:
@@ -312,14 +323,16 @@ class LinuxKernel:
     def _perform(self, program: Program, request: Request) -> Any:
         line = line_of(program)
         self.doing = (request, line)
+        fd = getattr(request, "fd", None)
+        may_wait = waits(request, fd in self.nonblocking)
+        if self.gate is not None:
+            self.gate.before(request, may_wait)
         if isinstance(request, compute):
             self._compute(request.ns)
             return None
         if type(request) not in (sigtimedwait, recvfrom) and self.notice == "signal":
             self.notice = ""
         action, finish = self._prepare(request)
-        fd = getattr(request, "fd", None)
-        may_wait = waits(request, fd in self.nonblocking)
         metered = self.meter.read() if may_wait or self._may_sleep(request) else None
         start = clock() - self.zero
         call = self.run.tape.enter(
@@ -464,8 +477,9 @@ class LinuxKernel:
         """What the sender has sent and seen."""
         self.run.sent = {number: (before, after) for number, before, after in report["sent"]}
         self.run.evidence = [Evidence(*row) for row in report["evidence"]]
-        if report["late"] > 0:
-            self.run.disturbances += (Disturbance("sent late", report["late"]),)
+        for what, name in (("sent late", "late"), ("not seen asleep", "unseen")):
+            if report[name] > 0:
+                self.run.disturbances += (Disturbance(what, report[name]),)
 
     # -- readiness -----------------------------------------------------------------------------
 

@@ -5,8 +5,12 @@ to send where; it answers with its own ports, waits for a line with the instant 
 `perf_counter_ns`, the same clock in every process of a system), replays the schedule and at the end
 reports the clock before and after each send.  The end of its input stops it.
 
-While it waits it samples what /proc says of the program's thread, and leaves off a millisecond
-before each send, to be punctual.
+The first message (of a stepwise story: every one) is held back until the program waits for it: the
+input says so (see `gate`), or /proc says that its thread sleeps.  If it is late, the rest of the
+schedule moves by as much.
+
+While it waits for a send it samples what /proc says of the program's thread, and leaves off a
+millisecond before each send, to be punctual.
 """
 
 from __future__ import annotations
@@ -24,6 +28,10 @@ SPIN_NS = 300_000  # a sleep ends up to this much late: the rest of the way the 
 QUIET_NS = 1_000_000  # no sampling in the last stretch before a send
 SAMPLE_NS = 1_000_000  # between two samples, at the least
 SAMPLES = 200  # in all
+LOOK_NS = 100_000  # between two looks whether the program waits
+SLACK_NS = 2_000_000  # it may come to its call so late without moving anything
+PATIENCE_NS = 2_000_000_000  # for a thread to be seen asleep that is about to be
+SLEEPS, WORKS = b"s", b"w"  # the words of `gate`
 
 Rows = list[list[Any]]
 
@@ -40,6 +48,10 @@ class Peer:
         self.sent: Rows = []
         self.evidence: Rows = []
         self.late = 0  # ns by which the latest one was behind its time
+        self.moved = 0  # ns by which the schedule is later than planned
+        self.unseen = 0  # ns for which it was looked in vain whether the program sleeps
+        self.said = b""  # what the program is at, since the last send
+        self.stepwise: bool = plan["stepwise"]
         self.stopped = threading.Event()
         self.zero = 0
         self.look = _sampler(plan)
@@ -49,21 +61,48 @@ class Peer:
         """Its own end of each connection."""
         return [s.getsockname()[1] for s in self.sockets]
 
-    def watch_input(self) -> None:
+    def watch_input(self, said: bytes) -> None:
         """Stop when the input ends, which it also does when the other process dies."""
-        while os.read(0, 4096):
-            pass
+        self.said = said[-1:]
+        while said := os.read(0, 4096):
+            self.said = said[-1:]
         self.stopped.set()
 
     def replay(self) -> None:
         """Send everything at its time."""
+        last = 0
         for number, at, size, connection, kind in self.schedule:
             payload = bytes([number % 251]) * size  # made while there is time
-            self.wait_until(self.zero + at)
+            if at > last and (self.stepwise or not self.sent):
+                self.hold_back(last, at)
+            last, deadline = at, self.zero + self.moved + at
+            self.wait_until(deadline)
+            self.said = b""
             before = clock()
-            self.late = max(self.late, before - self.zero - at)
+            self.late = max(self.late, before - deadline)
             ACTIONS[kind](self.sockets[connection], payload)
             self.sent.append([number, before - self.zero, clock() - self.zero])
+
+    def hold_back(self, last: int, at: int) -> None:
+        """Until the program waits for what is planned for `at`; `last`: when the one before was."""
+        told = clock()
+        while not self.waits(clock() - told):
+            told = told if self.said == SLEEPS else clock()
+            self.sleep(LOOK_NS)
+        slack = min(SLACK_NS, (at - last) // 2)
+        self.moved += max(0, clock() - self.zero - self.moved - last - slack)
+
+    def waits(self, since: int) -> bool:
+        """Does the program wait?  `since`: for so many ns it is said to be about to sleep."""
+        if self.said != SLEEPS:
+            return self.said == WORKS
+        if self.look is None:  # what cannot be seen is believed, a little later
+            return since > SLACK_NS
+        state, wchan, call = self.look()
+        if state == "S" and not (call or wchan).startswith("futex"):  # there it awaits the GIL
+            return True
+        self.unseen = max(self.unseen, since if since > PATIENCE_NS else 0)
+        return since > PATIENCE_NS
 
     def wait_until(self, deadline: int) -> None:
         """Sleep, sampling on the way, and watch the clock at the end."""
@@ -77,9 +116,10 @@ class Peer:
         """Look at the program's thread every `pause` ns."""
         while self.look and clock() + pause < deadline:
             self.sleep(pause)
-            at = clock() - self.zero
-            if at >= 0 and clock() < deadline:
-                self.evidence.append([at, *self.look()])
+            before = clock()
+            row = [before - self.zero, *self.look()]
+            if before >= self.zero and clock() < min(deadline, before + SAMPLE_NS):
+                self.evidence.append(row)  # its parts are of one instant
 
     def sleep(self, ns: int) -> None:
         """Sleep; `Stop` if told to meanwhile."""
@@ -117,15 +157,27 @@ def _sampler(plan: dict[str, Any]) -> Any:
     return (lambda: names["sample"](pid, tid)) if names["sample"](pid, tid)[0] else None
 
 
+def _line(rest: bytearray) -> bytes:
+    """A line of the input, or b"" at its end; `rest` is what was read and belongs to the next."""
+    while b"\n" not in rest:
+        more = os.read(0, 1 << 16)
+        if not more:
+            return b""
+        rest += more
+    line, _, rest[:] = rest.partition(b"\n")
+    return bytes(line)
+
+
 def main() -> None:
     """One run."""
-    peer = Peer(json.loads(sys.stdin.buffer.readline()))
+    rest = bytearray()
+    peer = Peer(json.loads(_line(rest)))
     print(json.dumps(peer.ports()), flush=True)
-    line = sys.stdin.buffer.readline()
+    line = _line(rest)
     if not line:
         return
     peer.zero = int(line)
-    threading.Thread(target=peer.watch_input, daemon=True).start()
+    threading.Thread(target=peer.watch_input, args=(bytes(rest),), daemon=True).start()
     trouble = ""
     try:
         peer.replay()
@@ -135,7 +187,8 @@ def main() -> None:
     except OSError as error:  # the program's end of a connection is gone
         trouble = str(error)
     report = {
-        "sent": peer.sent, "evidence": peer.evidence, "late": peer.late, "trouble": trouble,
+        "sent": peer.sent, "evidence": peer.evidence, "late": peer.late, "unseen": peer.unseen,
+        "trouble": trouble,
     }  # fmt: skip
     print(json.dumps(report), flush=True)
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -90,11 +90,17 @@ class Sender(Helper):
             json.dumps(
                 {
                     "transport": story.transport, "ports": ports, "schedule": schedule,
-                    "thread": thread, "evidence": evidence.__file__,
+                    "thread": thread, "evidence": evidence.__file__, "stepwise": story.stepwise,
                 }
             )
         )  # fmt: skip
         return self._ports()
+
+    def tell(self, word: bytes) -> None:
+        """What the program is about to do: see `gate`.  That the sender is gone shows elsewhere."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            os.write(self._process.stdin.fileno(), word)
 
     def kill(self) -> None:
         """Whatever happened: leave no process behind."""

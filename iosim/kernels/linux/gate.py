@@ -1,0 +1,87 @@
+"""Tells the sender when the program waits: a message comes after the call that waits for it.
+
+A delay alone does not make that order.  Other work may keep the program from its call for longer
+than any delay, so the sender (`peer`) holds a message back until it was told here that the program
+
+- is about to make a call that returns for nothing but a message, or to sleep (the sender then looks
+  into /proc until its thread does sleep);
+- is at its own work (`compute`), or asks in vain for the second time at the same line: it does not
+  sleep, and looks again.
+
+That is asked for before the first message and, in a story that is `in_step`, before each one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from errno import EAGAIN, EINPROGRESS
+from typing import Any
+
+from ...syscalls import (
+    Request,
+    aio_error,
+    compute,
+    io_uring_peek_cqe,
+    setsockopt,
+    sleep,
+)  # fmt: skip
+
+__all__ = ["Gate"]
+
+SLEEPS, WORKS = b"s", b"w"  # the sender's words for the two
+
+
+class Gate:
+    """What the sender was told, and whether there is more to tell.
+
+    tell      sends one of the words
+    received  how many receives have brought something so far
+    in_step   does every message wait for the program, or the first one only?
+    """
+
+    def __init__(
+        self, tell: Callable[[bytes], None], received: Callable[[], int], in_step: bool
+    ) -> None:
+        self._tell, self._received, self._in_step = tell, received, in_step
+        self._opened = -1  # how many receives there had been when the sender was told all
+        self._limited: set[int] = set()  # descriptors with a time-out
+        self._vain: set[tuple[int, type[Request], int | None]] = set()
+
+    def before(self, request: Request, waits: bool) -> None:
+        """The program makes this request; `waits`: it returns only when there is something."""
+        if type(request) is setsockopt:
+            (self._limited.add if request.ns else self._limited.discard)(request.fd)
+        elif type(request) is compute:
+            self._say(WORKS)
+        elif type(request) is sleep or (waits and self._without_limit(request)):
+            self._say(SLEEPS)
+
+    def after(self, request: Request, line: int | None, reply: Any, error: OSError | None) -> None:
+        """It was answered."""
+        if self._in_vain(request, reply, error):
+            look = self._received(), type(request), line
+            if look in self._vain:
+                self._say(WORKS)
+            self._vain.add(look)
+
+    def _say(self, word: bytes) -> None:
+        received = self._received()
+        if self._opened == received or (received and not self._in_step):
+            return
+        if word == WORKS:  # nothing more to be seen
+            self._opened = received
+        self._tell(word)
+
+    def _without_limit(self, request: Request) -> bool:
+        limit = getattr(request, "timeout", None)
+        return limit is None and getattr(request, "fd", None) not in self._limited
+
+    @staticmethod
+    def _in_vain(request: Request, reply: Any, error: OSError | None) -> bool:
+        if error is not None:
+            return error.errno == EAGAIN
+        return (
+            reply == []
+            or (reply is None and type(request) is io_uring_peek_cqe)
+            or (reply == EINPROGRESS and type(request) is aio_error)
+        )
