@@ -27,6 +27,7 @@ from types import FrameType
 from typing import Any, ClassVar
 
 from ...bounds import whole
+from ...cores import usable_cores
 from ...costs import Costs
 from ...syscalls import (
     EPOLL_CTL_ADD,
@@ -171,7 +172,7 @@ def measure_on(kind: type[LinuxKernel], plan: Plan, rcvbuf: int | None, limit_s:
         kernel.disarm()
         kernel.note_leftovers()
         kernel.note_report(wires.sender.finish())
-    return kernel.run.timeline(plan.text, os.cpu_count() or 1, machine())
+    return kernel.run.timeline(plan.text, usable_cores(), machine())
 
 
 # -- the kernel's side -------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...bounds import whole
 from ...clients import Clients
+from ...cores import usable_cores
 from ...costs import Costs
 from ...sockets import SOMAXCONN
 from ...syscalls import Program
@@ -65,7 +66,7 @@ def measure_clients(
         report = door.sender.finish()
     run = kernel.run
     run.sent = {number: (before, after) for number, before, after in report["sent"]}
-    timeline = run.timeline(plan.text, os.cpu_count() or 1, machine())
+    timeline = run.timeline(plan.text, usable_cores(), machine())
     if run.threads:
         log = tuple(sorted(timeline.call_log, key=lambda call: (call.start, call.id)))
         timeline = replace(within_cores(timeline), call_log=log)

@@ -22,6 +22,7 @@ from time import perf_counter_ns as clock
 from typing import Any, ClassVar
 
 from ...bounds import HOUR_NS, whole
+from ...cores import usable_cores
 from ...costs import Costs
 from ...futures import (
     Callback,
@@ -457,7 +458,7 @@ class CallKernel:
             for at, name, state, wchan, syscall in seen.rows
             if 0 <= at - self.zero <= self.end
         ]
-        cores = os.cpu_count() or 1
+        cores = usable_cores()
         run = self.tape.timeline(
             self.plan.text, "measured", cores, (), self.end, evidence, machine()
         )
