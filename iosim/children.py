@@ -1,10 +1,11 @@
-"""Child processes whose output is read: their environment."""
+"""Child processes whose output is read: their environment, and how they ended."""
 
 from __future__ import annotations
 
 import os
+import signal
 
-__all__ = ["plain_environment"]
+__all__ = ["how_it_ended", "plain_environment"]
 
 COLOURS = {"FORCE_COLOR", "CLICOLOR_FORCE"}  # some programs heed them even beside NO_COLOR
 
@@ -18,3 +19,12 @@ def plain_environment() -> dict[str, str]:
     """
     kept = {name: value for name, value in os.environ.items() if name not in COLOURS}
     return kept | {"NO_COLOR": "1", "PYTHON_COLORS": "0"}
+
+
+def how_it_ended(status: int) -> str:
+    """What a `returncode` of `subprocess` means: "ended with exit status 1"."""
+    if status >= 0:
+        return f"ended with exit status {status}"
+    known = -status in signal.valid_signals()
+    name = signal.Signals(-status).name if known and -status in list(signal.Signals) else ""
+    return f"was ended by signal {-status}" + (f" ({name})" if name else "")

@@ -230,7 +230,8 @@ class LinuxKernel:
         collects = gc.isenabled()
         gc.disable()  # its pauses would look like the program's
         try:
-            with watchdog(limit_s, self.plan.text.title, self.wires.shut) as self.dog:
+            title, wires = self.plan.text.title, self.wires
+            with watchdog(limit_s, title, wires.shut, wires.sender) as self.dog:
                 self._guarded(program, limit_s)
         finally:
             program.close()
@@ -248,6 +249,7 @@ class LinuxKernel:
             self._begin()
             self._drive(program)
         except Expired:
+            self.wires.sender.check()
             raise TimeoutError(
                 f"{self.plan.text.title} was not over after {limit_s:g} s: "
                 f"it was in {self._where()}"
@@ -256,6 +258,7 @@ class LinuxKernel:
             self._explain(escaped.error)
             raise escaped.error from None
         except Exception as error:
+            self.wires.sender.check()  # nobody at the other ends: that is not the program's
             self._explain(error)
             raise
 

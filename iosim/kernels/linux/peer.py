@@ -127,11 +127,11 @@ def main() -> None:
     trouble = ""
     try:
         peer.replay()
-        peer.stopped.wait()
     except Stop:
         pass
     except OSError as error:  # the program's end of a connection is gone
         trouble = str(error)
+    peer.stopped.wait()
     print(
         json.dumps({"sent": peer.sent, "evidence": peer.evidence, "trouble": trouble}), flush=True
     )
