@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from errno import EADDRNOTAVAIL, EMFILE
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,11 @@ LATER = traffic.one(after_ms=50_000, size=100)
 
 def children() -> list[int]:
     """The processes that this one has, zombies among them."""
-    tasks = Path("/proc/self/task").iterdir()
-    return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+    found: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that has ended meanwhile
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def kill_helper() -> None:

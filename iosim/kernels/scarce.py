@@ -34,9 +34,7 @@ def beginning(what: str) -> Iterator[None]:
 
 def _noted(error: OSError, what: str) -> OSError:
     if not getattr(error, "__notes__", ()):  # else the inner of two beginnings has said it
-        error.add_note(
-            f"{what} could not begin" + "".join(f": {text}" for text in why(error.errno))
-        )
+        error.add_note(": ".join([f"{what} could not begin", *why(error.errno)]))
     return error
 
 

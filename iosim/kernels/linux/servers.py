@@ -89,7 +89,7 @@ class Crowd(Helper):
 
         `HelperError` if it cannot make their sockets.
         """
-        self._task = f"be {len(story):,} clients"
+        self._task = f"be {len(story):,} client{'s'[: len(story) != 1]}"
         rows, number = [], 1
         for client in story.clients:
             rows.append([client.at_ns, client.rcvbuf, number, client.steps])

@@ -48,7 +48,7 @@ class Watcher(Helper):
 
     def prepare(self, threads: Mapping[str, Thread]) -> None:
         """Tell it at what to look; it has begun to, when this returns."""
-        self._task = f"look at {len(threads)} threads"
+        self._task = f"look at {len(threads)} thread{'s'[: len(threads) != 1]}"
         self._tell(json.dumps({"threads": threads, "evidence": evidence.__file__}))
         self._answer()
 

@@ -29,7 +29,8 @@ class Sender(Helper):
 
         `HelperError` if it cannot make them.
         """
-        self._task = f"send {len(story.messages):,} messages over {story.transport}"
+        count = len(story.messages)
+        self._task = f"send {count:,} message{'s'[: count != 1]} over {story.transport}"
         _let_look(self._process.pid)
         schedule = [
             [number, m.at_ns, m.size, m.connection, m.kind]
