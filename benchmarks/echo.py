@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.util
-import os
 import selectors
 import signal
 import socket
@@ -27,6 +26,7 @@ from statistics import median, quantiles
 from time import perf_counter
 from typing import NamedTuple
 
+from iosim.cores import usable_cores
 from iosim.echo.survivor import EchoServer
 
 SIZE = 100  # bytes in a message
@@ -180,7 +180,7 @@ def main() -> None:
     names = [name for name in SERVERS if name != "uvloop" or importlib.util.find_spec("uvloop")]
     for missing in SERVERS.keys() - set(names):
         print(f"{missing} is not installed here: left out")
-    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores")
+    print(f"Python {sys.version.split()[0]}, {usable_cores()} cores")
     for connections in asked.connections:
         compare(names, connections, asked.messages, asked.rounds)
 

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +37,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import lab  # noqa: E402
+
+from iosim.cores import usable_cores  # noqa: E402
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -271,7 +272,7 @@ def report(found: Samples, seen: dict[str, list[int]]) -> int:
         sign = ">=" if bound.at_least else "<="
         verdict = "holds" if bound.holds else "DOES NOT HOLD"
         print(f"{bound.words}: {bound.found:.2f} {sign} {bound.bound:g}: {verdict}")
-    stored: dict[str, Any] = {"python": sys.version.split()[0], "cores": os.cpu_count()}
+    stored: dict[str, Any] = {"python": sys.version.split()[0], "cores": usable_cores()}
     stored |= {
         "ms": found,
         "shown": seen,
@@ -307,7 +308,7 @@ def main() -> int:
     if reason := lab.missing():
         print(reason)
         return 1
-    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, {asked.samples} keys each")
+    print(f"Python {sys.version.split()[0]}, {usable_cores()} cores, {asked.samples} keys each")
     tables = {}
     for nodelay in (True, False):
         print(f"\nTCP_NODELAY {'set' if nodelay else 'as Jupyter has it: not set'}")

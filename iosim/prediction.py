@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from .clients import Clients
+from .cores import usable_cores
 from .costs import Costs
 from .jobs import Jobs
 from .kernels.front import simulate
@@ -39,6 +39,6 @@ def predict(
     Raises what `simulate` raises.
     """
     price = this_machine() if costs is None else costs
-    machine = cores or os.cpu_count() or 1
+    machine = cores or usable_cores()
     run = simulate(program, story, costs=price, cores=machine, **options)
     return replace(run, machine=f"at the costs of {price.machine}" if price.machine else "")

@@ -41,6 +41,7 @@ from typing import Any
 import pytest
 
 from iosim import Timeline, draw, evidence, record
+from iosim.cores import usable_cores
 from iosim.kernels.recorder.hindsight import Part, Thread, share_cores, unique
 from iosim.timeline import FIGURE_6_6, KERNEL, READY, SLEEPING, USER, WAIT, Broken, Row
 
@@ -1008,9 +1009,9 @@ def busy(sock: socket.socket, first: bool) -> None:
 
 def test_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """They wait for each other's lock (GIL) and for a core: never do more run than there are."""
-    assert crowd().check().cores == os.cpu_count()
+    assert crowd().check().cores == usable_cores()
     monkeypatch.setattr("iosim.kernels.recorder.hindsight.share_cores", lambda threads, cores: None)
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr("iosim.kernels.recorder.record.usable_cores", lambda: 1)
     with pytest.raises(Broken, match="processes run on 1 cores"):
         crowd().check()
 

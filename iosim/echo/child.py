@@ -23,13 +23,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..children import how_it_ended, plain_environment
 from ..kernels.recorder.record import record
+from ..kernels.scarce import beginning
 from ..timeline import Timeline
 from . import notes, survivor
 
 __all__ = ["Server", "serving", "until"]
 
 SERVERS = ("notes", "survivor")
+COMMAND = (sys.executable, "-m", __name__)
 LIFE_S = 55  # the most that a server lives, should whoever started it be gone
 PATIENCE_S = 20.0  # for what comes in a moment, unless something is wrong
 
@@ -59,12 +62,14 @@ class Server:
 
         `receive_buffer` > 0: with so small a SO_RCVBUF (bytes).  OSError if nobody listens.
         """
-        client = socket.socket()
+        with beginning("a client"):
+            client = socket.socket()
         self.clients.append(client)
         if receive_buffer:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         client.settimeout(PATIENCE_S)
-        client.connect(("127.0.0.1", self.port))
+        with beginning("a connection to the server"):
+            client.connect(("127.0.0.1", self.port))
         return client
 
     def alive(self) -> bool:
@@ -132,13 +137,14 @@ def serving(
         raise ValueError(f"server must be one of {', '.join(SERVERS)}, got {server!r}")
     with tempfile.TemporaryDirectory() as folder:
         tape = Path(folder) / "tape.json"
-        command = [sys.executable, "-m", __name__, server, f"--port={port}", f"--files={files}"]
+        command = [*COMMAND, server, f"--port={port}", f"--files={files}"]
         command += ["--unread"] * unread + [f"--tape={tape}"] * recorded
         command += [f"--option={name}={value}" for name, value in options.items()]
-        process = subprocess.Popen(
-            command, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
+        with beginning("a process for the server"):
+            process = subprocess.Popen(
+                command, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, env=plain_environment(),
+            )  # fmt: skip
         assert process.stdout
         clients: list[socket.socket] = []
         with process:
@@ -146,13 +152,18 @@ def serving(
                 # To its end: then the server has all the descriptors that it has when it is idle.
                 said = process.stdout.readline() if unread else process.stdout.read()
                 if not said:
-                    assert process.stderr
-                    raise OSError(process.stderr.read().strip().splitlines()[-1])
+                    raise OSError(_why_none(process))
                 yield Server(process, int(said), tape, clients)
             finally:
                 for client in clients:
                     client.close()
                 process.kill()
+
+
+def _why_none(process: subprocess.Popen[str]) -> str:
+    """How a server ended that has not begun, and what it said last."""
+    said = process.communicate()[1].strip().splitlines()
+    return ": ".join([f"the server {how_it_ended(process.returncode)}", *said[-1:]])
 
 
 # -- in the child ---------------------------------------------------------------------------------

@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..children import how_it_ended, plain_environment
 from ..kernels.front import measure
+from ..kernels.scarce import beginning
 from ..programs import models
 from ..syscalls import compute
 from ..timeline import Timeline
@@ -107,13 +109,20 @@ class Background:
     ) -> None:  # fmt: skip
         self._tell, self._over, self._left = tell, over, len(job.programs)
         self._killed = threading.Event()
-        self._process = subprocess.Popen(
-            command, text=True, encoding="utf-8", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        with beginning("a measuring process"):
+            self._process = subprocess.Popen(
+                command, text=True, encoding="utf-8", stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=plain_environment(),
+            )  # fmt: skip
         self._finalizer = weakref.finalize(self, self._process.kill)
         self._thread = threading.Thread(target=self._listen, args=(job,), daemon=True)
-        self._thread.start()
+        try:
+            with beginning("the thread that hears a measuring process"):
+                self._thread.start()
+        except OSError:
+            with self._process:  # closes the pipes and waits for its end
+                self._finalizer()
+            raise
 
     @property
     def pid(self) -> int:
@@ -150,9 +159,8 @@ class Background:
                 last = self._hear(line) or last
         self._finalizer.detach()
         if not self._killed.is_set():
-            self._over(
-                self, "" if not self._left else last or f"it ended with {process.returncode}"
-            )
+            how = last or f"it {how_it_ended(process.returncode)}"
+            self._over(self, how if self._left else "")
 
     def _hear(self, line: str) -> str:
         """Pass on what it says; what is no message is returned: the last words of an error."""

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
+import struct
 import sys
 import threading
 from collections.abc import Callable
 from time import perf_counter, sleep
 from types import FrameType
+from typing import Protocol
 
-__all__ = ["Expired", "watchdog"]
+from .scarce import beginning
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Expired", "Needed", "watchdog"]
 
 AGAIN_S = 0.5  # ring again, should somebody swallow the first exception
 GRACE_S = 0.5  # for a body that asks whether its time is up
 SOON_S = 1e-6  # for setitimer(2) 0 would mean never
 LATER_S = 1e-3  # ring again, where an exception would have been lost or done harm
+LOOK_S = 0.1  # between two looks at what the body needs, where no signal tells of its end
+F_SETOWN_EX, F_OWNER_TID = 15, 0  # fcntl(2): Python's fcntl has no name for them
 
 #: Packages whose functions take locks: an exception between an acquire() and its release() would
 #: leave one taken, and whoever needs it next would wait for ever.
@@ -24,6 +36,18 @@ LOCKING = frozenset({"concurrent", "multiprocessing", "queue", "threading"})
 
 class Expired(BaseException):
     """Time is up.  Not an Exception, so that no program catches it, nor takes it for an errno."""
+
+
+class Needed(Protocol):
+    """Another process, without which the body has no sense: its pipe, and whether it is gone."""
+
+    def fileno(self) -> int:
+        """The end of a pipe that is readable when the process is gone."""
+        ...
+
+    def gone(self) -> bool:
+        """Is it?"""
+        ...
 
 
 def _package(module: object) -> str:
@@ -49,21 +73,24 @@ class watchdog:
     locks is given half a second to return first.  Elsewhere, and without setitimer, a second thread
     calls `wake`, which should end a blocking call, and the body asks `check`; if it does not,
     `Expired` is thrown into it between two bytecodes.
+    Time is up at once when `needed` is gone: who gave it finds that out, and says so.  (Where
+    fcntl(2) has no F_SETSIG, as on macOS, a main thread that waits hears of it at the limit.)
     ValueError for a limit that is not above 0 and at most a day.
     """
 
     __slots__ = (
-        "_before", "_body", "_handler", "_left", "_lock", "_over", "_seconds", "_since", "_thrown",
-        "_timer", "_wake", "_what",
+        "_before", "_body", "_due", "_handler", "_left", "_lock", "_needed", "_over", "_seconds",
+        "_since", "_thrown", "_timer", "_wake", "_what",
     )  # fmt: skip
 
     def __init__(
-        self, seconds: float, what: str = "the program", wake: Callable[[], object] | None = None
-    ) -> None:
+        self, seconds: float, what: str = "the program", wake: Callable[[], object] | None = None,
+        needed: Needed | None = None,
+    ) -> None:  # fmt: skip
         if not 0 < seconds <= 86_400:
             raise ValueError(f"limit_s must be above 0 and at most 86,400 s, got {seconds!r}")
-        self._seconds, self._what, self._wake = seconds, what, wake
-        self._timer: threading.Timer | None = None
+        self._seconds, self._what, self._wake, self._needed = seconds, what, wake, needed
+        self._timer: threading.Thread | None = None
         self._over = self._thrown = False
 
     def __enter__(self) -> watchdog:
@@ -71,7 +98,10 @@ class watchdog:
             self._body: FrameType | None = sys._getframe(1)
             self._handler = signal.signal(signal.SIGALRM, self._ring)
             self._since = perf_counter()
+            self._due = self._since + self._seconds
             self._before = signal.setitimer(signal.ITIMER_REAL, self._seconds, AGAIN_S)
+            if self._needed is not None:
+                self._hear_of(self._needed)
         else:
             self._start_thread(threading.get_ident())
         return self
@@ -92,6 +122,11 @@ class watchdog:
         """Throw into the body; a moment later where an exception would be lost or do harm."""
         if self._body is None:
             return  # it has just been left
+        now = perf_counter()
+        if now < self._due:
+            if self._needed is None or not self._needed.gone():
+                return  # it says something, and goes on
+            self._due = now
         self._over = True
         if self._harmless(frame):
             raise Expired
@@ -103,7 +138,7 @@ class watchdog:
         Out of a finalizer none comes; a tracer takes locks, as the library does; and out of the
         ends of a watchdog it would leave the timer on.
         """
-        patient = perf_counter() < self._since + self._seconds + GRACE_S
+        patient = perf_counter() < self._due + GRACE_S
         while frame is not None and frame is not self._body:
             locking = patient and _package(frame.f_globals.get("__name__")) in LOCKING
             finalizer = frame.f_code.co_name == "__del__"
@@ -112,8 +147,24 @@ class watchdog:
             frame = frame.f_back
         return True
 
+    def _hear_of(self, needed: Needed) -> None:
+        """SIGALRM, also when its pipe has news: to this thread, which may be in a blocking call."""
+        if hasattr(fcntl, "F_SETSIG"):
+            owner = struct.pack("ii", F_OWNER_TID, threading.get_native_id())
+            fcntl.fcntl(needed, F_SETOWN_EX, owner)
+            fcntl.fcntl(needed, fcntl.F_SETSIG, signal.SIGALRM)
+            self._tell(needed, os.O_ASYNC)
+            if needed.gone():  # before anybody listened
+                signal.raise_signal(signal.SIGALRM)
+
+    def _tell(self, needed: Needed, tell: int) -> None:
+        flags = fcntl.fcntl(needed, fcntl.F_GETFL) & ~os.O_ASYNC
+        fcntl.fcntl(needed, fcntl.F_SETFL, flags | tell)
+
     def _disarm(self) -> None:
         self._body = None
+        if self._needed is not None and hasattr(fcntl, "F_SETSIG"):
+            self._tell(self._needed, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         if self._handler is not None:  # None: not installed by Python, so Python cannot restore it
             signal.signal(signal.SIGALRM, self._handler)
@@ -132,9 +183,19 @@ class watchdog:
     def _start_thread(self, thread: int) -> None:
         self._lock = threading.Lock()  # whoever takes it first decides: throw, or leave in peace
         self._left = threading.Event()
-        self._timer = threading.Timer(self._seconds, self._interrupt, (thread,))
-        self._timer.daemon = True
-        self._timer.start()
+        timer = threading.Thread(target=self._keep_time, args=(thread,), daemon=True)
+        with beginning("the thread that keeps the time limit"):
+            timer.start()
+        self._timer = timer
+
+    def _keep_time(self, thread: int) -> None:
+        """Until the body is left, time is up, or what it needs is gone."""
+        due, needed = perf_counter() + self._seconds, self._needed
+        look = threading.TIMEOUT_MAX if needed is None else LOOK_S
+        while (left := due - perf_counter()) > 0 and not (needed is not None and needed.gone()):
+            if self._left.wait(min(left, look)):
+                return
+        self._interrupt(thread)
 
     def _interrupt(self, thread: int) -> None:
         """Say so, end a blocking call, and if the body goes on all the same, throw."""
@@ -150,7 +211,6 @@ class watchdog:
 
     def _stop_thread(self) -> None:
         assert self._timer is not None
-        self._timer.cancel()
         with self._lock:
             self._left.set()
         self._timer.join()

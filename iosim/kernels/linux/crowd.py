@@ -15,7 +15,7 @@ import os
 import socket
 import struct
 import sys
-from errno import EAGAIN, EINPROGRESS, errorcode
+from errno import EADDRNOTAVAIL, EAGAIN, EINPROGRESS, ENETUNREACH, errorcode
 from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,8 @@ class Client:
         """Call connect."""
         self.begun = self.crowd.now()
         errno = self.socket.connect_ex(("127.0.0.1", self.crowd.port))
+        if errno in (EADDRNOTAVAIL, ENETUNREACH):  # no trouble of a client's, but of all of us
+            raise OSError(errno, os.strerror(errno))
         if errno not in (0, EINPROGRESS):
             self.leave(errorcode[errno])
             return

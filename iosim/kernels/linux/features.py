@@ -15,6 +15,7 @@ from errno import EACCES, ENOSYS, EPERM
 from typing import Any
 
 from ... import evidence
+from ...cores import usable_cores
 from ...sockets import kqueue, memfd_create
 from ...syscalls import (
     F_SETFL,
@@ -197,7 +198,8 @@ def machine() -> str:
     """What a measurement ran on: system, cores and Python, without any name of a host."""
     release = ".".join(platform.release().split(".")[:2])
     python = ".".join(platform.python_version_tuple()[:2])
+    cores = usable_cores()
     return (
-        f"{platform.system()} {release}, {os.cpu_count()} cores, "
+        f"{platform.system()} {release}, {cores} core{'' if cores == 1 else 's'}, "
         f"{platform.python_implementation()} {python}"
     )

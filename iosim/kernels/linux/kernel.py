@@ -27,6 +27,7 @@ from types import FrameType
 from typing import Any, ClassVar
 
 from ...bounds import whole
+from ...cores import usable_cores
 from ...costs import Costs
 from ...disturbances import interference
 from ...syscalls import (
@@ -175,7 +176,7 @@ def measure_on(kind: type[LinuxKernel], plan: Plan, rcvbuf: int | None, limit_s:
         kernel.note_leftovers()
         kernel.run.disturbances += found.disturbances
         kernel.note_report(wires.sender.finish())
-    return kernel.run.timeline(plan.text, os.cpu_count() or 1, machine())
+    return kernel.run.timeline(plan.text, usable_cores(), machine())
 
 
 # -- the kernel's side -------------------------------------------------------------------------
@@ -241,7 +242,8 @@ class LinuxKernel:
         collects = gc.isenabled()
         gc.disable()  # its pauses would look like the program's
         try:
-            with watchdog(limit_s, self.plan.text.title, self.wires.shut) as self.dog:
+            title, wires = self.plan.text.title, self.wires
+            with watchdog(limit_s, title, wires.shut, wires.sender) as self.dog:
                 self._guarded(program, limit_s)
         finally:
             program.close()
@@ -259,6 +261,7 @@ class LinuxKernel:
             self._begin()
             self._drive(program)
         except Expired:
+            self.wires.sender.check()
             raise TimeoutError(
                 f"{self.plan.text.title} was not over after {limit_s:g} s: "
                 f"it was in {self._where()}"
@@ -267,6 +270,7 @@ class LinuxKernel:
             self._explain(escaped.error)
             raise escaped.error from None
         except Exception as error:
+            self.wires.sender.check()  # nobody at the other ends: that is not the program's
             self._explain(error)
             raise
 

@@ -181,11 +181,11 @@ def main() -> None:
     trouble = ""
     try:
         peer.replay()
-        peer.stopped.wait()
     except Stop:
         pass
     except OSError as error:  # the program's end of a connection is gone
         trouble = str(error)
+    peer.stopped.wait()
     report = {
         "sent": peer.sent, "evidence": peer.evidence, "late": peer.late, "unseen": peer.unseen,
         "trouble": trouble,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from errno import EADDRNOTAVAIL, EMFILE
+from pathlib import Path
 from typing import Any
 
 from ...bounds import whole
 from ...clients import Clients
+from ...cores import usable_cores
 from ...costs import Costs
 from ...sockets import SOMAXCONN
 from ...syscalls import Program
@@ -23,6 +27,7 @@ from .workers import within_cores
 __all__ = ["measure_clients"]
 
 FREE = 64  # descriptors beside the clients' own
+PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")  # ip(7)
 
 
 def measure_clients(
@@ -41,7 +46,8 @@ def measure_clients(
     options       further arguments of the program
 
     Raises what the program raises, an OSError that it does not catch with a note of the place;
-    TimeoutError at the limit; `Unsupported` where the system lacks what the program asks for.
+    TimeoutError at the limit; `Unsupported` where the system lacks what the program asks for;
+    OSError for more clients than this system has room for; `HelperError` if their process fails.
     """
     plan = launch_server(program, story, options)
     whole("backlog", backlog, 0, SOMAXCONN, "connections")
@@ -50,6 +56,7 @@ def measure_clients(
             whole(name, size, 1, 1 << 30, "bytes")
     if nofile is not None:
         whole("nofile", nofile, 0, 1 << 20, "descriptors")
+    _need_room(len(story))
     with ExitStack() as stack:
         door = Door(story, backlog, sndbuf, rcvbuf, stack)
         kernel = LinuxRingKernel(plan, door, stack)
@@ -65,11 +72,39 @@ def measure_clients(
         report = door.sender.finish()
     run = kernel.run
     run.sent = {number: (before, after) for number, before, after in report["sent"]}
-    timeline = run.timeline(plan.text, os.cpu_count() or 1, machine())
+    timeline = run.timeline(plan.text, usable_cores(), machine())
     if run.threads:
         log = tuple(sorted(timeline.call_log, key=lambda call: (call.start, call.id)))
         timeline = replace(within_cores(timeline), call_log=log)
     return replace(timeline, visits=_visits(report["visits"], run.end))
+
+
+def _need_room(clients: int) -> None:
+    """OSError if the clients, all in one process, are more than there is room for."""
+    for errno, room, what in (
+        (EMFILE, _hard_limit() - FREE, "descriptors they may have (RLIMIT_NOFILE, hard limit)"),
+        (EADDRNOTAVAIL, _ports(), "ports there are for them (net.ipv4.ip_local_port_range)"),
+    ):
+        if clients > room:
+            raise OSError(errno, f"{clients:,} clients are more than the {room:,} {what}")
+
+
+def _hard_limit() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return sys.maxsize
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
+
+
+def _ports() -> int:
+    """How many ports there are for who does not ask for a certain one."""
+    try:
+        low, high = map(int, PORTS.read_text().split())
+    except OSError:  # not Linux
+        return sys.maxsize
+    return high - low + 1
 
 
 def _visits(rows: Sequence[Any], end: int) -> tuple[Visit, ...]:

@@ -7,6 +7,7 @@ this process, with a lane and a meter of its own.
 from __future__ import annotations
 
 import copy
+import json
 import os
 import select as real_select
 import socket as real_socket
@@ -61,10 +62,10 @@ from ..launch import ServerPlan
 from ..tape import Fate, Tape
 from ..watchdog import Expired
 from .features import Unsupported, missing, stamp
+from .helper import Helper
 from .kernel import LinuxKernel, Prepared
 from .measured import Run, Stretch, Thread, Usage
 from .meter import Meter
-from .wires import Helper
 
 __all__ = ["Door", "LinuxServerKernel", "SharedTape"]
 
@@ -81,18 +82,21 @@ _SHUT = {SHUT_RD: real_socket.SHUT_RD, SHUT_WR: real_socket.SHUT_WR,
 class Crowd(Helper):
     """The process of the clients: `crowd`, told their scripts, waiting for the start."""
 
-    script = "crowd.py"
+    script, name = "crowd.py", "the process of the clients"
 
     def prepare(self, story: Clients, port: int) -> list[int]:
-        """Tell it what to do; the ports that the clients will call from."""
+        """Tell it what to do; the ports that the clients will call from.
+
+        `HelperError` if it cannot make their sockets.
+        """
+        self._task = f"be {len(story):,} client{'s'[: len(story) != 1]}"
         rows, number = [], 1
         for client in story.clients:
             rows.append([client.at_ns, client.rcvbuf, number, client.steps])
             number += sum(kind == SEND for kind, _ in client.steps)
-        import json
-
         self._tell(json.dumps({"port": port, "clients": rows}))
-        return self._ports()
+        made: list[int] = self._answer()
+        return made
 
 
 class Door:
@@ -427,6 +431,7 @@ class LinuxServerKernel(LinuxKernel):
     def complain(self) -> None:
         """What went wrong in a thread is the program's error."""
         if self.trouble:
+            self.wires.sender.check()  # which may be why
             raise self.trouble[0]
 
     _table: ClassVar[dict[type[Request], Callable[[Any, Any], Prepared]]] = LinuxKernel._table | {

@@ -5,81 +5,32 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 import threading
 from contextlib import ExitStack, suppress
-from pathlib import Path
-from typing import Any, ClassVar
 
 from ... import evidence
 from ...traffic import Traffic
+from ..scarce import beginning
 from .features import stamp
+from .helper import PATIENCE_S, Helper
 
-__all__ = ["Helper", "Sender", "Wires"]
+__all__ = ["Sender", "Wires"]
 
 PR_SET_PTRACER = 0x59616D61  # prctl(2): Yama lets a child read /proc/<pid>/syscall only if asked to
-PEER_S = 20  # for the sender to start, or to stop
-
-
-class Helper:
-    """A process beside the program's: a script of this folder, told what to do, and when."""
-
-    script: ClassVar[str]
-
-    def __init__(self) -> None:
-        script = Path(__file__).with_name(self.script)
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(script)], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, start_new_session=True,  # Ctrl-C is ours to handle
-        )  # fmt: skip
-
-    def _tell(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line.encode() + b"\n")
-        self._process.stdin.flush()
-
-    def _ports(self) -> list[int]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("the sender process could not start")
-        ports: list[int] = json.loads(line)
-        return ports
-
-    def begin(self, zero: int) -> None:
-        """The run begins at `zero` on `perf_counter_ns`."""
-        self._tell(str(zero))
-
-    def finish(self) -> dict[str, Any]:
-        """Stop it; what it has sent and seen."""
-        out, _ = self._process.communicate(timeout=PEER_S)
-        report: dict[str, Any] = json.loads(out)
-        return report
-
-    def kill(self) -> None:
-        """Whatever happened: leave no process behind."""
-        if self._process.poll() is None:
-            self._process.kill()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                try:
-                    stream.close()
-                except BrokenPipeError:
-                    pass
-        self._process.wait()
 
 
 class Sender(Helper):
     """The process that sends: `peer`, told what to send, waiting for the start."""
 
-    script = "peer.py"
+    script, name = "peer.py", "the sender"
 
     def prepare(self, story: Traffic, ports: list[int]) -> list[int]:
         """Tell it what to send; its ends of the connections, once they are made.
 
-        RuntimeError if it could not start.
+        `HelperError` if it cannot make them.
         """
+        count = len(story.messages)
+        self._task = f"send {count:,} message{'s'[: count != 1]} over {story.transport}"
         _let_look(self._process.pid)
         schedule = [
             [number, m.at_ns, m.size, m.connection, m.kind]
@@ -94,7 +45,8 @@ class Sender(Helper):
                 }
             )
         )  # fmt: skip
-        return self._ports()
+        made: list[int] = self._answer()
+        return made
 
     def tell(self, word: bytes) -> None:
         """What the program is about to do: see `gate`.  That the sender is gone shows elsewhere."""
@@ -122,7 +74,8 @@ class Wires:
     def __init__(self, story: Traffic, rcvbuf: int | None, stack: ExitStack) -> None:
         self._rcvbuf, self._stack = rcvbuf, stack
         connect = {"udp": self._datagrams, "tcp": self._streams}[story.transport]
-        self.sockets = connect(story)
+        with beginning(f"the {story.connections} sockets of the story"):
+            self.sockets = connect(story)
         for one in self.sockets:
             self._ask_for_stamps(one)
 
@@ -149,7 +102,7 @@ class Wires:
         count = story.connections
         listener = self._open(socket.SOCK_STREAM)
         listener.listen(count)
-        listener.settimeout(PEER_S)
+        listener.settimeout(PATIENCE_S)
         ports = self._start(story, [listener.getsockname()[1]] * count)
         by_port: dict[int, socket.socket] = {}
         while len(by_port) < count:

@@ -22,6 +22,7 @@ from time import perf_counter_ns as clock
 from typing import Any, ClassVar
 
 from ...bounds import HOUR_NS, whole
+from ...cores import usable_cores
 from ...costs import Costs
 from ...futures import (
     Callback,
@@ -48,7 +49,7 @@ from .crews import Crew
 from .features import machine
 from .measured import Stretch, Usage
 from .meter import Meter
-from .watch import Seen, watching
+from .watch import Seen, Watcher, watching
 
 __all__ = ["measure_jobs"]
 
@@ -84,7 +85,7 @@ def measure_jobs(
         kernel = CallKernel(plan, team, stack)
         stack.callback(kernel.close)
         with watching(kernel.threads()) as seen, _interval(switch_interval):
-            kernel.run_program(limit_s)
+            kernel.run_program(limit_s, seen.watcher)
         kernel.wait_for_the_rest(limit_s)
     return kernel.timeline(seen)
 
@@ -136,26 +137,28 @@ class CallKernel:
 
     # -- running the program -------------------------------------------------------------------
 
-    def run_program(self, limit_s: float) -> None:
-        """From its start to its end."""
+    def run_program(self, limit_s: float, watcher: Watcher | None = None) -> None:
+        """From its start to its end; it ends early if the watcher does."""
         program, collects = self.plan.start(), gc.isenabled()
         gc.disable()  # its pauses would look like the program's
         try:
-            with watchdog(limit_s, self.plan.text.title) as self.dog:
+            with watchdog(limit_s, self.plan.text.title, needed=watcher) as self.dog:
                 self.zero = clock()
                 self.until = time.monotonic() + limit_s
-                self._guarded(program, limit_s)
+                self._guarded(program, limit_s, watcher)
         finally:
             self.end = self.now()
             program.close()
             if collects:
                 gc.enable()
 
-    def _guarded(self, program: Program, limit_s: float) -> None:
+    def _guarded(self, program: Program, limit_s: float, watcher: Watcher | None) -> None:
         self.doing: tuple[Request | None, int | None] = (None, None)
         try:
             self._drive(program)
         except Expired:
+            if watcher is not None:
+                watcher.check()
             request, line = self.doing
             where = "its own code" if request is None else f"{request!r}, line {line}"
             raise TimeoutError(
@@ -457,7 +460,7 @@ class CallKernel:
             for at, name, state, wchan, syscall in seen.rows
             if 0 <= at - self.zero <= self.end
         ]
-        cores = os.cpu_count() or 1
+        cores = usable_cores()
         run = self.tape.timeline(
             self.plan.text, "measured", cores, (), self.end, evidence, machine()
         )

@@ -47,6 +47,7 @@ from time import perf_counter_ns as clock
 from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple, TypeVar, cast
 
+from ...cores import usable_cores
 from ...timeline import Timeline
 from ..linux.features import machine
 from .hindsight import Thread, timeline
@@ -490,7 +491,7 @@ class record:
 
     def _told(self, rows: Sequence[Rows], end: int) -> Timeline:
         threads = [Thread.read(name, raw, self._zero, end) for name, raw in rows]
-        return timeline(threads, self._title, os.cpu_count() or 1, machine())
+        return timeline(threads, self._title, usable_cores(), machine())
 
 
 def _recorder_of(thing: Any) -> record | None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ...cores import usable_cores
 from ...costs import Costs
 from ...syscalls import Program
 from ...timeline import Timeline, errno_name
@@ -74,7 +75,7 @@ def audit(
     parcel = pack(plan.text.title, (program, story, options, rcvbuf, limit_s))
     log, own = _watched(parcel, limit_s, plan.text.title)
     watched = f"{machine()}, under {strace.version()}"
-    timeline, heard = read(log, plan, watched, os.cpu_count() or 1)
+    timeline, heard = read(log, plan, watched, usable_cores())
     text = plan.text
     own = replace(own, machine=watched, source=text.source, first_line=text.first_line)
     return Audit(timeline, own, heard)

@@ -1,0 +1,145 @@
+"""The processes beside the program's: each is told what to do, and when, and answers.
+
+What goes wrong with one of them is its own trouble and never the program's: `HelperError` says in
+one line which of them it was, how it ended, what it said last, and what it had been told to do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+from io import FileIO
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+from ...children import how_it_ended, plain_environment
+from ..scarce import beginning, why
+
+__all__ = ["Helper", "HelperError"]
+
+PATIENCE_S = 20.0  # for a helper to start, to answer, or to stop
+CHUNK = 1 << 16
+
+
+class HelperError(RuntimeError):
+    """A process beside the program's went wrong; the program did not."""
+
+
+class Helper:
+    """A script of this folder in a process of its own, called `name` in what goes wrong.
+
+    It reads lines on its standard input, answers with lines of JSON (lists or objects), and ends
+    when its input does.  Whatever else it writes, on stderr as well, is read, and the last line of
+    that is what it says of its trouble.  OSError, with a note, if it cannot be started.
+    """
+
+    script: ClassVar[str]
+    name: ClassVar[str]
+
+    def __init__(self) -> None:
+        self._task = "start"
+        self._heard, self._looked, self._last = bytearray(), 0, ""
+        command = [sys.executable, "-I", "-S", str(Path(__file__).parent / self.script)]
+        with beginning(self.name):
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                bufsize=0, env=plain_environment(),
+                start_new_session=True,  # Ctrl-C is ours to handle
+            )  # fmt: skip
+        self._to, self._from = (
+            cast(FileIO, end) for end in (self._process.stdin, self._process.stdout)
+        )
+
+    def begin(self, zero: int) -> None:
+        """The run begins at `zero` on `perf_counter_ns`."""
+        self._tell(str(zero))
+
+    def finish(self) -> Any:
+        """Stop it; what it has done and seen."""
+        self._to.close()
+        return self._answer()
+
+    def kill(self) -> None:
+        """Whatever happened: leave no process and no descriptor behind."""
+        self._process.kill()  # nothing, if it was waited for
+        self._process.wait()
+        self._to.close()
+        self._from.close()
+
+    # -- telling and hearing -------------------------------------------------------------------
+
+    def _tell(self, line: str) -> None:
+        left = memoryview(line.encode() + b"\n")
+        try:
+            while left:
+                left = left[self._to.write(left) :]
+        except BrokenPipeError:
+            self._complain()
+
+    def _complain(self) -> None:
+        """It is gone: hear it to the end, which raises `HelperError`."""
+        while True:
+            self._answer()
+
+    def _answer(self) -> Any:
+        """Its next answer.  `HelperError` if it ends before that, or says nothing for 20 s."""
+        until = time.monotonic() + PATIENCE_S
+        while (answer := self._next()) is None:
+            if not self._within(until - time.monotonic()):
+                raise self._error(f"said nothing for {PATIENCE_S:g} s")
+            more = os.read(self._from.fileno(), CHUNK)
+            if not more:
+                raise self._error(how_it_ended(self._process.wait(PATIENCE_S)))
+            self._heard += more
+        return answer
+
+    def _next(self) -> Any:
+        """The next answer among what was heard; None if there is none yet."""
+        while (end := self._heard.find(b"\n", self._looked)) >= 0:
+            line, self._looked = bytes(self._heard[:end]), 0
+            del self._heard[: end + 1]
+            try:
+                answer = json.loads(line)
+            except ValueError:
+                answer = None
+            if isinstance(answer, list | dict):
+                return answer
+            self._last = line.decode(errors="replace").strip() or self._last
+        self._looked = len(self._heard)
+        return None
+
+    def _error(self, how: str) -> HelperError:
+        number = re.search(r"\[Errno (\d+)\]", self._last)
+        limits = why(int(number[1])) if number else []
+        said = ": ".join([how, *filter(None, [self._last]), *limits])
+        return HelperError(f"{self.name} {said}; it was told to {self._task}")
+
+    # -- while the program runs ----------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """The descriptor on which it answers, and on which its end is seen."""
+        return self._from.fileno()
+
+    def gone(self) -> bool:
+        """Has it ended, though nobody told it to?  False where nothing tells (Windows)."""
+        return bool(hasattr(select, "poll") and self._events(0) & select.POLLHUP)
+
+    def check(self) -> None:
+        """`HelperError` if it is gone."""
+        if self.gone():
+            self._complain()
+
+    def _within(self, seconds: float) -> bool:
+        """Is there something to read, or the end, within so long?"""
+        return not hasattr(select, "poll") or self._events(seconds) != 0
+
+    def _events(self, seconds: float) -> int:
+        poll = select.poll()
+        poll.register(self._from, select.POLLIN)
+        found = poll.poll(max(0.0, seconds) * 1_000)
+        return found[0][1] if found else 0
