@@ -23,6 +23,7 @@ from unittest import mock
 
 import pytest
 
+from iosim.children import plain_environment
 from iosim.echo import survivor
 from iosim.kernels.calibration.scans import hard_limit, room
 
@@ -383,8 +384,9 @@ def cpython(
         pytest.skip("this interpreter came without test.test_selectors")
     command = [sys.executable, "-c", CPYTHON.format(first=first), *cases]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=100, check=False, cwd=folder
-    )
+        command, capture_output=True, text=True, timeout=100, check=False, cwd=folder,
+        env=plain_environment(),  # unittest colours its words from Python 3.14 on
+    )  # fmt: skip
 
 
 def ran(told: str) -> int:

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..children import plain_environment
 from ..kernels.recorder.record import record
 from ..timeline import Timeline
 from . import notes, survivor
@@ -137,7 +138,7 @@ def serving(
         command += [f"--option={name}={value}" for name, value in options.items()]
         process = subprocess.Popen(
             command, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.PIPE, env=plain_environment(),
         )  # fmt: skip
         assert process.stdout
         clients: list[socket.socket] = []

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..children import plain_environment
 from ..kernels.front import measure
 from ..programs import models
 from ..syscalls import compute
@@ -109,7 +110,7 @@ class Background:
         self._killed = threading.Event()
         self._process = subprocess.Popen(
             command, text=True, encoding="utf-8", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT, env=plain_environment(),
         )  # fmt: skip
         self._finalizer = weakref.finalize(self, self._process.kill)
         self._thread = threading.Thread(target=self._listen, args=(job,), daemon=True)

@@ -1,0 +1,63 @@
+"""What a child process writes is plain text, whatever this process was told about colours."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from iosim import traffic
+from iosim.children import plain_environment
+from iosim.echo import faults
+from iosim.echo.child import serving
+from iosim.explore.background import Background, Job
+
+ESCAPE = "\x1b"
+COLOURED = sys.version_info >= (3, 13)  # from then on Python colours tracebacks
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ipykernel sets it in every kernel's environment."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("PYTHON_COLORS", raising=False)
+
+
+def traceback(environment: dict[str, str]) -> str:
+    """What Python says of a child's error."""
+    run = subprocess.run(
+        [sys.executable, "-c", "1 / 0"], capture_output=True, text=True, check=False, timeout=60,
+        env=environment,
+    )  # fmt: skip
+    return run.stderr
+
+
+def test_the_traceback_of_a_child_is_plain() -> None:
+    assert (ESCAPE in traceback(dict(os.environ))) == COLOURED
+    assert ESCAPE not in traceback(plain_environment())
+
+
+def test_the_rest_of_the_environment_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLICOLOR_FORCE", "1")
+    monkeypatch.setenv("KEPT", "as it is")
+    plain = plain_environment()
+    changed = {name for name in {*plain, *os.environ} if plain.get(name) != os.environ.get(name)}
+    assert changed == {"FORCE_COLOR", "CLICOLOR_FORCE", "NO_COLOR", "PYTHON_COLORS"}
+    assert plain["KEPT"] == "as it is"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the faults are Linux's")
+def test_the_last_words_of_a_server_are_plain() -> None:
+    with serving("notes") as server:
+        faults.reset(server)
+        assert server.last_words().startswith("ConnectionResetError")
+
+
+def test_so_are_those_of_a_run_in_the_background() -> None:
+    said: list[str] = []
+    job = Job(("blocking",), traffic.one(), 1_000_000, None, 1.0)
+    run = Background(job, lambda *_: None, lambda _, last: said.append(last),
+                     (sys.executable, "-c", "1 / 0"))  # fmt: skip
+    assert run.wait(60)
+    assert said == ["ZeroDivisionError: division by zero"]
