@@ -27,9 +27,9 @@ EXECUTORS: dict[str, Callable[[int], Executor]] = {"threads": ThreadPoolExecutor
 
 @pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS)
 def test_a_job_is_held_until_the_gate_opens(executor: Callable[[int], Executor]) -> None:
-    """Whoever runs it; a forked worker has copies of the gate's sockets."""
+    """Whoever runs it; the third comes when it is open, of which a forked worker has a copy."""
     with executor(2) as pool, Gate() as one:
-        jobs = [pool.submit(held, one.port, total, 10) for _ in range(2)]
+        jobs = [pool.submit(held, one.port, total, 10) for _ in range(3)]
         one.wait_for(2)
         assert not any(job.done() for job in jobs)
         before = time.perf_counter_ns()
@@ -80,28 +80,18 @@ def test_what_waits_for_a_sleeper_happens_in_its_sleep() -> None:
     assert seen == ["S"]
 
 
-@linux
-def test_a_wait_for_the_interpreter_is_no_sleep() -> None:
-    """A thread that computes beside another sleeps again and again, for the GIL."""
-    over, seen = threading.Event(), []
+def test_who_sleeps_again_and_again_is_not_asleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a thread does that waits for the GIL: it sleeps at each look, never in the same sleep."""
+    naps = iter(range(20))
+    monkeypatch.setattr(evidence, "available", lambda: True)
+    monkeypatch.setattr(evidence, "state", lambda pid, tid: "S")
+    monkeypatch.setattr(evidence, "voluntary", lambda pid, tid: next(naps, 20))
+    assert asleep(1)
+    assert next(naps, None) is None
 
-    def compute() -> None:
-        while not over.is_set():
-            seen.append(evidence.state("self", other.native_id or 0))
-            total(10_000)
 
-    def look() -> None:
-        asleep(other.native_id or 0)
-        seen.append("asleep")
-
-    computing = threading.Thread(target=compute)
-    other = threading.Thread(target=compute)
-    looking = threading.Thread(target=look)
-    for thread in (other, computing, looking):
-        thread.start()
-    looking.join(0.3)
-    assert looking.is_alive()
-    over.set()
-    for thread in (other, computing):
-        thread.join()
-    looking.join(gate.GATE_S)
+def test_who_is_over_is_not_asleep() -> None:
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+    assert asleep(thread.native_id or 0) == (not evidence.available())
