@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from . import clients, draw, futures, jobs, sockets, syscalls, traffic
     from .comparison import compare
     from .costs import Costs
+    from .disturbances import inconclusive, interference, undisturbed
     from .kernels.front import measure, simulate
     from .kernels.linux.features import Unsupported, features
     from .kernels.recorder.record import record
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Costs", "Timeline", "Unsupported", "audit", "calls", "clients", "compare", "draw", "features",
-    "futures", "jobs", "measure", "models", "predict", "record", "servers", "simulate", "sockets",
-    "syscalls", "traffic", "witness",
+    "futures", "inconclusive", "interference", "jobs", "measure", "models", "predict", "record",
+    "servers", "simulate", "sockets", "syscalls", "traffic", "undisturbed", "witness",
 ]  # fmt: skip
 
 _HOMES = {  # public name: its module, and its name there (None: the module itself)
@@ -48,6 +49,8 @@ _HOMES = {  # public name: its module, and its name there (None: the module itse
     "draw": (".draw", None),
     "features": (".kernels.linux.features", "features"),
     "futures": (".futures", None),
+    "inconclusive": (".disturbances", "inconclusive"),
+    "interference": (".disturbances", "interference"),
     "jobs": (".jobs", None),
     "measure": (".kernels.front", "measure"),
     "models": (".programs.models", None),
@@ -58,6 +61,7 @@ _HOMES = {  # public name: its module, and its name there (None: the module itse
     "sockets": (".sockets", None),
     "syscalls": (".syscalls", None),
     "traffic": (".traffic", None),
+    "undisturbed": (".disturbances", "undisturbed"),
     "witness": (".kernels.witness.witness", "witness"),
 }
 

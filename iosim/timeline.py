@@ -25,7 +25,7 @@ from typing import Any
 __all__ = [
     "COPY", "FIGURE_6_6", "FOUR_CORNERS", "GIL", "KERNEL", "NETWORK", "PROCESS_STATES", "QUEUED",
     "READY", "SLEEPING", "TRANSIT", "USER", "VIEWS", "WAIT", "Broken", "Call", "Corner", "Delivery",
-    "Evidence", "Interval", "Outcome", "Row", "Timeline", "Visit", "errno_name",
+    "Disturbance", "Evidence", "Interval", "Outcome", "Row", "Timeline", "Visit", "errno_name",
     "merged",
 ]  # fmt: skip
 
@@ -198,6 +198,17 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Disturbance:
+    """What other work did to a real run, in a few words, and for how long in all: `ns`.
+
+    Told by the scheduler, the host or the sender's clock, never by what the run came out as.
+    """
+
+    what: str
+    ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row of UNP Figure 6.6, told by a run.  None: the run had no such phase to show.
 
@@ -341,6 +352,7 @@ class Timeline:
     first_line: int = 1
     outcomes: tuple[Outcome, ...] = ()
     visits: tuple[Visit, ...] = ()
+    disturbances: tuple[Disturbance, ...] = ()
 
     def __repr__(self) -> str:
         data = f"{len(self.outcomes)} jobs" if self.outcomes else f"{len(self.deliveries)} messages"
@@ -740,8 +752,9 @@ class Timeline:
         }  # fmt: skip
         for name in ("call_log", "deliveries", "evidence", "outcomes"):
             plain[name] = [asdict(item) for item in getattr(self, name)]
-        if self.visits:
-            plain["visits"] = [asdict(visit) for visit in self.visits]
+        for name in ("visits", "disturbances"):
+            if rows := getattr(self, name):
+                plain[name] = [asdict(row) for row in rows]
         plain["intervals"] = [
             [i.lane, i.start, i.end, i.state, i.call.id if i.call else None, i.message, i.note]
             for i in self.intervals
@@ -761,5 +774,6 @@ class Timeline:
         plain["evidence"] = tuple(Evidence(**e) for e in plain["evidence"])
         plain["outcomes"] = tuple(Outcome(**o) for o in plain.get("outcomes", ()))
         plain["visits"] = tuple(_visit(v) for v in plain.get("visits", ()))
+        plain["disturbances"] = tuple(Disturbance(**d) for d in plain.get("disturbances", ()))
         plain["processes"], plain["helpers"] = tuple(plain["processes"]), tuple(plain["helpers"])
         return cls(intervals=intervals, call_log=tuple(calls.values()), **plain)

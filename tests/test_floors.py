@@ -16,8 +16,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "iosim"
 
 VALUES = {
-    "bounds", "children", "clients", "comparison", "costs", "evidence", "futures", "jobs",
-    "readiness", "sockets", "syscalls", "timeline", "traffic",
+    "bounds", "children", "clients", "comparison", "costs", "disturbances", "evidence", "futures",
+    "jobs", "readiness", "sockets", "syscalls", "timeline", "traffic",
 }  # fmt: skip
 FLOORS = dict.fromkeys(VALUES, VALUES) | {
     "programs": {"programs", "syscalls", "sockets", "futures", "bounds"},

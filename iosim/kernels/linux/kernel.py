@@ -28,6 +28,7 @@ from typing import Any, ClassVar
 
 from ...bounds import whole
 from ...costs import Costs
+from ...disturbances import interference
 from ...syscalls import (
     EPOLL_CTL_ADD,
     F_SETFL,
@@ -64,7 +65,7 @@ from ...syscalls import (
     sigtimedwait,
     sleep,
 )  # fmt: skip
-from ...timeline import KERNEL, READY, Evidence, Timeline
+from ...timeline import KERNEL, READY, Disturbance, Evidence, Timeline
 from ...traffic import Traffic
 from ..launch import Plan, launch, line_of, resume, waits
 from ..tape import Fate, messages
@@ -166,10 +167,12 @@ def measure_on(kind: type[LinuxKernel], plan: Plan, rcvbuf: int | None, limit_s:
     with ExitStack() as stack:
         wires = Wires(plan.story, rcvbuf, stack)
         kernel = kind(plan, wires, stack)
-        kernel.run_program(limit_s)
+        with interference() as found:
+            kernel.run_program(limit_s)
         kernel.run.end = kernel.now()
         kernel.disarm()
         kernel.note_leftovers()
+        kernel.run.disturbances += found.disturbances
         kernel.note_report(wires.sender.finish())
     return kernel.run.timeline(plan.text, os.cpu_count() or 1, machine())
 
@@ -461,6 +464,8 @@ class LinuxKernel:
         """What the sender has sent and seen."""
         self.run.sent = {number: (before, after) for number, before, after in report["sent"]}
         self.run.evidence = [Evidence(*row) for row in report["evidence"]]
+        if report["late"] > 0:
+            self.run.disturbances += (Disturbance("sent late", report["late"]),)
 
     # -- readiness -----------------------------------------------------------------------------
 

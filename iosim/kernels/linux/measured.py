@@ -14,9 +14,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ...timeline import KERNEL, READY, SLEEPING, USER, Evidence, Timeline
+from ...timeline import KERNEL, READY, SLEEPING, USER, Disturbance, Evidence, Timeline
 from ..tape import Fate, Tape, Text
 
 __all__ = [
@@ -155,6 +155,7 @@ class Run:
     threads: list[Thread] = field(default_factory=list)
     sent: dict[int, tuple[int, int]] = field(default_factory=dict)
     evidence: list[Evidence] = field(default_factory=list)
+    disturbances: tuple[Disturbance, ...] = ()
     end: int = 0
 
     def timeline(self, text: Text, cores: int, machine: str, kernel: str = "measured") -> Timeline:
@@ -166,7 +167,8 @@ class Run:
             if receipt.taken:
                 self._copies(receipt, runs_from)
         evidence = [e for e in self.evidence if e.at <= self.end]
-        return self.tape.timeline(text, kernel, cores, self.fates, self.end, evidence, machine)
+        made = self.tape.timeline(text, kernel, cores, self.fates, self.end, evidence, machine)
+        return replace(made, disturbances=self.disturbances)
 
     # -- when did it arrive? -------------------------------------------------------------------
 

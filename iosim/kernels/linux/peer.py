@@ -39,6 +39,7 @@ class Peer:
         self.schedule: Rows = plan["schedule"]
         self.sent: Rows = []
         self.evidence: Rows = []
+        self.late = 0  # ns by which the latest one was behind its time
         self.stopped = threading.Event()
         self.zero = 0
         self.look = _sampler(plan)
@@ -60,6 +61,7 @@ class Peer:
             payload = bytes([number % 251]) * size  # made while there is time
             self.wait_until(self.zero + at)
             before = clock()
+            self.late = max(self.late, before - self.zero - at)
             ACTIONS[kind](self.sockets[connection], payload)
             self.sent.append([number, before - self.zero, clock() - self.zero])
 
@@ -132,9 +134,10 @@ def main() -> None:
         pass
     except OSError as error:  # the program's end of a connection is gone
         trouble = str(error)
-    print(
-        json.dumps({"sent": peer.sent, "evidence": peer.evidence, "trouble": trouble}), flush=True
-    )
+    report = {
+        "sent": peer.sent, "evidence": peer.evidence, "late": peer.late, "trouble": trouble,
+    }  # fmt: skip
+    print(json.dumps(report), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,3 @@
+"""For the tests and for the notebooks: a third verdict."""
+
+pytest_plugins = ["verdicts"]
