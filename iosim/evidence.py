@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import platform
 
-__all__ = ["Schedule", "available", "sample", "schedstat", "state", "syscall", "wchan"]
+__all__ = [
+    "Schedule", "available", "sample", "schedstat", "state", "syscall", "voluntary", "wchan",
+]  # fmt: skip
 
 # Where a thread may sleep: numbers of arch/x86/entry/syscalls/syscall_64.tbl and of
 # include/uapi/asm-generic/unistd.h.
@@ -78,6 +80,15 @@ def schedstat(pid: int | str, tid: int) -> Schedule | None:
     """
     words = _read(pid, tid, "schedstat").split()
     return (int(words[0]), int(words[1]), int(words[2])) if len(words) == 3 else None
+
+
+def voluntary(pid: int | str, tid: int) -> int | None:
+    """How often the thread gave its core away, to sleep; None where the system does not tell."""
+    for line in _read(pid, tid, "status").splitlines():
+        name, _, count = line.partition(":")
+        if name == "voluntary_ctxt_switches":
+            return int(count)
+    return None
 
 
 def available() -> bool:

@@ -1,0 +1,97 @@
+"""A gate holds whoever runs the job, and a thread that sleeps is told from one that does not."""
+
+import multiprocessing
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import pytest
+
+from iosim import evidence, gate
+from iosim.gate import Gate, asleep, held, once_asleep
+from iosim.kernels.linux.work import total
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc here")
+
+EXECUTORS: dict[str, Callable[[int], Executor]] = {"threads": ThreadPoolExecutor} | {
+    method: lambda n, method=method: ProcessPoolExecutor(n, get_context(method))
+    for method in multiprocessing.get_all_start_methods()
+}
+
+
+@pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS)
+def test_a_job_is_held_until_the_gate_opens(executor: Callable[[int], Executor]) -> None:
+    """Whoever runs it; the third comes when it is open, of which a forked worker has a copy."""
+    with executor(2) as pool, Gate() as one:
+        jobs = [pool.submit(held, one.port, total, 10) for _ in range(3)]
+        one.wait_for(2)
+        assert not any(job.done() for job in jobs)
+        before = time.perf_counter_ns()
+        one.open()
+        for job in jobs:
+            began, ended, value = job.result(60)
+            assert before <= began <= ended
+            assert value == 45
+
+
+def test_who_comes_to_an_open_gate_goes_through() -> None:
+    with Gate() as one:
+        one.open()
+        assert held(one.port)[2] == 0
+    assert held(one.port)[2] == 0
+
+
+def test_a_gate_to_which_nobody_comes_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "GATE_S", 0.1)
+    with Gate() as one, pytest.raises(TimeoutError):
+        one.wait_for(1)
+
+
+def test_a_gate_leaves_nothing() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with Gate() as one:
+        thread = threading.Thread(target=held, args=(one.port,))
+        thread.start()
+        one.wait_for(1)
+    thread.join()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@linux
+def test_what_waits_for_a_sleeper_happens_in_its_sleep() -> None:
+    ours, theirs = socket.socketpair()
+    seen: list[Any] = []
+    me = threading.get_native_id()
+    with ours, theirs:
+
+        def wake() -> None:
+            seen.append(evidence.state("self", me))
+            theirs.send(b"!")
+
+        thread = once_asleep(wake)
+        assert ours.recv(1) == b"!"
+        thread.join()
+    assert seen == ["S"]
+
+
+def test_who_sleeps_again_and_again_is_not_asleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a thread does that waits for the GIL: it sleeps at each look, never in the same sleep."""
+    naps = iter(range(20))
+    monkeypatch.setattr(evidence, "available", lambda: True)
+    monkeypatch.setattr(evidence, "state", lambda pid, tid: "S")
+    monkeypatch.setattr(evidence, "voluntary", lambda pid, tid: next(naps, 20))
+    assert asleep(1)
+    assert next(naps, None) is None
+
+
+def test_who_is_over_is_not_asleep() -> None:
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+    assert asleep(thread.native_id or 0) == (not evidence.available())
