@@ -8,6 +8,7 @@ from html import escape
 from itertools import zip_longest
 from statistics import median
 
+from .shown import bundle
 from .timeline import COPY, KERNEL, QUEUED, READY, USER, WAIT, Row, Timeline, errno_name
 
 __all__ = ["Comparison", "Difference", "Quantity", "compare"]
@@ -102,7 +103,7 @@ class Comparison:
         return "", "predicted", self.kernel, "difference"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return {"text/plain": str(self), "text/html": self._html()}
+        return bundle(str(self), self._html())
 
     def _html(self) -> str:
         head = "".join(f'<th scope="col">{name}</th>' for name in self._heads())

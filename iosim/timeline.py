@@ -22,6 +22,8 @@ from errno import EAGAIN, errorcode
 from itertools import accumulate, pairwise
 from typing import Any
 
+from .shown import bundle, picture
+
 __all__ = [
     "COPY", "FIGURE_6_6", "FOUR_CORNERS", "GIL", "KERNEL", "NETWORK", "PROCESS_STATES", "QUEUED",
     "READY", "SLEEPING", "TRANSIT", "USER", "VIEWS", "WAIT", "Broken", "Call", "Corner", "Delivery",
@@ -365,7 +367,7 @@ class Timeline:
         return str(VIEWS["text"](self)) if "text" in VIEWS else repr(self)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/plain": str(self), "image/svg+xml": str(VIEWS["svg"](self))}
+        return bundle(str(self), picture(str(VIEWS["svg"](self))))
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the lanes on matplotlib's `ax` (a new one if None) and return it."""

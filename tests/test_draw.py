@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import re
 import time
+from base64 import b64decode, b64encode
 from collections import Counter
 from dataclasses import replace
+from html import escape
+from html.parser import HTMLParser
 from itertools import combinations
 from typing import Any
 from xml.etree import ElementTree
@@ -17,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iosim import Costs, Timeline, draw, models, simulate, traffic
+from iosim import Costs, Timeline, draw, models, shown, simulate, traffic
 from iosim.draw import charts, marks, words
 from iosim.draw.marks import LOOKS
 from iosim.draw.svg import _repeated
@@ -276,6 +279,43 @@ def test_nothing_is_fetched_from_elsewhere(five: list[Timeline]) -> None:
         assert "href" not in svg
 
 
+# -- in a notebook ----------------------------------------------------------------------------
+
+
+class Tags(HTMLParser):
+    """The tags of a piece of HTML with their attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_a_picture_is_stored_once_and_described(five: list[Timeline]) -> None:
+    for what in (*five, draw.compare(five), draw.stevens(five[0])):
+        svg = draw.svg(what) if isinstance(what, Timeline) else what.svg
+        forms = what._repr_mimebundle_()
+        assert set(forms) == {"text/plain", "text/markdown"}
+        [(tag, attributes)] = Tags(forms["text/markdown"]).found
+        assert tag == "img"
+        assert attributes["alt"] == ElementTree.fromstring(svg).findtext(f"{SVG}desc")
+        head, _, data = (attributes["src"] or "").partition(",")
+        assert head == "data:image/svg+xml;base64"
+        assert b64decode(data).decode() == svg
+
+
+@pytest.mark.parametrize("title", ["a $x$ b", "\\(x\\)", "one\n\n# two", '"><script>', "`a`"])
+def test_markdown_leaves_a_picture_as_it_is(one: Timeline, title: str) -> None:
+    """One line without what Markdown, or the mathematics in it, would take for its own."""
+    forms = replace(one, title=title)._repr_mimebundle_()
+    assert not set(forms["text/markdown"]) & set("$\\\n")
+    [(_, attributes)] = Tags(forms["text/markdown"]).found
+    assert (attributes["alt"] or "").startswith(title)
+
+
 # -- words ------------------------------------------------------------------------------------
 
 
@@ -408,7 +448,7 @@ def test_stevens_tells_each_model(name: str) -> None:
         assert word in str(picture)
     assert "wait for data" in str(picture)
     bundle = picture._repr_mimebundle_()
-    assert bundle == {"text/plain": str(picture), "image/svg+xml": picture.svg}
+    assert bundle == shown.bundle(str(picture), shown.picture(picture.svg))
     assert ElementTree.fromstring(picture.svg).get("role") == "img"
 
 
@@ -498,11 +538,10 @@ def test_matplotlib_shows_every_interval(five: list[Timeline]) -> None:
         assert len(ax.collections) == len(states)
         assert sum(len(c.get_paths()) for c in ax.collections) == len(run.intervals)
         assert draw.plot(run, ax) is ax
-        shown = draw.show(ax, run)
-        data, metadata = shown._repr_mimebundle_()
-        assert set(data) == {"text/plain", "image/png"}
-        assert metadata["image/png"]["alt"] == draw.describe(run)
-        assert 'alt="' in shown.html()
+        finished = draw.show(ax, run)
+        assert finished._repr_mimebundle_() == shown.bundle(finished.alt, finished.html())
+        assert finished.alt == draw.describe(run)
+        assert f'<img alt="{escape(finished.alt)}" src="data:image/png;' in finished.html()
     with pytest.raises(ValueError, match="alt must say"):
         draw.show(ax, " ")
 
@@ -543,12 +582,14 @@ def test_a_part_that_was_cut_out_fills_the_picture() -> None:
     assert f'data-t0="{start}" data-t1="{end}"' in draw.svg(run.between(start, end))
 
 
-def test_inline_keeps_tooltips_and_description_in_the_page() -> None:
+def test_inline_is_a_document_of_its_own_and_the_picture_where_that_is_taken_away() -> None:
     run = simulate(models.blocking, traffic.one())
-    shown = draw.inline(run)._repr_mimebundle_()
-    assert draw.svg(run) in shown["text/html"]
-    assert shown["text/plain"] == str(run)
+    forms = draw.inline(run)._repr_mimebundle_()
+    data = b64encode(draw.svg(run).encode()).decode()
+    live = f'<object type="image/svg+xml" data="data:image/svg+xml;base64,{data}">'
+    assert forms["text/markdown"] == f"{live}{shown.picture(draw.svg(run))}</object>"
+    assert forms["text/plain"] == str(run)
     picture = draw.stevens(run)
-    assert picture.svg in draw.inline(picture).html
+    assert shown.picture(picture.svg) in draw.inline(picture).html
     with pytest.raises(TypeError, match="inline draws a Timeline or a Picture, got 3"):
         draw.inline(3)

@@ -35,6 +35,7 @@ from iosim.explore.server import (
     story_of,
 )
 from iosim.explore.tracks import MOST_LANES, crowd, moments, tracks
+from iosim.shown import picture
 from iosim.sockets import accept, close
 from iosim.syscalls import Program, ms, sleep
 from iosim.timeline import NETWORK, PROCESS_STATES, WAIT, Timeline
@@ -490,7 +491,7 @@ def test_every_answer_can_be_given(chosen: State) -> None:
 def test_the_static_form_teaches() -> None:
     data, _ = ServerExplorer(server="proactor")._repr_mimebundle_()  # type: ignore[misc]
     run = run_of(state(server="proactor"))
-    assert data["image/svg+xml"] == draw.svg(run)
+    assert picture(draw.svg(run)) in data["text/markdown"]
     assert data["text/plain"] == f"ServerExplorer('server=proactor')\n{run}"
 
 

@@ -17,12 +17,12 @@ PACKAGE = Path(__file__).parent.parent / "iosim"
 
 VALUES = {
     "bounds", "children", "clients", "comparison", "cores", "costs", "disturbances", "evidence",
-    "futures", "jobs", "readiness", "sockets", "syscalls", "timeline", "traffic",
+    "futures", "jobs", "readiness", "shown", "sockets", "syscalls", "timeline", "traffic",
 }  # fmt: skip
 FLOORS = dict.fromkeys(VALUES, VALUES) | {
     "programs": {"programs", "syscalls", "sockets", "futures", "bounds"},
     "kernels": {"kernels"} | VALUES,
-    "draw": {"draw", "comparison", "readiness", "timeline", "bounds"},
+    "draw": {"draw", "comparison", "readiness", "shown", "timeline", "bounds"},
 }  # whatever is not named here (the facade, explore, puzzles, …) stands on top
 
 #: Inside kernels/: which of its folders each of them knows; "shared" is what stands beside them.

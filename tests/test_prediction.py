@@ -264,7 +264,7 @@ def test_a_table_of_both() -> None:
     assert both["calls"].unit == ""
     with pytest.raises(KeyError):
         both["colour"]
-    html = both._repr_mimebundle_()["text/html"]
+    html = both._repr_mimebundle_()["text/markdown"]
     assert '<th scope="row">blocked in wait</th><td>20,300.0 µs</td>' in html
 
 

@@ -1,5 +1,9 @@
 """Execute the notebooks and store them in one normal form: equal runs give equal bytes.
 
+It is the form in which JupyterLab writes them, less what differs from one interpreter to the next,
+so that a notebook which was opened and closed is as it was. Widgets live where a kernel runs; what
+is stored of them is the picture and the text that they show without one.
+
     python tools/render.py [NOTEBOOK ...]            execute in place
     python tools/render.py --check [NOTEBOOK ...]    execute nothing; exit 1 and name what is amiss
 
@@ -22,15 +26,19 @@ __all__ = ["CELL_SECONDS", "dumps", "execute", "faults", "main", "normalise"]
 ROOT = Path(__file__).resolve().parent.parent
 CELL_SECONDS = 60
 
-KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-WIDGETS = "application/vnd.jupyter.widget-state+json"
+#: As JupyterLab writes them when it opens a notebook; see `opened` on what it adds.
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+LANGUAGE = {
+    "codemirror_mode": {"name": "ipython", "version": 3}, "file_extension": ".py",
+    "mimetype": "text/x-python", "name": "python", "nbconvert_exporter": "python",
+    "pygments_lexer": "ipython3",
+}  # fmt: skip
 VIEW = "application/vnd.jupyter.widget-view+json"
-MODEL_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 # What a notebook and a cell may keep; the rest is a trace of one run or one editor.
-NOTEBOOK_KEYS = {"authors", "kernelspec", "language_info", "title", "widgets"}
-CELL_KEYS = {"editable", "jupyter", "slideshow", "tags"}
+NOTEBOOK_KEYS = {"authors", "title"}
+CELL_KEYS = {"editable", "jupyter", "tags"}
 
 Json = dict[str, Any]
 
@@ -48,11 +56,10 @@ def normalise(notebook: Json) -> Json:
     cells = [_cell(cell) for cell in notebook["cells"]]
     _name_cells(cells)
     _number_cells(cells)
+    _make_slides(cells)
     metadata = {k: v for k, v in notebook["metadata"].items() if k in NOTEBOOK_KEYS}
-    metadata |= {"kernelspec": KERNEL, "language_info": {"name": "python"}}
-    return _renumber_widgets(
-        {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
-    )
+    metadata |= {"kernelspec": KERNEL, "language_info": LANGUAGE}
+    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
 def dumps(notebook: Json) -> str:
@@ -69,8 +76,8 @@ def _cell(cell: Json) -> Json:
 
 
 def _lines(text: str) -> list[str]:
-    # Not str.splitlines, which also splits at form feeds and at Unicode's line separators.
-    return re.findall(r"[^\n]*\n|[^\n]+", text)
+    # As nbformat does, which also splits at form feeds and at Unicode's line separators.
+    return text.splitlines(keepends=True)
 
 
 def _output(output: Json) -> Json:
@@ -78,7 +85,7 @@ def _output(output: Json) -> Json:
         return {**output, "traceback": _traceback(output["traceback"])}
     if "data" not in output:
         return {**output, "text": _lines(text_of(output["text"]))}
-    data = {mime: _data(mime, value) for mime, value in output["data"].items()}
+    data = {mime: _data(mime, value) for mime, value in output["data"].items() if mime != VIEW}
     return {**output, "data": data}
 
 
@@ -127,24 +134,31 @@ def _number_cells(cells: list[Json]) -> None:
                 output["execution_count"] = count
 
 
-def _renumber_widgets(notebook: Json) -> Json:
-    """Replace the random model ids by 1, 2, … in the order of their first mention.
+def _make_slides(cells: list[Json]) -> None:
+    """Where the slides begin that nbconvert makes: at each text, and at each picture but the first.
 
-    The stored state lists the models as they were made, and sorted by these numbers afterwards:
-    the order is the same, so a second pass changes nothing.
+    A text with a heading begins a slide, and what else begins one is below it. So no slide has the
+    pictures of two cells.
     """
-    stored = notebook["metadata"].get("widgets", {}).get(WIDGETS, {}).get("state", {})
-    shown = [
-        output["data"][VIEW]["model_id"]
-        for cell in notebook["cells"]
-        for output in cell.get("outputs", [])
-        if VIEW in output.get("data", {})
-    ]
-    ids = dict.fromkeys([*stored, *shown])
-    new = {old: f"{number:032x}" for number, old in enumerate(ids, start=1)}
-    text = MODEL_ID.sub(lambda match: new.get(match[0], match[0]), json.dumps(notebook))
-    renumbered: Json = json.loads(text)
-    return renumbered
+    full = False  # has this slide a picture?
+    for cell in cells:
+        text, pictures = cell["cell_type"] != "code", shows_picture(cell)
+        if text or (full and pictures):
+            heading = text and text_of(cell["source"]).startswith("#")
+            cell["metadata"]["slideshow"] = {"slide_type": "slide" if heading else "subslide"}
+            full = False
+        full = full or pictures
+
+
+def shows_picture(cell: Json) -> bool:
+    """Has the output of a cell a picture?"""
+    data = (output.get("data", {}) for output in cell.get("outputs", []))
+    return any(
+        mime.startswith("image/") or "<img " in text_of(value)
+        for forms in data
+        for mime, value in forms.items()
+        if mime.startswith(("image/", "text/"))
+    )
 
 
 # --- what a stored notebook must be ---------------------------------------------------------------

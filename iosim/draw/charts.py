@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-from base64 import b64encode
 from collections.abc import Mapping
-from html import escape
 from typing import TYPE_CHECKING, Any
 
+from ..shown import bundle, image
 from ..timeline import Timeline
 from .marks import LOOKS, TAGS
 from .words import describe, duration, unit_of
@@ -110,14 +109,12 @@ class Shown:
     def __repr__(self) -> str:
         return self.alt
 
-    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-        data = {"text/plain": self.alt, "image/png": b64encode(self.png).decode()}
-        return data, {"image/png": {"alt": self.alt}}
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return bundle(self.alt, self.html())
 
     def html(self) -> str:
         """An `<img>` with its alt text."""
-        source = b64encode(self.png).decode()
-        return f'<img alt="{escape(self.alt)}" src="data:image/png;base64,{source}">'
+        return image(self.png, "image/png", self.alt)
 
 
 def show(figure: Figure | Axes, alt: str | Timeline, dpi: int = 100) -> Shown:

@@ -1,15 +1,17 @@
-"""A picture as part of the page, for JupyterLab.
+"""A picture that can be pointed at, for pages that are trusted.
 
-JupyterLab puts an SVG output into an `<img>`: nothing in it can be pointed at, and its alt text
-reaches nobody.  As HTML it stays SVG, with its tooltips and its description.  It is no default,
-because a notebook that is not trusted, and some websites, show no inline SVG.
+In an `<img>` nothing can be pointed at.  An `<object>` shows its tooltips, and is a document of
+its own as well.  A viewer that does not trust a notebook takes the `<object>` away, and what is in
+it remains: the picture as it is shown everywhere else.  So its SVG is stored twice.
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
 
+from ..shown import bundle, picture
 from ..timeline import Timeline
 from .marks import Picture
 from .svg import svg
@@ -28,11 +30,11 @@ class Inline:
         return self.text
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/plain": self.text, "text/html": self.html}
+        return bundle(self.text, self.html)
 
 
 def inline(what: Timeline | Picture) -> Inline:
-    """`what` as HTML, whose parts show tooltips and whose description screen readers find.
+    """`what` as HTML whose parts show tooltips, where the page is trusted.
 
     TypeError for what is neither a timeline nor a picture of this package.
     """
@@ -42,4 +44,6 @@ def inline(what: Timeline | Picture) -> Inline:
         drawn = what.svg
     else:
         raise TypeError(f"inline draws a Timeline or a Picture, got {what!r}")
-    return Inline(f'<figure style="margin:0;overflow-x:auto">{drawn}</figure>', str(what))
+    data = b64encode(drawn.encode()).decode()
+    live = f'<object type="image/svg+xml" data="data:image/svg+xml;base64,{data}">'
+    return Inline(f"{live}{picture(drawn)}</object>", str(what))

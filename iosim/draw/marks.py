@@ -13,6 +13,8 @@ from functools import lru_cache
 from html import escape
 from typing import Any
 
+from ..shown import bundle, picture
+
 __all__ = [
     "FONT", "INK", "LOOKS", "MUTED", "TAGS", "Free", "Look", "Picture", "Sheet", "Tag", "clipped",
     "esc", "luminance", "text_width",
@@ -307,4 +309,4 @@ class Picture:
         return self.text
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/plain": self.text, "image/svg+xml": self.svg}
+        return bundle(self.text, picture(self.svg))

@@ -51,7 +51,11 @@ function instant(ns, end) {
 }
 const counted = (value, unit) => `${spoken(value)} ${value === 1 && unit.length > 2 ? unit.replace(/s$/, "") : unit}`.trim();
 const spoken = (value) => (typeof value === "number" ? value.toLocaleString("en", { maximumFractionDigits: 3 }) : value);
-let names = 0; // makes ids unique in the page
+/** A name for ids that no other in the page has. Each widget loads this file for itself, and `url(#…)`
+ * finds the first element of an id in the page, also in a notebook that is hidden: they count together. */
+const ownName = () => `iosim-title-${(globalThis.iosimNames = (globalThis.iosimNames ?? 0) + 1)}`;
+/** The SVG `text`, in which every text is escaped, with ids that begin with `name`. */
+const named = (text, name) => text.replaceAll(/\bio[0-9a-f]{8}-/g, `${name}-`);
 
 /** In JupyterLab arrows go to other cells and letters change them, unless the element with the focus
  * says that keys are its own. While Ctrl or Cmd is held they are the notebook's, as for saving. */
@@ -281,7 +285,7 @@ function drawer(title, opened, build) {
 
 function svgPart(text) {
   const holder = make("div", { class: "iosim-figure" });
-  holder.innerHTML = text; // the package's own SVG, in which every text is escaped
+  holder.innerHTML = named(text, ownName());
   return holder;
 }
 
@@ -333,7 +337,7 @@ class Page {
       class: "iosim-picture", onpointerdown: (event) => this.drag(event), onpointermove: (event) => this.hint(event),
     });
     this.parts = make("div", { class: "iosim-parts" });
-    const heading = (this.heading = `iosim-title-${(names += 1)}`);
+    const heading = (this.heading = ownName());
     this.root = make("section", {
       class: "iosim-explorer", "data-explorer": spec.name, "aria-label": `Explorer: ${spec.title}`, "aria-describedby": heading,
     },
@@ -489,7 +493,7 @@ class Page {
   /** Show the SVG `text`; names in it are this page's own, so that they are those of the last one. */
   paint(text) {
     const fresh = make("template");
-    fresh.innerHTML = text.replaceAll(/\bio[0-9a-f]{8}-/g, `${this.heading}-`); // every text is escaped
+    fresh.innerHTML = named(text, this.heading);
     const [svg] = fresh.content.children;
     const old = this.picture.firstElementChild;
     for (const { line, lanes } of this.panels) for (const ours of [line, ...lanes.map(({ mark }) => mark)]) ours.remove();

@@ -16,6 +16,7 @@ import anywidget
 import traitlets
 
 from ..draw.marks import Picture
+from ..shown import bundle, picture
 from .ahead import Ahead
 from .controls import Control, Slider, State, Switch, complete, read, write
 from .questions import Question, verdicts
@@ -27,7 +28,7 @@ HERE = Path(__file__).parent
 PREDICT = Switch("predict", "predict first")
 COMMITTED = Switch("committed", "the guess is made")
 PLAYHEAD = Slider("at_ms", "playhead", (0.0, 3_600_000.0), 0.0, "ms")
-PICTURE = "image/svg+xml"
+RUN_IT = "It stands still here. Run this cell to move its controls."
 
 
 class Explorer(anywidget.AnyWidget):
@@ -217,13 +218,13 @@ class Explorer(anywidget.AnyWidget):
         return Picture(self._view.still(), f"{self!r}\n{self._view.printed()}")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None:
+        live = super()._repr_mimebundle_(**kwargs)
+        if live is None:
             return None
-        data, metadata = bundle
+        data, metadata = live
         still = self.static()
-        data = {**data, "text/plain": still.text} | ({PICTURE: still.svg} if still.svg else {})
-        return data, metadata
+        html = picture(still.svg, RUN_IT) if still.svg else ""
+        return data | bundle(still.text, html), metadata
 
 
 def _text_of(shown: Mapping[str, Any]) -> str:
