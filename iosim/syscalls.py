@@ -17,6 +17,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, ClassVar
 
 from .bounds import HOUR_NS, whole
@@ -51,9 +52,25 @@ MAX_FD = 1 << 20
 #: A program: yields requests, is sent replies, returns a result.
 Program = Generator["Request", Any, Any]
 
-#: Calls that were made and thrown away unyielded, with their line, oldest first.  The kernels watch
-#: it and empty it.
-never_yielded: list[str] = []
+_numbers = count(1)
+
+
+class _NeverYielded(list[str]):
+    """Calls that were made and thrown away unyielded, with their line, oldest first.
+
+    The kernels watch it.  Garbage of an earlier run may go at any time, also in the middle of
+    another program, which did not make it: what counts was made since `begin`.
+    """
+
+    since = 0
+
+    def begin(self) -> None:
+        """A program is to be started: forget what was."""
+        self.clear()
+        self.since = next(_numbers)
+
+
+never_yielded = _NeverYielded()
 
 
 def ms(value: float) -> int:
@@ -73,9 +90,11 @@ class Request:
     trap: ClassVar[bool] = True
     arms: ClassVar[bool] = False
     yielded: bool = field(default=False, init=False, repr=False)
+    number: int = field(default_factory=_numbers.__next__, init=False, repr=False)
 
     def __del__(self) -> None:
-        if not self.yielded:
+        yielded = getattr(self, "yielded", True)  # it has none if its arguments were wrong
+        if not yielded and self.number > never_yielded.since:
             caller = sys._getframe().f_back  # whose statement let go of it; None at the very end
             if caller is not None:
                 never_yielded.append(f"line {caller.f_lineno}: {self!r}")

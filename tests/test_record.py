@@ -354,7 +354,7 @@ def client(address):
         one.sendall(b"x" * 100)
         one.recv(100)
 
-def everything(tape):
+def everything(tape, loop):
     listener = tape.wrap(socket.create_server(("127.0.0.1", 0)))
     selector = tape.wrap(selectors.DefaultSelector())
     selector.register(listener, selectors.EVENT_READ)
@@ -396,7 +396,7 @@ def everything(tape):
         poll.poll(1)
         here.send(b"x")
         there.makefile("rb").read(1)
-    loop = tape.wrap(asyncio.new_event_loop())
+    loop = tape.wrap(loop)
     loop.run_until_complete(echo(loop))
     loop.close()
 
@@ -415,9 +415,10 @@ async def echo(loop):
     server.close()
     await asyncio.sleep(0.01)
 
+loop = asyncio.new_event_loop()  # from Python 3.14 on it also tries pidfd_open, and closes that
 with record() as tape:
     os.getppid()
-    everything(tape)
+    everything(tape, loop)
     os.getppid()
 for name, errno in tape.timeline.check().calls():
     print(name, errno or 0)
@@ -462,8 +463,8 @@ def _of_strace(line: str) -> tuple[str, int]:
     return SAME.get(name, name), getattr(errno, result[1]) if result[0] == "-1" else 0
 
 
-#: What a socket or a loop goes through before anybody can wrap it, in `create_server`,
-#: `socketpair`, `new_event_loop`.  All that moves data, waits or closes must be recorded.
+#: What a socket goes through before anybody can wrap it, in `create_server`, `socketpair`, and in
+#: asyncio.  All that moves data, waits or closes must be recorded.
 BEFORE = {"bind", "epoll_create", "epoll_ctl", "getsockname", "ioctl", "listen", "setsockopt"}
 
 

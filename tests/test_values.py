@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import sys
 from typing import Any
@@ -247,6 +248,38 @@ def test_a_bad_program_gets_one_line(program: Any, options: Any, error: type, li
     with pytest.raises(error) as caught:
         simulate(program, ONE, **options)
     assert line in str(caught.value)
+
+
+def test_a_program_is_not_blamed_for_the_garbage_of_another() -> None:
+    """A cycle goes when the collector comes, which may be in the middle of another run."""
+
+    def make_garbage() -> None:
+        cycle: list[object] = [recvfrom(3, 10)]
+        cycle.append(cycle)
+
+    def collects(fd: int, nbytes: int) -> syscalls.Program:
+        data = yield recvfrom(fd, nbytes)
+        gc.collect()
+        yield sleep(1)
+        return data
+
+    gc.disable()  # it shall come in the middle, not before
+    try:
+        make_garbage()
+        assert simulate(collects, ONE).calls() == [("recvfrom", None), ("sleep", None)]
+    finally:
+        gc.enable()
+
+
+def test_a_call_with_wrong_arguments_leaves_nothing_that_complains(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    complaints: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    with pytest.raises(TypeError, match="missing 2 required positional arguments"):
+        recvfrom()  # type: ignore[call-arg]
+    gc.collect()
+    assert not complaints
 
 
 def test_a_bad_story() -> None:

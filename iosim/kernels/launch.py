@@ -93,7 +93,7 @@ class ServerPlan:
 
 
 def _start(title: str, program: Callable[..., Program], *given: Any, **options: Any) -> Program:
-    never_yielded.clear()
+    never_yielded.begin()
     started = program(*given, **options)
     if not isinstance(started, GeneratorType):
         raise TypeError(f"{title} is not a program: it has no yield")

@@ -8,7 +8,7 @@ import signal
 import struct
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import perf_counter, sleep
 from types import FrameType
 from typing import Protocol
@@ -25,6 +25,7 @@ __all__ = ["Expired", "Needed", "watchdog"]
 AGAIN_S = 0.5  # ring again, should somebody swallow the first exception
 GRACE_S = 0.5  # for a body that asks whether its time is up
 SOON_S = 1e-6  # for setitimer(2) 0 would mean never
+TOOLS = 6  # that sys.monitoring has room for
 LATER_S = 1e-3  # ring again, where an exception would have been lost or done harm
 LOOK_S = 0.1  # between two looks at what the body needs, where no signal tells of its end
 F_SETOWN_EX, F_OWNER_TID = 15, 0  # fcntl(2): Python's fcntl has no name for them
@@ -54,14 +55,20 @@ def _package(module: object) -> str:
     return str(module).partition(".")[0]
 
 
-def _of_tracer(frame: FrameType) -> bool:
-    """Is it a part of the tracer that is on, that of coverage or a debugger?"""
+def _watchers() -> Iterator[str]:
+    """The packages of the tracer that is on, and of the tools of sys.monitoring (PEP 669)."""
     tracer = sys.gettrace()
-    if tracer is None:
-        return False
-    # a function or a method tells its module; an object written in C does not, but its type does
-    module = getattr(tracer, "__module__", None) or type(tracer).__module__
-    return _package(module) == _package(frame.f_globals.get("__name__"))
+    if tracer is not None:
+        # a function or a method tells its module; for an object written in C its type does
+        yield _package(getattr(tracer, "__module__", None) or type(tracer).__module__)
+    if sys.version_info >= (3, 12):  # tools tell their name only: "coverage.py", "bdb"
+        tools = map(sys.monitoring.get_tool, range(TOOLS))
+        yield from (_package(tool) for tool in tools if tool is not None)
+
+
+def _of_watcher(frame: FrameType) -> bool:
+    """Is it a part of what watches the program, such as coverage or a debugger?"""
+    return _package(frame.f_globals.get("__name__")) in _watchers()
 
 
 class watchdog:
@@ -142,7 +149,7 @@ class watchdog:
         while frame is not None and frame is not self._body:
             locking = patient and _package(frame.f_globals.get("__name__")) in LOCKING
             finalizer = frame.f_code.co_name == "__del__"
-            if locking or finalizer or frame.f_code in ENDS or _of_tracer(frame):
+            if locking or finalizer or frame.f_code in ENDS or _of_watcher(frame):
                 return False
             frame = frame.f_back
         return True
