@@ -56,9 +56,9 @@ from iosim.traffic import several
 LOG = Path(__file__).parent / "data" / "everything.strace"
 READ = LOG.with_suffix(".txt")
 
-EVERY_MS = 200  # a busy machine, and strace, may hold a program up for some tens of ms
+EVERY_MS = 200
 #: Seven messages: one for each way of waiting, and the last two for a signal's handler.
-STORY = several(7, every_ms=EVERY_MS, size=100)
+STORY = several(7, every_ms=EVERY_MS, size=100).in_step()
 
 
 def everything(fds: Sequence[int], nbytes: int) -> Program:

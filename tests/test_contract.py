@@ -6,7 +6,7 @@ Assert order, errnos, replies and flags; never absolute times.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from errno import EAGAIN, EBADF, ECONNRESET, EEXIST, ENOENT
 from itertools import groupby, pairwise
 from typing import Any
@@ -64,10 +64,9 @@ def _simulate(program: Any, story: traffic.Traffic, **options: Any) -> Timeline:
 
 KERNELS = [pytest.param(_simulate, id="simulated"), pytest.param(measure, id="linux")]
 TRANSPORTS = ("udp", "tcp")
-# Far enough apart that a machine which four busy processes share stays within its turn.
 STORIES = {
-    "one": traffic.one(after_ms=60, size=1_000),
-    "three": traffic.several(3, every_ms=60, size=1_000),
+    "one": traffic.one(after_ms=20, size=1_000),
+    "three": traffic.several(3, every_ms=20, size=1_000).in_step(),
 }
 
 
@@ -83,10 +82,10 @@ def test_every_model_makes_the_same_calls_on_both_kernels(
     program, told = getattr(models, name), STORIES[story].over(transport)
     predicted, measured = _simulate(program, told).check(), measure(program, told).check()
     assert in_step(predicted)
-    if in_step(measured):
-        assert _once(predicted.calls()) == _once(measured.calls())
-        if models.MODEL_OF[name] != "nonblocking":  # a poll's number of looks is a matter of time
-            assert predicted.calls() == measured.calls()
+    assert in_step(measured)
+    assert _once(predicted.calls()) == _once(measured.calls())
+    if models.MODEL_OF[name] != "nonblocking":  # a poll's number of looks is a matter of time
+        assert predicted.calls() == measured.calls()
     for run in (predicted, measured):
         assert run.figure_6_6().agrees(FIGURE_6_6[models.MODEL_OF[name]])
         assert all(fate.received is not None for fate in run.deliveries)
@@ -94,11 +93,7 @@ def test_every_model_makes_the_same_calls_on_both_kernels(
 
 
 def in_step(run: Timeline) -> bool:
-    """Was each message in the program's hands before the next one was sent?
-
-    Otherwise the machine, which others share, kept the program waiting: it may get two with one
-    call.
-    """
+    """Was each message in the program's hands before the next one was sent?"""
     return all(
         before.received is not None and after.sent is not None and before.received < after.sent
         for before, after in pairwise(run.deliveries)
@@ -109,7 +104,7 @@ def test_a_program_that_comes_late_is_not_in_step() -> None:
     """And one that waits is."""
 
     def late(fd: int, nbytes: int) -> Program:
-        yield sleep(ms(150))
+        yield sleep(ms(50))
         yield from models.blocking(fd, nbytes)
 
     runs = [_simulate(program, STORIES["three"].over("tcp")) for program in (late, models.blocking)]
@@ -124,14 +119,21 @@ def _once(calls: list[tuple[str, int | None]]) -> list[tuple[str, int | None]]:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_slow_poll_looks_as_often_on_both_kernels(transport: str) -> None:
-    """Looks at 0, 60 and 120 ms, the message at 90: a margin of 30 ms on either side."""
-    story = traffic.one(after_ms=90, transport=transport)
-    predicted, measured = (
-        run(models.nonblocking, story, between=sleep(ms(60))) for run in (_simulate, measure)
-    )
-    assert predicted.calls() == measured.calls()
-    assert predicted.checks() == measured.checks() == 2
+def test_a_poll_finds_the_message_with_its_next_look_on_both_kernels(transport: str) -> None:
+    """However late its looks are: what ended before the arrival was in vain, the next one was not.
+
+    A look that was under way when the message arrived may have been either.
+    """
+    story = traffic.one(after_ms=20, transport=transport)
+    for run in (_simulate, measure):
+        polled = run(models.nonblocking, story, between=sleep(ms(5))).check()
+        (fate,) = polled.deliveries
+        assert fate.arrived is not None
+        *vain, found = [call for call in polled.call_log if call.name == "recvfrom"]
+        assert vain[0].end < fate.arrived
+        assert all(call.errno == EAGAIN and call.start <= fate.arrived for call in vain)
+        assert (found.errno, found.nbytes) == (None, 1_000)
+        assert polled.calls()[2::2] == [("sleep", None)] * len(vain)
 
 
 def awaited(fd: int, nbytes: int) -> Program:
@@ -149,15 +151,13 @@ def test_who_waits_for_the_completion_is_blocked_on_both_kernels() -> None:
 @pytest.mark.parametrize("run", KERNELS)
 @pytest.mark.parametrize("name", ["multiplexing", "multiplexing_poll", "multiplexing_epoll"])
 def test_one_process_serves_many_connections(run: Run, name: str) -> None:
-    story = traffic.several(4, every_ms=40, connections=2)
+    story = traffic.several(4, every_ms=20, connections=2).in_step()
     timeline = run(getattr(models, name), story).check()
     assert [fate.process for fate in timeline.deliveries] == ["process"] * 4
     waits = name.removeprefix("multiplexing_").replace("multiplexing", "select")
     waits = waits.replace("epoll", "epoll_wait")
     calls = [call for call, _ in timeline.calls() if not call.startswith(("epoll_c",))]
-    kept = in_step(timeline)
-    assert kept or timeline.kernel == "measured"
-    assert not kept or calls == [waits, "recvfrom"] * 4
+    assert calls == [waits, "recvfrom"] * 4
 
 
 @pytest.mark.parametrize("run", KERNELS)
@@ -179,7 +179,9 @@ def test_bytes_out_are_bytes_in(run: Run, transport: str, size: int) -> None:
 
 # -- one rule each, on both --------------------------------------------------------------------
 
-UDP, TCP = traffic.one(after_ms=60), traffic.one(after_ms=60, transport="tcp")
+UDP, TCP = traffic.one(after_ms=20), traffic.one(after_ms=20, transport="tcp")
+#: Ten messages on the first connection, and then one on the second: whoever has that has them all.
+TEN_AND_ONE = traffic.replay([(ms(20), 1_000, 0)] * 10 + [(ms(25), 1_000, 1)])
 
 
 def eagain(fd: int, nbytes: int) -> Program:
@@ -262,20 +264,20 @@ def bad_descriptor(fd: int, nbytes: int) -> Program:
     yield recvfrom(fd, 4_096)
 
 
-def merged_signals(fd: int, nbytes: int) -> Program:
+def merged_signals(fds: Sequence[int], nbytes: int) -> Program:
     """Ten datagrams while SIGIO is held back: one delivery (signal(7))."""
     heard: list[int] = []
-    yield from _listen(fd, SIGIO, heard)
-    yield sleep(ms(200))
+    yield from _listen(fds[0], SIGIO, heard)
+    yield poll([fds[1]])
     yield sigprocmask(SIG_UNBLOCK, [SIGIO])
     yield compute(ms(5))
     assert heard == [SIGIO]
 
 
-def queued_signals(fd: int, nbytes: int) -> Program:
+def queued_signals(fds: Sequence[int], nbytes: int) -> Program:
     """Ten datagrams while a real-time signal is held back: ten to be taken."""
-    yield from _listen(fd, SIGRTMIN, [])
-    yield sleep(ms(200))
+    yield from _listen(fds[0], SIGRTMIN, [])
+    yield poll([fds[1]])
     for _ in range(10):
         assert (yield sigtimedwait([SIGRTMIN], 0)) == SIGRTMIN
     with pytest.raises(BlockingIOError):
@@ -308,17 +310,17 @@ def interrupted_sleep(fd: int, nbytes: int) -> Program:
     yield sigaction(SIGIO, lambda signo: models.drain(fd, inbox))
     yield fcntl(fd, F_SETOWN, SELF)
     yield fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK)
-    yield sleep(ms(150))
+    while not inbox:  # on a busy machine the message may come when the first sleep is over
+        yield sleep(ms(50))
     assert [len(data) for data in inbox] == [1_000]
 
 
 RULES: list[tuple[Callable[..., Program], traffic.Traffic]] = [
     (eagain, UDP), (eagain, TCP), (peek, UDP), (peek, TCP), (cut_off, UDP), (in_parts, TCP),
-    (to_the_end, TCP.then("eof")), (reset, TCP.then("reset", after_ms=60)),
+    (to_the_end, TCP.then("eof")), (reset, TCP.then("reset", after_ms=20)),
     (receive_timeout, UDP), (receive_timeout, TCP), (readiness, UDP), (readiness, TCP),
     (interest, UDP), (interest, TCP), (bad_descriptor, UDP),
-    (merged_signals, traffic.burst(10, after_ms=60)),
-    (queued_signals, traffic.burst(10, after_ms=60)),
+    (merged_signals, TEN_AND_ONE), (queued_signals, TEN_AND_ONE),
     (paused, UDP), (paused, TCP), (interrupted_sleep, UDP),
 ]  # fmt: skip
 
@@ -328,7 +330,14 @@ RULES: list[tuple[Callable[..., Program], traffic.Traffic]] = [
 )
 def test_a_rule_holds_on_both_kernels(program: Any, story: traffic.Traffic) -> None:
     predicted, measured = (run(program, story).check() for run in (_simulate, measure))
-    assert predicted.calls() == measured.calls()
+    assert _naps_once(predicted.calls()) == _naps_once(measured.calls())
+
+
+def _naps_once(calls: list[tuple[str, int | None]]) -> list[tuple[str, int | None]]:
+    """The calls, and a sleep that was followed by another one once only."""
+    nap = ("sleep", None)
+    pairs = pairwise([*calls, ("", None)])
+    return [call for call, after in pairs if (call, after) != (nap, nap)]
 
 
 def test_the_rules_meet_every_errno() -> None:
@@ -348,7 +357,7 @@ def test_the_rules_meet_every_errno() -> None:
 @pytest.mark.parametrize("run", KERNELS)
 def test_an_uncaught_errno_comes_out(run: Run) -> None:
     with pytest.raises(ConnectionResetError) as caught:
-        run(models.blocking, TCP.then("reset", after_ms=60))
+        run(models.blocking, TCP.then("reset", after_ms=20))
     assert "recvfrom" in "".join(caught.value.__notes__)
 
 

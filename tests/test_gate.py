@@ -20,7 +20,7 @@ from test_peer import _plan
 
 from iosim import measure, models, simulate, traffic
 from iosim.kernels.linux import peer
-from iosim.kernels.linux.gate import SLEEPS, WORKS, Gate
+from iosim.kernels.linux.gate import GOES_ON, SLEEPS, WORKS, Gate
 from iosim.syscalls import (
     MSG_DONTWAIT,
     SIZE,
@@ -95,10 +95,24 @@ def test_in_step_each_message_waits_for_the_program() -> None:
     run = measure(slow, story.in_step()).check()
     for before, after in pairwise(run.deliveries):
         assert before.received < after.sent
-    assert run.switches()[0] >= 3
-    assert run.blocked(WAIT) > 0
+    asleep = [i.call for i in run.lane("process") if i.state == SLEEPING]
+    assert all(call in asleep for call in run.call_log)
     rushed = measure(slow, story).check()  # as it is without: the second is there before its call
     assert rushed.deliveries[1].arrived < rushed.call_log[1].start
+
+
+def crosswise(fds: Sequence[int], nbytes: int) -> Program:
+    """Sleeps on while message 1 comes: that is for the other descriptor."""
+    yield recvfrom(fds[1], SIZE)
+    yield recvfrom(fds[0], SIZE)
+
+
+def test_who_sleeps_on_waits_for_the_next_message_too() -> None:
+    story = traffic.several(2, every_ms=5, connections=2).in_step()
+    run = measure(crosswise, story, limit_s=5).check()
+    first, second = run.deliveries
+    assert second.received < first.received
+    assert run.call_log[0].start < first.sent < second.sent < second.received
 
 
 def test_the_simulated_kernel_is_never_late() -> None:
@@ -143,7 +157,7 @@ class Told:
 def test_the_sender_is_told_of_a_wait(request_: Request, waits: bool, word: bytes) -> None:
     told = Told()
     told.ask(request_, waits)
-    assert told.words == word
+    assert told.words == word + (GOES_ON if word == SLEEPS else b"")
 
 
 def test_a_receive_with_a_time_out_ends_by_itself() -> None:
@@ -153,7 +167,7 @@ def test_a_receive_with_a_time_out_ends_by_itself() -> None:
     assert told.words == b""
     told.ask(setsockopt(3, SO_RCVTIMEO, 0), False)
     told.ask(recvfrom(3, 10))
-    assert told.words == SLEEPS
+    assert told.words == SLEEPS + GOES_ON
 
 
 @pytest.mark.parametrize(
@@ -175,12 +189,14 @@ def test_who_asks_in_vain_at_one_line_for_the_second_time_looks_again(
 
 
 def test_after_a_receive_only_a_story_in_step_is_told_more() -> None:
-    for in_step, words in ((False, SLEEPS), (True, SLEEPS + SLEEPS + WORKS)):
+    for in_step, words in ((False, SLEEPS), (True, SLEEPS + GOES_ON + SLEEPS + GOES_ON + WORKS)):
         told = Told(in_step)
-        told.ask(recvfrom(3, 10))
-        told.received = 1
-        told.ask(recvfrom(3, 10))
-        told.received = 2
+        for number in (1, 2):
+            request = recvfrom(3, 10)
+            request.yielded = True
+            told.gate.before(request, True)
+            told.received = number
+            told.gate.after(request, 1, b"x", None)
         for _ in range(3):
             told.ask(compute(5), False)
         assert told.words == words

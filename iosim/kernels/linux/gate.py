@@ -28,7 +28,7 @@ from ...syscalls import (
 
 __all__ = ["Gate"]
 
-SLEEPS, WORKS = b"s", b"w"  # the sender's words for the two
+SLEEPS, WORKS, GOES_ON = b"s", b"w", b"-"  # the sender's words for the two, and for neither
 
 
 class Gate:
@@ -43,6 +43,7 @@ class Gate:
         self, tell: Callable[[bytes], None], received: Callable[[], int], in_step: bool
     ) -> None:
         self._tell, self._received, self._in_step = tell, received, in_step
+        self._asleep = False  # was it said of the call that is under way?
         self._opened = -1  # how many receives there had been when the sender was told all
         self._limited: set[int] = set()  # descriptors with a time-out
         self._vain: set[tuple[int, type[Request], int | None]] = set()
@@ -58,6 +59,9 @@ class Gate:
 
     def after(self, request: Request, line: int | None, reply: Any, error: OSError | None) -> None:
         """It was answered."""
+        if self._asleep:
+            self._asleep = False
+            self._say(GOES_ON)
         if self._in_vain(request, reply, error):
             look = self._received(), type(request), line
             if look in self._vain:
@@ -70,6 +74,7 @@ class Gate:
             return
         if word == WORKS:  # nothing more to be seen
             self._opened = received
+        self._asleep = word == SLEEPS
         self._tell(word)
 
     def _without_limit(self, request: Request) -> bool:

@@ -19,7 +19,6 @@ import json
 import os
 import socket
 import struct
-import sys
 import threading
 from time import perf_counter_ns as clock
 from typing import Any
@@ -50,7 +49,7 @@ class Peer:
         self.late = 0  # ns by which the latest one was behind its time
         self.moved = 0  # ns by which the schedule is later than planned
         self.unseen = 0  # ns for which it was looked in vain whether the program sleeps
-        self.said = b""  # what the program is at, since the last send
+        self.said = b""  # what the program is at
         self.stepwise: bool = plan["stepwise"]
         self.stopped = threading.Event()
         self.zero = 0
@@ -77,7 +76,8 @@ class Peer:
                 self.hold_back(last, at)
             last, deadline = at, self.zero + self.moved + at
             self.wait_until(deadline)
-            self.said = b""
+            if self.said == WORKS:  # who sleeps on is seen to; who works must say so again
+                self.said = b""
             before = clock()
             self.late = max(self.late, before - deadline)
             ACTIONS[kind](self.sockets[connection], payload)
