@@ -219,7 +219,7 @@ def test_more_clients_than_descriptors_are_refused_before_anything_begins(
     )  # fmt: skip
     monkeypatch.setattr(Crowd, "__init__", None)  # nobody is started
     with pytest.raises(
-        OSError, match="25,000 clients are more than the 19,936 descriptors"
+        OSError, match="25,000 clients are more than the 19,994 descriptors"
     ) as caught:
         measure(accepts, clients.several(25_000, clients.echo()))
     assert caught.value.errno == EMFILE

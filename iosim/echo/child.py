@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,9 @@ def serving(
     """
     if server not in SERVERS:
         raise ValueError(f"server must be one of {', '.join(SERVERS)}, got {server!r}")
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack:
+        with beginning("a folder for the server"):
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
         tape = Path(folder) / "tape.json"
         command = [*COMMAND, server, f"--port={port}", f"--files={files}"]
         command += ["--unread"] * unread + [f"--tape={tape}"] * recorded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from errno import EADDRNOTAVAIL, EAGAIN, EMFILE, ENETUNREACH, ENFILE, ENOMEM
 from traceback import walk_tb
 from types import TracebackType
@@ -12,6 +12,7 @@ from types import TracebackType
 __all__ = ["beginning", "why"]
 
 NO_THREAD = "can't start new thread"  # what Python's _thread says of EAGAIN, in a RuntimeError
+FEW = 4  # descriptors: those that the failed attempt had open are free again
 LOOPBACK = "127.0.0.1 cannot be reached: is the network interface lo up?"
 
 
@@ -24,7 +25,6 @@ def beginning(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        _close_forgotten(error.__traceback__)
         raise _noted(error, what) from error.__cause__
     except RuntimeError as error:
         if str(error) != NO_THREAD:
@@ -33,28 +33,43 @@ def beginning(what: str) -> Iterator[None]:
 
 
 def _noted(error: OSError, what: str) -> OSError:
-    if not getattr(error, "__notes__", ()):  # else the inner of two beginnings has said it
-        error.add_note(": ".join([f"{what} could not begin", *why(error.errno)]))
+    if not getattr(error, "__notes__", ()):  # else the inner of two beginnings has done it
+        _close_forgotten(error.__traceback__)
+        error.add_note(": ".join([f"{what} could not begin", *(why(error.errno) or _used_up())]))
     return error
 
 
+def _used_up() -> list[str]:
+    """Are there hardly any descriptors left?  The library says, "no usable temporary directory"."""
+    with ExitStack() as few:
+        try:
+            for _ in range(FEW):
+                few.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            return why(error.errno)
+    return []
+
+
 #: What the library has opened, and leaves open when a later step fails: by module and function.
+#: The last name is one that exists only where, or once, the function closes them itself.
 FORGOTTEN = {
-    ("subprocess", "_get_handles"):  # until Python 3.12
-        ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite"),
-    ("multiprocessing.popen_fork", "_launch"): ("parent_r", "child_w", "child_r", "parent_w"),
+    ("subprocess", "_get_handles"):
+        ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite", "err_close_fds"),
+    ("multiprocessing.popen_fork", "_launch"):
+        ("parent_r", "child_w", "child_r", "parent_w", ""),
+    ("multiprocessing.forkserver", "connect_to_new_process"):
+        ("parent_r", "child_w", "child_r", "parent_w", "allfds"),
 }  # fmt: skip
 
 
 def _close_forgotten(trace: TracebackType | None) -> None:
     """Close the pipes of such a function, which nobody else can any more."""
     for frame, _ in walk_tb(trace):
-        module, names = frame.f_globals.get("__name__"), frame.f_locals
-        if "err_close_fds" in names:  # it closes them itself
-            continue
-        for name in FORGOTTEN.get((str(module), frame.f_code.co_name), ()):
-            if names.get(name, -1) >= 0:
-                os.close(names[name])
+        function = str(frame.f_globals.get("__name__")), frame.f_code.co_name
+        *names, closes = FORGOTTEN.get(function, ("",))
+        for name in names:
+            if closes not in frame.f_locals and frame.f_locals.get(name, -1) >= 0:
+                os.close(frame.f_locals[name])
 
 
 def why(errno: int | None) -> list[str]:

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import suppress
-from multiprocessing.pool import AsyncResult, Pool
+from errno import EAGAIN
+from multiprocessing.pool import TERMINATE, AsyncResult, Pool
 from typing import Any, Protocol
 
+from ...children import how_it_ended
 from ..pools import crew, flavour
+from ..scarce import beginning
 from . import work
 
 __all__ = ["Crew", "Told"]
 
 OPEN_S = 60.0  # for all workers to start, or to end
+LOOK_S = 0.05  # between two looks whether a worker has died instead
 
 #: `(value, error)` of a job, one of them None; called in a thread of the library.
 Told = Callable[[Any, BaseException | None], None]
@@ -38,14 +41,61 @@ class _Pool(Protocol):
     def done(self, handle: Any) -> bool: ...
     def wait(self, handles: Sequence[Any], timeout: float) -> None: ...
     def add(self, handle: Any, told: Told) -> bool: ...
+    def check(self) -> None: ...
     def close(self, at_once: bool) -> None: ...
+
+
+class _Context:
+    """A context of multiprocessing that knows which processes were made in it."""
+
+    def __init__(self, start_method: str | None) -> None:
+        self._plain: Any = multiprocessing.get_context(start_method)
+        self.made: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plain, name)
+
+    def Process(self, *given: Any, **named: Any) -> Any:  # the library calls it so
+        self.made.append(self._plain.Process(*given, **named))
+        return self.made[-1]
+
+    def started(self) -> list[Any]:
+        """Those that have begun, whatever has become of them."""
+        return [process for process in self.made if process.pid is not None]
+
+    def end(self) -> None:
+        """Whatever happened: none of them is left, nor a descriptor of theirs."""
+        for process in self.started():
+            process.kill()  # nothing, if it has ended
+            process.join()
+        for process in self.made:
+            process.close()
 
 
 class _Multiprocessing:
     """multiprocessing.Pool."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, workers: int, context: _Context, gate: tuple[Any, Any]) -> None:
+        self._pool = Pool.__new__(Pool)
+        try:
+            Pool.__init__(self._pool, workers, work.prepare, gate, context=context)
+        except BaseException:
+            self._end_threads(context)
+            raise
+
+    def _end_threads(self, context: _Context) -> None:
+        """Those that it has begun before another could not be: it has no way to end them itself.
+
+        The one that sees to the workers wakes up when a worker ends.
+        """
+        names = ("_worker_handler", "_task_handler", "_result_handler")
+        threads = [vars(self._pool)[name] for name in names if name in vars(self._pool)]
+        for thread in threads:
+            thread._state = TERMINATE
+        context.end()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(OPEN_S)
 
     def submit(self, told: Told, function: Callable[..., Any], *given: Any) -> AsyncResult[Any]:
         return self._pool.apply_async(
@@ -69,20 +119,22 @@ class _Multiprocessing:
     def add(self, handle: AsyncResult[Any], told: Told) -> bool:
         return False  # it takes callbacks only when a job is handed in
 
+    def check(self) -> None:
+        return
+
     def close(self, at_once: bool) -> None:
-        if at_once:
-            self._pool.terminate()
-        else:
+        if not at_once:
             self._pool.close()
+            self._pool.join()
+        self._pool.terminate()  # else it would do so itself, at the end of the interpreter
         self._pool.join()
 
 
 class _Executor:
     """An executor of concurrent.futures."""
 
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-        self.pids: list[int] = []
+    def __init__(self, executor: Executor, context: _Context) -> None:
+        self._executor, self._context = executor, context
 
     def submit(self, told: Told, function: Callable[..., Any], *given: Any) -> Future[Any]:
         future = self._executor.submit(function, *given)
@@ -107,12 +159,18 @@ class _Executor:
         handle.add_done_callback(settle)
         return True
 
+    def check(self) -> None:
+        """OSError if its thread has died, as it does if it cannot start another: no job is done."""
+        thread = getattr(self._executor, "_executor_manager_thread", None)
+        if thread is not None and not thread.is_alive():
+            raise OSError(EAGAIN, f"no thread: {os.strerror(EAGAIN)}")
+
     def close(self, at_once: bool) -> None:
         if at_once:
-            for pid in self.pids:
-                with suppress(ProcessLookupError):  # a broken executor ends them by itself
-                    os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-        self._executor.shutdown(wait=True, cancel_futures=True)
+            for process in self._context.started():
+                process.kill()
+        with suppress(RuntimeError):  # its thread could not be started: there is none to wait for
+            self._executor.shutdown(wait=True, cancel_futures=True)
 
 
 class Crew:
@@ -120,31 +178,36 @@ class Crew:
 
     def __init__(self, pool: str, workers: int, start_method: str | None) -> None:
         self.flavour = flavour(pool)
-        names = crew(workers)
+        crew(workers)  # looks at the number
         if start_method not in (None, *multiprocessing.get_all_start_methods()):
             raise ValueError(
                 f"start_method must be one of {', '.join(multiprocessing.get_all_start_methods())},"
                 f" got {start_method!r}"
             )
-        context = multiprocessing.get_context(start_method)
-        semaphore: Any = context.Semaphore if self.flavour.processes else threading.Semaphore
+        self._context = _Context(start_method)
+        with beginning(f"a {pool} of {workers} worker{'s'[: workers != 1]}"):
+            self._open(pool, workers)
+
+    def _open(self, pool: str, workers: int) -> None:
+        processes = self.flavour.processes
+        semaphore: Any = self._context.Semaphore if processes else threading.Semaphore
         arrived, go = gate = semaphore(0), semaphore(0)
-        self.stopped = None if self.flavour.processes else threading.Event()
-        self.pool: _Pool = _OPEN[pool](workers, context, gate)
+        self.stopped = None if processes else threading.Event()
+        self.pool: _Pool = _OPEN[pool](workers, self._context, gate)
         try:
             where = self._greet(workers, arrived, go)
+            self.names = dict(zip(where, crew(workers), strict=True))
+            self.collector = self._collector(arrived, go)
         except BaseException:
+            for _ in range(workers):
+                go.release()  # a thread cannot be killed: who waits for the others goes on
             self.close(at_once=True)
             raise
-        self.names = dict(zip(where, names, strict=True))
-        if isinstance(self.pool, _Executor) and self.flavour.processes:
-            self.pool.pids = [pid for pid, _ in where]
-        self.collector = self._collector(arrived, go)
 
     def _greet(self, workers: int, arrived: Any, go: Any) -> list[tuple[int, int]]:
         """Start every worker: each is held back until all of them are there."""
         handles = [self.pool.submit(_nobody, work.greet) for _ in range(workers)]
-        _let_go(workers, arrived, go)
+        self._let_go(workers, arrived, go)
         return sorted(self.pool.get(handle, OPEN_S) for handle in handles)
 
     def _collector(self, arrived: Any, go: Any) -> int | None:
@@ -156,47 +219,56 @@ class Crew:
             return None
         found: list[int] = []
         handle = self.pool.submit(lambda *_: found.append(threading.get_native_id()), work.greet)
-        _let_go(1, arrived, go)
+        self._let_go(1, arrived, go)
         self.pool.get(handle, OPEN_S)
         until = time.monotonic() + OPEN_S
         while not found and time.monotonic() < until:  # an executor wakes us before it calls back
             time.sleep(0.001)
         return found[0]
 
+    def _let_go(self, workers: int, arrived: Any, go: Any) -> None:
+        """Once so many are there, let all of them go on."""
+        until = time.monotonic() + OPEN_S
+        for _ in range(workers):
+            while not arrived.acquire(True, LOOK_S):
+                self._look_for_dead()
+                if time.monotonic() > until:
+                    raise TimeoutError(f"{workers} workers did not start within {OPEN_S:g} s")
+        for _ in range(workers):
+            go.release()
+
+    def _look_for_dead(self) -> None:
+        """A Pool would begin another worker, and again, for as long as they die."""
+        self.pool.check()
+        for process in self._context.started():
+            if process.exitcode is not None:
+                how = how_it_ended(process.exitcode)
+                raise RuntimeError(f"a worker of the pool {how} before it had begun to work")
+
     def close(self, at_once: bool) -> None:
         """Let the workers go; `at_once`: in the middle of a job, if need be."""
         if self.stopped is not None:
             self.stopped.set()
-        self.pool.close(at_once)
-
-
-def _let_go(workers: int, arrived: Any, go: Any) -> None:
-    """Once so many are there, let all of them go on."""
-    for _ in range(workers):
-        if not arrived.acquire(True, OPEN_S):
-            raise TimeoutError(f"{workers} workers did not start within {OPEN_S:g} s")
-    for _ in range(workers):
-        go.release()
+        try:
+            self.pool.close(at_once)
+        finally:
+            self._context.end()
 
 
 def _nobody(value: Any, error: BaseException | None) -> None:
     return
 
 
-def _pool(workers: int, context: Any, gate: tuple[Any, Any]) -> _Pool:
-    return _Multiprocessing(context.Pool(workers, work.prepare, gate))
-
-
 def _process_pool(workers: int, context: Any, gate: tuple[Any, Any]) -> _Pool:
-    return _Executor(ProcessPoolExecutor(workers, context, work.prepare, gate))
+    return _Executor(ProcessPoolExecutor(workers, context, work.prepare, gate), context)
 
 
-def _thread_pool(workers: int, context: Any, gate: tuple[Any, Any]) -> _Pool:
-    return _Executor(ThreadPoolExecutor(workers, "worker", work.prepare, gate))
+def _thread_pool(workers: int, context: _Context, gate: tuple[Any, Any]) -> _Pool:
+    return _Executor(ThreadPoolExecutor(workers, "worker", work.prepare, gate), context)
 
 
-_OPEN: dict[str, Callable[[int, Any, tuple[Any, Any]], _Pool]] = {
-    "Pool": _pool,
+_OPEN: dict[str, Callable[[int, _Context, tuple[Any, Any]], _Pool]] = {
+    "Pool": _Multiprocessing,
     "ProcessPoolExecutor": _process_pool,
     "ThreadPoolExecutor": _thread_pool,
 }

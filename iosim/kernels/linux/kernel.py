@@ -69,6 +69,7 @@ from ...syscalls import (
 from ...timeline import KERNEL, READY, Disturbance, Evidence, Timeline
 from ...traffic import Traffic
 from ..launch import Plan, launch, line_of, resume, waits
+from ..scarce import why
 from ..tape import Fate, messages
 from ..watchdog import Expired, watchdog
 from . import aio, recordings, uring
@@ -281,7 +282,9 @@ class LinuxKernel:
         feature = feature_of(request, error)
         if feature is not None:
             raise Unsupported(feature, str(error)) from error
-        error.add_note(f"in {self.plan.text.title}: {self._where()}, at {self.now() / 1e6:,.3f} ms")
+        place = f"in {self.plan.text.title}: {self._where()}, at {self.now() / 1e6:,.3f} ms"
+        limits = [] if isinstance(error, BlockingIOError) else why(error.errno)
+        error.add_note(": ".join([place, *limits]))
 
     def _where(self) -> str:
         request, line = self.doing

@@ -27,6 +27,7 @@ from .workers import within_cores
 __all__ = ["measure_clients"]
 
 FREE = 64  # descriptors beside the clients' own
+OWN = 6  # and those that their process needs: three that it begins with, its epoll list, two files
 PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")  # ip(7)
 
 
@@ -82,7 +83,7 @@ def measure_clients(
 def _need_room(clients: int) -> None:
     """OSError if the clients, all in one process, are more than there is room for."""
     for errno, room, what in (
-        (EMFILE, _hard_limit() - FREE, "descriptors they may have (RLIMIT_NOFILE, hard limit)"),
+        (EMFILE, _hard_limit() - OWN, "descriptors they may have (RLIMIT_NOFILE, hard limit)"),
         (EADDRNOTAVAIL, _ports(), "ports there are for them (net.ipv4.ip_local_port_range)"),
     ):
         if clients > room:

@@ -59,6 +59,7 @@ from ...syscalls import (
 )  # fmt: skip
 from ...timeline import GIL, SLEEPING
 from ..launch import ServerPlan
+from ..scarce import beginning
 from ..tape import Fate, Tape
 from ..watchdog import Expired
 from .features import Unsupported, missing, stamp
@@ -354,10 +355,19 @@ class LinuxServerKernel(LinuxKernel):
         thread = threading.Thread(
             target=self._run_thread, args=(request.start, lane, over), name=lane.name, daemon=True
         )
-        self.threads.append(thread)
-        self.ends.append(over)
-        self.run.threads.append(lane)
-        return thread.start, lambda call, start, end, result: (number, 0)
+        return partial(self._begin_thread, thread, lane, over), lambda *_: (number, 0)
+
+    def _begin_thread(self, thread: threading.Thread, lane: Thread, over: threading.Event) -> None:
+        known = ((self.threads, thread), (self.ends, over), (self.run.threads, lane))
+        for names, what in known:
+            names.append(what)
+        try:
+            with beginning("a thread of the program"):  # EAGAIN, where Python has a RuntimeError
+                thread.start()
+        except OSError:
+            for names, _ in known:
+                names.pop()
+            raise
 
     def _pthread_join(self, request: pthread_join) -> Prepared:
         if request.thread > len(self.threads):

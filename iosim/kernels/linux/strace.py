@@ -24,6 +24,8 @@ from dataclasses import dataclass, replace
 from errno import ENOENT, EPERM
 from functools import cache
 
+from ..scarce import beginning, why
+
 __all__ = [
     "RESTARTS", "Line", "Signalled", "announce", "available", "command", "parse", "version",
 ]  # fmt: skip
@@ -63,8 +65,11 @@ def _refusal(options: Iterable[str]) -> str:
     """The last thing that strace says when it does not do so; "" if it does."""
     probe = ["strace", *options, "-o", os.devnull, "true"]
     try:
-        tried = subprocess.run(probe, capture_output=True, timeout=PROBE_S, text=True)
+        with beginning("strace"):
+            tried = subprocess.run(probe, capture_output=True, timeout=PROBE_S, text=True)
     except (OSError, subprocess.TimeoutExpired) as error:
+        if isinstance(error, OSError) and why(error.errno):
+            raise  # that is no trait of strace's
         return str(error)
     if tried.returncode == 0:
         return ""

@@ -55,7 +55,11 @@ class Ring:
         )
         size = max(array + 4 * sq_entries, self._cqes + CQE.size * cq_entries)
         self._rings = mmap.mmap(self.fd, size, offset=OFF_RINGS)
-        self._sqes = mmap.mmap(self.fd, SQE.size * sq_entries, offset=OFF_SQES)
+        try:
+            self._sqes = mmap.mmap(self.fd, SQE.size * sq_entries, offset=OFF_SQES)
+        except BaseException:
+            self._rings.close()
+            raise
 
     def _get(self, offset: int) -> int:
         value: int = struct.unpack_from("I", self._rings, offset)[0]

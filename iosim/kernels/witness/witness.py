@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from difflib import unified_diff
 from pathlib import Path
@@ -29,6 +30,7 @@ from ..launch import Plan
 from ..linux import strace
 from ..linux.features import Unsupported, machine
 from ..linux.kernel import prepare
+from ..scarce import beginning, why
 from ..watchdog import watchdog
 from .parcel import pack
 from .stand import BOOT
@@ -71,6 +73,8 @@ def audit(
     try:
         strace.available()
     except OSError as error:
+        if why(error.errno):
+            raise
         raise Unsupported("strace", error.strerror or str(error)) from None
     parcel = pack(plan.text.title, (program, story, options, rcvbuf, limit_s))
     log, own = _watched(parcel, limit_s, plan.text.title)
@@ -158,7 +162,9 @@ def _clipped(text: str, width: int = 78) -> str:
 
 def _watched(parcel: bytes, limit_s: float, title: str) -> tuple[str, Timeline]:
     """Run what is in the parcel under strace: its log, and the recorder's timeline."""
-    with TemporaryDirectory(prefix="iosim-") as folder:
+    with ExitStack() as stack:
+        with beginning("a folder for strace's log"):
+            folder = stack.enter_context(TemporaryDirectory(prefix="iosim-"))
         log, answer = Path(folder, "log"), Path(folder, "answer")
         interpreter = [sys.executable, "-P", "-c", BOOT, str(answer)]
         command = strace.command(CALLS, str(log), interpreter)
@@ -175,11 +181,13 @@ def _watched(parcel: bytes, limit_s: float, title: str) -> tuple[str, Timeline]:
 def _run(command: list[str], given: bytes, limit_s: float, title: str) -> None:
     """What the program prints is printed here; nothing of it is left, on every way out."""
     pipe = subprocess.PIPE
-    process = subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
-    )
+    with beginning("the program under strace"):
+        process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+        )
     try:
-        out, err = process.communicate(given, timeout=limit_s)
+        with beginning("the program under strace"):
+            out, err = process.communicate(given, timeout=limit_s)
     except subprocess.TimeoutExpired:
         raise TimeoutError(f"{title} under strace was not over after {limit_s:g} s") from None
     finally:
