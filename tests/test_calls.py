@@ -372,6 +372,58 @@ def test_what_is_heard_late_is_told_all_the_same(
 @linux
 @clean
 @each_pool
+def test_a_callback_counts_from_its_first_line_on(
+    pool: str,
+) -> None:
+    """The library's thread is slow: the program knows its value, and ends, meanwhile."""
+    run = _measure(calls.callback, jobs.of(jobs.computing(5)), pool=pool,
+                   then=lambda value: time.sleep(0.1)).check()  # fmt: skip
+    [callback] = [c for c in run.call_log if c.name == "callback"]
+    assert callback.process in run.helpers
+    assert callback.start < callback.end <= run.end
+
+
+@linux
+@clean
+@each_pool
+def test_a_callback_that_fails_after_the_program_s_end_fails_the_run(pool: str) -> None:
+    def fail(value: Any) -> None:
+        time.sleep(0.1)
+        raise ZeroDivisionError("in a callback")
+
+    with pytest.raises(ZeroDivisionError, match="in a callback"):
+        _measure(calls.callback, jobs.of(jobs.computing(5)), pool=pool, then=fail)
+
+
+@linux
+@clean
+def test_a_callback_that_is_added_while_those_before_it_run_is_run_too() -> None:
+    """A Pool's job is done when its callbacks have ended: one more comes too late for them."""
+    begun, added = threading.Event(), threading.Event()
+    values: list[Any] = []
+
+    def adds(jobs: Any) -> Program:
+        def first(value: Any) -> Program:
+            begun.set()
+            assert added.wait(60)
+            yield compute(1_000)
+
+        def second(value: Any) -> Program:
+            values.append(value)
+            yield compute(1_000)
+
+        future = yield futures.submit(jobs[0], first)
+        begun.wait(60)
+        threading.Timer(0.1, added.set).start()  # the value is there when the first has ended
+        yield futures.add_done_callback(future, second)
+
+    _measure(adds, jobs.of(jobs.computing(5)), pool="Pool").check()
+    assert values == [1]
+
+
+@linux
+@clean
+@each_pool
 def test_who_adds_the_callbacks_slowly_still_knows_who_collects(
     pool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 A kernel with its history on is where readers stand; nbclient and nbval keep none.
 """
 
+import json
 import multiprocessing
 import sys
 import threading
@@ -126,3 +127,12 @@ def test_in_a_kernel_what_a_cell_left_is_found(kernel: Any) -> None:
     left = "threading.Thread(target=threading.Event().wait, daemon=True).start()"
     assert run(kernel, left) == ""
     assert "AssertionError" in run(kernel, "assert running() == before, running() - before")
+
+
+def test_all_cells_of_notebook_01_run_in_such_a_kernel(kernel: Any) -> None:
+    """It forks, and looks for what is left, again and again."""
+    path = Path(__file__).parent.parent / "notebooks" / "01_four_words.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            assert run(kernel, "".join(cell["source"])) == "", cell["id"]

@@ -45,7 +45,7 @@ from ..pools import CALLER, Promise, calls_of, with_jobs
 from ..tape import Tape
 from ..watchdog import Expired, watchdog
 from . import work
-from .crews import Crew
+from .crews import Crew, Told
 from .features import machine
 from .measured import Stretch, Usage
 from .meter import Meter
@@ -87,6 +87,7 @@ def measure_jobs(
         with watching(kernel.threads()) as seen, _interval(switch_interval):
             kernel.run_program(limit_s, seen.watcher)
         kernel.wait_for_the_rest(limit_s)
+        kernel.complain()
     return kernel.timeline(seen)
 
 
@@ -117,6 +118,7 @@ class CallKernel:
         self._left_at: tuple[int, Usage] | None = None  # since when it runs its own code
         self._change = threading.Condition()
         self._trouble: BaseException | None = None
+        self._untold = 0  # what the library has still to call us for
         self._over = False
 
     def threads(self) -> dict[str, tuple[int, int]]:
@@ -182,11 +184,10 @@ class CallKernel:
                 error = late
             except work.Failed as failed:
                 error = RuntimeError(failed.text)
-            self._complain()
+            self.complain()
             self.dog.check()
-        self._complain()
 
-    def _complain(self) -> None:
+    def complain(self) -> None:
         """An error in a callback is the program's."""
         if self._trouble is not None:
             raise self._trouble
@@ -299,7 +300,7 @@ class CallKernel:
     def _hand_in(self, promise: Promise) -> None:
         given = self._job(promise.job)
         stopped = () if self.team.stopped is None else (self.team.stopped,)
-        told = partial(self._settled, promise)
+        told = self._awaiting(partial(self._settled, promise))
         self.handles[promise.number] = self.team.pool.submit(told, work.perform, *given, *stopped)
 
     def _apply(self, request: apply, number: int) -> Any:
@@ -357,10 +358,11 @@ class CallKernel:
             self._run_callback(request.callback, value)
 
         handle = self._handle(promise)
-        if self.team.pool.add(handle, told):
+        if self.team.pool.add(handle, self._awaiting(told)):
             return
+        self._count(-1)  # it does not take them: we run them ourselves
         with self._change:
-            later = not self.team.pool.done(handle)
+            later = promise.done is None
             if later:
                 promise.callbacks.append(request.callback)
         if not later:
@@ -385,6 +387,23 @@ class CallKernel:
     }  # fmt: skip
 
     # -- in a thread of the library ------------------------------------------------------------
+
+    def _awaiting(self, tell: Told) -> Told:
+        """`tell`, for the library to call; the run is over when that has returned."""
+
+        def told(value: Any, error: BaseException | None) -> None:
+            try:
+                tell(value, error)
+            finally:
+                self._count(-1)
+
+        self._count(1)
+        return told
+
+    def _count(self, step: int) -> None:
+        with self._change:
+            self._untold += step
+            self._change.notify_all()
 
     def _settled(self, promise: Promise, value: Any, error: BaseException | None) -> None:
         """A result has come in."""
@@ -411,7 +430,7 @@ class CallKernel:
         self._act(promise.worker or "", f"job {promise.job}", rows)
 
     def _run_callback(self, callback: Callback, value: Any) -> None:
-        rows: Rows = []
+        rows: Rows = [(USER, clock(), clock(), "")]  # before anybody can learn of it
         try:
             for request in calls_of(callback(None if value is None else value[0])):
                 if isinstance(request, compute):
@@ -422,7 +441,7 @@ class CallKernel:
                     rows.append((SLEEPING, start, clock(), ""))
         except BaseException as error:  # a Pool's thread would die of it, and nobody would be told
             self._trouble = error
-        if (lane := self._lane_here()) and rows:
+        if lane := self._lane_here():
             self._act(lane, "callback", rows)
 
     def _lane_here(self) -> str:
@@ -436,16 +455,12 @@ class CallKernel:
     # -- afterwards ----------------------------------------------------------------------------
 
     def wait_for_the_rest(self, limit_s: float) -> None:
-        """Jobs that nobody waits for any more are let finish, to hear what they did.
+        """Jobs that nobody waits for any more are let finish, and callbacks too, to hear of them.
 
-        An executor's future is done before its callbacks run, by which we hear.
+        A program may learn of a result while its callback is still under way, or not begun.
         """
-        until = time.monotonic() + limit_s
-        self.team.pool.wait(list(self.handles.values()), limit_s)
-        asked = [self.promises[number - 1] for number in self.handles]
         with self._change:
-            left = max(0.0, until - time.monotonic())
-            self._change.wait_for(lambda: all(p.done is not None for p in asked), left)
+            self._change.wait_for(lambda: not self._untold, limit_s)
 
     def timeline(self, seen: Seen) -> Timeline:
         """The whole run."""
