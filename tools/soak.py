@@ -31,7 +31,10 @@ __all__ = ["Tally", "beside", "bursts", "main", "soak"]
 
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build" / "soak"
-SUITES = [["tests", "--ignore=tests/browser", "-m", "real"], ["--nbval", "notebooks"]]
+SUITES = [
+    ["tests", "--ignore=tests/browser", "--ignore=tests/test_soak.py", "-m", "real"],
+    ["--nbval", "notebooks"],
+]
 SUITE_S = 3_600  # one that takes longer is ended, and has failed
 BUSY = 4  # processes
 PAUSE_S = (0.2, 1.5)
