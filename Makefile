@@ -4,8 +4,9 @@
 PYTHON ?= python3
 UV ?= uv
 
-BIN := .venv/bin
-PY := $(BIN)/python
+# Another environment: make test VENV=build/venv-3.12 PYTHON=python3.12
+VENV ?= .venv
+PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --quiet --disable-pip-version-check
 
 # What Jupyter and matplotlib keep for themselves stays inside the clone. The folder is not a
@@ -19,71 +20,81 @@ export MPLCONFIGDIR := $(STATE)/matplotlib
 # The tests start hundreds of interpreters; each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help lab test notebooks browser render fix lock clean
+.PHONY: help lab fresh test notebooks browser matrix soak render fix lock clean
 .DELETE_ON_ERROR:
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s%s\n", $$1, $$2 }' Makefile
 
 # Jupyter refuses root (as in a container) without --allow-root, and starts a text browser in the
 # terminal where there is no display.
 LAB_FLAGS = $(if $(filter 0,$(shell id -u)),--allow-root) \
 	$(if $(DISPLAY)$(WAYLAND_DISPLAY)$(filter Darwin,$(shell uname)),,--no-browser)
 
-lab: .venv/ready  ## open the notebooks in JupyterLab (its address is printed)
-	@$(BIN)/jupyter trust notebooks/*.ipynb
-	$(PY) -m jupyterlab --ip=127.0.0.1 --ServerApp.root_dir='$(CURDIR)' \
-		--FileContentsManager.preferred_dir=notebooks $(LAB_FLAGS)
+lab: $(VENV)/ready  ## open the notebooks in JupyterLab, as copies in work/ (its address is printed)
+	@$(PY) tools/work.py
+	$(PY) -m jupyterlab --ip=127.0.0.1 --ServerApp.root_dir=. \
+		--LabApp.default_url=/lab/tree/work/00_start_here.ipynb $(LAB_FLAGS)
 
-# Tracing for coverage would slow down what the notebooks measure; the browser leaves a core idle,
-# and what the notebooks assert holds on a busy machine: so those two run side by side.
-test: .venv/ready  ## lint, types, tests with coverage, every notebook run and compared
-	$(PY) -m ruff check
-	$(PY) -m ruff format --check
-	$(PY) -m mypy
-	$(PY) tools/render.py --check
-	$(PY) -m pytest tests --ignore=tests/browser --cov=iosim --cov-fail-under=95
-	@$(MAKE) --no-print-directory --jobs=2 notebooks browser
+fresh: $(VENV)/ready  ## begin a notebook afresh, and keep yours: make fresh NOTEBOOK=03_blocking
+	@$(PY) tools/work.py --fresh '$(NOTEBOOK)'
 
-notebooks: .venv/ready
-	$(PY) -m pytest --nbval notebooks
+test: $(VENV)/testing  ## lint, types, tests with coverage, every notebook run and compared
+	@$(PY) tools/suite.py
 
-browser: .venv/ready
-	$(PY) -m pytest tests/browser
+notebooks browser: $(VENV)/testing
+	@$(PY) tools/suite.py $@
 
-render: .venv/ready  ## execute the notebooks and store them in their normal form
+matrix:  ## `make test` on every Python of this machine (or PYTHONS="3.11 3.13")
+	@$(PYTHON) tools/matrix.py $(PYTHONS)
+
+ROUNDS ?= 30
+soak: $(VENV)/testing  ## real tests and notebooks on a very busy machine, ROUNDS=30 times
+	@$(PY) tools/soak.py $(ROUNDS)
+
+render: $(VENV)/testing  ## execute the notebooks and store them in their normal form
 	$(PY) tools/render.py
 
-fix: .venv/ready  ## let ruff repair and format what it can
+fix: $(VENV)/testing  ## let ruff repair and format what it can
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
 
-lock:  ## refresh requirements.txt (needs uv)
-	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --custom-compile-command 'make lock' --all-extras \
-		pyproject.toml -o requirements.txt
+# Two locks: what a reader needs, and what a test needs on top.
+COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --custom-compile-command 'make lock' pyproject.toml
+lock:  ## refresh requirements.txt and requirements-test.txt (needs uv)
+	@mkdir -p build
+	$(COMPILE) --extra notebooks --extra build -o requirements.txt
+	$(COMPILE) --all-extras --constraint requirements.txt -o build/everything.txt
+	$(PYTHON) tools/lock.py build/everything.txt requirements.txt > requirements-test.txt
 
-clean:  ## remove the environment and everything that was built
+clean:  ## remove the environments and everything that was built; work/ stays
 	rm -rf .venv build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# Two steps: a changed lock makes a new environment, a changed pyproject.toml only reinstalls iosim.
+# Steps: a changed lock makes a new environment, a changed pyproject.toml only reinstalls iosim.
 # The lock is complete, so nothing is left to resolve: with its dependencies, an older pip takes
 # `coverage[toml]` for another project than the locked `coverage`, and wants the newest of it.
-.venv/locked: requirements.txt
+LOCKED := --no-deps --require-hashes --requirement
+$(VENV)/locked: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
 		"iosim needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo \
 		"$(PYTHON) cannot make environments; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	@echo "Making .venv from requirements.txt (about a minute) ..."
-	@$(PYTHON) -m venv --clear .venv
-	@$(PIP) install --no-deps --require-hashes -r requirements.txt
+	@echo "Making $(VENV) from requirements.txt (about a minute) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install $(LOCKED) requirements.txt
 	@touch $@
 
 # The news prompt of JupyterLab would cover the page and ask a host; matplotlib's first import
 # builds its font cache, and may say so in a notebook's output.
-.venv/ready: .venv/locked pyproject.toml
+$(VENV)/ready: $(VENV)/locked pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
-	@$(BIN)/jupyter labextension disable @jupyterlab/apputils-extension:announcements \
+	@$(PY) -m jupyter labextension disable @jupyterlab/apputils-extension:announcements \
 		--log-level=ERROR
 	@$(PY) -c 'import matplotlib.font_manager'
+	@touch $@
+
+$(VENV)/testing: $(VENV)/ready requirements-test.txt
+	@echo "Adding what the tests need, from requirements-test.txt ..."
+	@$(PIP) install $(LOCKED) requirements-test.txt
 	@touch $@

@@ -8,6 +8,9 @@ import os
 
 import pytest
 from hypothesis import settings
+from marking import pytest_itemcollected, pytest_runtest_call
+
+__all__ = ["pytest_itemcollected", "pytest_runtest_call"]
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("more", settings.get_profile("ci"), max_examples=1000)

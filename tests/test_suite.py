@@ -1,0 +1,83 @@
+"""`make test` says what it does, in order, and is red if one of its steps is."""
+
+import re
+from pathlib import Path
+
+import pytest
+import suite
+from suite import Step
+
+MEET = """
+import sys, time
+from pathlib import Path
+Path(sys.argv[1]).touch()
+while not Path(sys.argv[2]).exists():
+    time.sleep(0.01)
+print("met")
+"""
+GOOD, BAD = "-c 'print(1)'", "-c 'raise SystemExit(3)'"
+
+
+def said(capfd: pytest.CaptureFixture[str]) -> list[str]:
+    """Its lines, without their times."""
+    return [re.sub(r"\d+ s", "_ s", line) for line in capfd.readouterr().out.splitlines()]
+
+
+def test_a_step_has_its_number_and_says_what_it_is_for(capfd: pytest.CaptureFixture[str]) -> None:
+    assert suite.run([[Step("a", "one is one", GOOD)], [Step("b", "and again", GOOD)]]) == 0
+    assert said(capfd) == [
+        "[1/2] a: one is one ...",
+        "1",
+        "[1/2] a: holds, _ s",
+        "[2/2] b: and again ...",
+        "1",
+        "[2/2] b: holds, _ s",
+        "everything holds; _ s in all",
+    ]
+
+
+def test_it_ends_after_a_row_that_does_not_hold(capfd: pytest.CaptureFixture[str]) -> None:
+    rows = [[Step("a", "x", BAD), Step("b", "y", GOOD)], [Step("c", "z", GOOD)]]
+    assert suite.run(rows) == 3
+    lines = said(capfd)
+    assert "[1/3] a: FAILED (3), _ s" in lines
+    assert "[2/3] b: holds, _ s" in lines
+    assert lines[-1] == "something does not hold; _ s in all"
+    assert not any("c:" in line for line in lines)
+
+
+def test_the_lines_of_two_that_run_at_once_say_whose_they_are(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """They do run at once: each waits for a file that the other one makes."""
+    script = tmp_path / "meet.py"
+    script.write_text(MEET)
+    meet = f"'{script}' {{}} {{}}"
+    here, there = str(tmp_path / "here"), str(tmp_path / "there")
+    row = [Step("a", "x", meet.format(here, there)), Step("b", "y", meet.format(there, here))]
+    assert suite.run([row]) == 0
+    assert {"        a | met", "        b | met"} <= set(said(capfd))
+
+
+def test_only_the_named_steps_run(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    row = [Step("a", "x", GOOD), Step("b", "y", GOOD)]
+    monkeypatch.setattr(suite, "STEPS", [row, [Step("c", "z", BAD)]])
+    assert suite.main(["b"]) == 0
+    assert said(capfd)[0] == "[1/1] b: y ..."
+    with pytest.raises(SystemExit):
+        suite.main(["d"])
+    assert "no such step: d; there are a, b, c" in capfd.readouterr().err
+
+
+def test_no_test_is_left_out_and_the_bound_of_coverage_holds_over_all_of_them() -> None:
+    """What one step leaves out, another one has."""
+    arguments = {step.name: step.arguments for row in suite.STEPS for step in row}
+    tests = [text for text in arguments.values() if "-m pytest" in text]
+    assert "-m 'not real'" in arguments["simulated"]
+    assert arguments["real"].endswith("-m real --cov-append --cov-fail-under=95")
+    assert "--numprocesses" not in arguments["real"]
+    assert list(arguments).index("simulated") < list(arguments).index("real")
+    assert all("--ignore=tests/browser" in text for text in tests if "--cov" in text)
+    assert {"-m pytest --nbval notebooks", "-m pytest tests/browser"} <= set(tests)
