@@ -37,7 +37,7 @@ from iosim.syscalls import (
     setsockopt,
     sleep,
 )
-from iosim.timeline import SLEEPING, WAIT, Timeline
+from iosim.timeline import SLEEPING, Timeline
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures the Linux kernel")
 

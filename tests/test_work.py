@@ -9,9 +9,8 @@ from typing import Any
 
 import nbformat
 import pytest
-from nbformat.sign import NotebookNotary
-
 import work
+from nbformat.sign import NotebookNotary
 
 ROOT = Path(__file__).parent.parent
 COURSE = ROOT / "notebooks"

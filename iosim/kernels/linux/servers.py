@@ -358,7 +358,9 @@ class LinuxServerKernel(LinuxKernel):
         return partial(self._begin_thread, thread, lane, over), lambda *_: (number, 0)
 
     def _begin_thread(self, thread: threading.Thread, lane: Thread, over: threading.Event) -> None:
-        known = ((self.threads, thread), (self.ends, over), (self.run.threads, lane))
+        known: list[tuple[list[Any], Any]] = [
+            (self.threads, thread), (self.ends, over), (self.run.threads, lane)
+        ]  # fmt: skip
         for names, what in known:
             names.append(what)
         try:
