@@ -17,6 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from test_disturbances import rival
 from test_peer import _plan
 
 from iosim import measure, models, simulate, traffic
@@ -38,7 +39,7 @@ from iosim.syscalls import (
     setsockopt,
     sleep,
 )
-from iosim.timeline import SLEEPING, Timeline
+from iosim.timeline import READY, SLEEPING, USER, Timeline
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures the Linux kernel")
 
@@ -121,6 +122,23 @@ def test_the_simulated_kernel_is_never_late() -> None:
     assert simulate(models.blocking, story.in_step()) == simulate(models.blocking, story)
     assert story.in_step().over("tcp").then("eof").stepwise
     assert repr(story.in_step()) == repr(story)
+
+
+def test_who_stands_in_line_before_its_call_is_ready_and_does_not_run() -> None:
+    """A fault is planted: another process has the program's only core for half of the time."""
+
+    def works_first(fd: int, nbytes: int) -> Program:
+        until = time.thread_time_ns() + ms(40)
+        while time.thread_time_ns() < until:
+            pass
+        yield recvfrom(fd, SIZE)
+
+    with rival():
+        run = measure(works_first, SOON).check()
+    (call,) = run.call_log
+    before = run.between(0, call.start)
+    assert before.time_in(READY) > ms(5)
+    assert before.time_in(USER) + before.time_in(READY) == call.start
 
 
 # -- what is told to the sender --------------------------------------------------------------------
