@@ -6,6 +6,7 @@ The faults are planted: a program that comes to its call 100 ms late, where the 
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
@@ -16,6 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from test_disturbances import rival
 from test_peer import _plan
 
 from iosim import measure, models, simulate, traffic
@@ -37,7 +39,7 @@ from iosim.syscalls import (
     setsockopt,
     sleep,
 )
-from iosim.timeline import SLEEPING, Timeline
+from iosim.timeline import READY, SLEEPING, USER, Timeline
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures the Linux kernel")
 
@@ -120,6 +122,23 @@ def test_the_simulated_kernel_is_never_late() -> None:
     assert simulate(models.blocking, story.in_step()) == simulate(models.blocking, story)
     assert story.in_step().over("tcp").then("eof").stepwise
     assert repr(story.in_step()) == repr(story)
+
+
+def test_who_stands_in_line_before_its_call_is_ready_and_does_not_run() -> None:
+    """A fault is planted: another process has the program's only core for half of the time."""
+
+    def works_first(fd: int, nbytes: int) -> Program:
+        until = time.thread_time_ns() + ms(40)
+        while time.thread_time_ns() < until:
+            pass
+        yield recvfrom(fd, SIZE)
+
+    with rival():
+        run = measure(works_first, SOON).check()
+    (call,) = run.call_log
+    before = run.between(0, call.start)
+    assert before.time_in(READY) > ms(5)
+    assert before.time_in(USER) + before.time_in(READY) == call.start
 
 
 # -- what is told to the sender --------------------------------------------------------------------
@@ -211,7 +230,8 @@ def sender() -> Any:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
         ours.bind(("127.0.0.1", 0))
         made = peer.Peer(_plan("udp", ours.getsockname()[1], [[1, 0, 1, 0, "data"]]))
-        with closing(made.sockets[0]):
+        made.input, to_say = os.pipe()
+        with closing(made.sockets[0]), open(made.input), open(to_say, "wb"):
             yield made
 
 
@@ -250,6 +270,17 @@ def test_the_story_moves_by_as_much_as_the_program_is_late(
 def test_whether_the_program_waits(sender: Any, said: bytes, seen: tuple, waits: bool) -> None:
     sender.said, sender.look = said, lambda: seen
     assert sender.waits(0) == waits
+
+
+def test_a_sleep_after_the_one_that_was_told_of_is_not_taken_for_it(sender: Any) -> None:
+    """A fault is planted: between the look and the answer the program has gone on."""
+
+    def look() -> tuple[str, str, str]:
+        sender.hear = lambda ns: setattr(sender, "said", GOES_ON)
+        return "S", "hrtimer_nanosleep", "clock_nanosleep"
+
+    sender.said, sender.look = SLEEPS, look
+    assert not sender.waits(0)
 
 
 def test_a_thread_that_is_never_seen_asleep_is_given_up_and_reported(sender: Any) -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,18 @@ from iosim.kernels.linux import peer, recordings
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
 
+@pytest.fixture
+def said() -> Iterator[tuple[int, int]]:
+    """The two ends of a pipe: what the sender hears, and what is said to it."""
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        try:
+            os.close(end)
+        except OSError:
+            continue
+
+
 def _plan(transport: str, port: int, schedule: list[list[Any]]) -> dict[str, Any]:
     return {
         "transport": transport,
@@ -30,13 +43,14 @@ def _plan(transport: str, port: int, schedule: list[list[Any]]) -> dict[str, Any
     }
 
 
-def test_the_sender_keeps_its_schedule_and_looks_at_us_meanwhile() -> None:
+def test_the_sender_keeps_its_schedule_and_looks_at_us_meanwhile(said: tuple[int, int]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
         ours.bind(("127.0.0.1", 0))
         plan = _plan("udp", ours.getsockname()[1], [[1, 30_000_000, 5, 0, "data"]])
         sender = peer.Peer(plan)
         assert len(sender.ports()) == 1
-        sender.zero, sender.said = peer.clock(), peer.WORKS
+        sender.zero, sender.input = peer.clock(), said[0]
+        os.write(said[1], peer.WORKS)
         sender.replay()
         assert ours.recv(10) == b"\x01" * 5
     (number, before, after), *others = sender.sent
@@ -63,12 +77,12 @@ def test_the_sender_ends_a_stream_in_two_ways(kind: str, seen: Any) -> None:
             one.close()
 
 
-def test_the_sender_stops_when_it_is_told_to() -> None:
+def test_the_sender_stops_when_its_input_ends(said: tuple[int, int]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
         ours.bind(("127.0.0.1", 0))
         sender = peer.Peer(_plan("udp", ours.getsockname()[1], [[1, 10**12, 1, 0, "data"]]))
-        sender.zero = peer.clock()
-        sender.stopped.set()
+        sender.zero, sender.input = peer.clock(), said[0]
+        os.close(said[1])
         with pytest.raises(peer.Stop):
             sender.replay()
         assert sender.sent == []

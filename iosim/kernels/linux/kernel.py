@@ -192,6 +192,7 @@ class LinuxKernel:
         self.plan, self.wires = plan, wires
         self.run = self._make_run()
         self.zero = 0
+        self.queued = 0  # ns in the run queue so far that a stretch tells of
         self.sockets: dict[int, socket.socket] = {one.fileno(): one for one in wires.sockets}
         self.connection = {fd: number for number, fd in enumerate(self.sockets)}
         self.pending = [
@@ -291,6 +292,7 @@ class LinuxKernel:
         return "its own code" if request is None else f"{request!r}, line {line}"
 
     def _begin(self) -> None:
+        self.queued = self.meter.off_core()[0]
         self.zero = clock() + START_NS
         self.wires.sender.begin(self.zero)
         while clock() < self.zero:
@@ -342,12 +344,21 @@ class LinuxKernel:
         action, finish = self._prepare(request)
         metered = self.meter.read() if may_wait or self._may_sleep(request) else None
         start = clock() - self.zero
+        if metered is not None:
+            self._note_line(metered.queued, start)
         call = self.run.tape.enter(
             self.lane, start, type(request).__name__, fd, line, may_wait, request.arms, request.trap
         )
         if metered is not None:
             self.signals.open = _Open(call, start, metered)
         return self._make(call, start, action, finish, request.trap)
+
+    def _note_line(self, queued: int, start: int) -> None:
+        """What it stood in line for a core since the last reading, shown right before the call."""
+        unseen, self.queued = queued - self.queued, queued
+        since = self.stretches[-1].end if self.stretches else 0
+        if self.gate is not None and unseen > PREEMPTED_NS:
+            self.stretches.append(Stretch(max(since, start - unseen), start, READY))
 
     def _may_sleep(self, request: Request) -> bool:
         """May a call sleep that waits for nothing of the network's?"""
@@ -379,6 +390,7 @@ class LinuxKernel:
     def close_stretch(self, opened: _Open, end: int) -> None:
         """A call that may have slept returns, or is interrupted."""
         usage = self.meter.since(opened.metered)
+        self.queued = opened.metered.queued + usage.queued
         self.stretches.append(Stretch(opened.start, end, KERNEL, opened.call, "", usage))
 
     def _prepare(self, request: Request) -> Prepared:
@@ -414,6 +426,7 @@ class LinuxKernel:
             if now - last > PREEMPTED_NS:
                 self.stretches.append(Stretch(last - self.zero, now - self.zero, READY))
                 end += now - last
+                self.queued += now - last
             if signals.noted:
                 signals.deliver()
                 end += clock() - now

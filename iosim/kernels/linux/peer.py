@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import struct
-import threading
 from time import perf_counter_ns as clock
 from typing import Any
 
@@ -51,7 +51,7 @@ class Peer:
         self.unseen = 0  # ns for which it was looked in vain whether the program sleeps
         self.said = b""  # what the program is at
         self.stepwise: bool = plan["stepwise"]
-        self.stopped = threading.Event()
+        self.input = 0  # the descriptor on which the program says what it is at
         self.zero = 0
         self.look = _sampler(plan)
         self.sockets = [_connect(plan["transport"], port) for port in plan["ports"]]
@@ -59,13 +59,6 @@ class Peer:
     def ports(self) -> list[int]:
         """Its own end of each connection."""
         return [s.getsockname()[1] for s in self.sockets]
-
-    def watch_input(self, said: bytes) -> None:
-        """Stop when the input ends, which it also does when the other process dies."""
-        self.said = said[-1:]
-        while said := os.read(0, 4096):
-            self.said = said[-1:]
-        self.stopped.set()
 
     def replay(self) -> None:
         """Send everything at its time."""
@@ -88,7 +81,7 @@ class Peer:
         told = clock()
         while not self.waits(clock() - told):
             told = told if self.said == SLEEPS else clock()
-            self.sleep(LOOK_NS)
+            self.hear(LOOK_NS)
         slack = min(SLACK_NS, (at - last) // 2)
         self.moved += max(0, clock() - self.zero - self.moved - last - slack)
 
@@ -100,7 +93,8 @@ class Peer:
             return since > SLACK_NS
         state, wchan, call = self.look()
         if state == "S" and not (call or wchan).startswith("futex"):  # there it awaits the GIL
-            return True
+            self.hear(0)  # is it that sleep, or one after it?
+            return self.said == SLEEPS
         self.unseen = max(self.unseen, since if since > PATIENCE_NS else 0)
         return since > PATIENCE_NS
 
@@ -110,21 +104,24 @@ class Peer:
         self.sample_until(deadline - QUIET_NS, max(SAMPLE_NS, pause))
         while (left := deadline - clock()) > 0:
             if left > SPIN_NS:
-                self.sleep(left - SPIN_NS)
+                self.hear(left - SPIN_NS)
 
     def sample_until(self, deadline: int, pause: int) -> None:
         """Look at the program's thread every `pause` ns."""
         while self.look and clock() + pause < deadline:
-            self.sleep(pause)
+            self.hear(pause)
             before = clock()
             row = [before - self.zero, *self.look()]
             if before >= self.zero and clock() < min(deadline, before + SAMPLE_NS):
                 self.evidence.append(row)  # its parts are of one instant
 
-    def sleep(self, ns: int) -> None:
-        """Sleep; `Stop` if told to meanwhile."""
-        if self.stopped.wait(max(0, ns) / 1e9):
-            raise Stop
+    def hear(self, ns: int) -> None:
+        """Sleep for `ns`, or until the program says something; `Stop` when it is over, or died."""
+        if select.select([self.input], [], [], max(0, ns) / 1e9)[0]:
+            said = os.read(self.input, 4096)
+            if not said:
+                raise Stop
+            self.said = said[-1:]
 
 
 def _connect(transport: str, port: int) -> socket.socket:
@@ -176,16 +173,15 @@ def main() -> None:
     line = _line(rest)
     if not line:
         return
-    peer.zero = int(line)
-    threading.Thread(target=peer.watch_input, args=(bytes(rest),), daemon=True).start()
+    peer.zero, peer.said = int(line), bytes(rest[-1:])
     trouble = ""
-    try:
-        peer.replay()
-    except Stop:
-        pass
-    except OSError as error:  # the program's end of a connection is gone
-        trouble = str(error)
-    peer.stopped.wait()
+    with suppress(Stop):
+        try:
+            peer.replay()
+        except OSError as error:  # the program's end of a connection is gone
+            trouble = str(error)
+        while True:  # until the program is over
+            peer.hear(1_000_000_000)
     report = {
         "sent": peer.sent, "evidence": peer.evidence, "late": peer.late, "unseen": peer.unseen,
         "trouble": trouble,
