@@ -2,8 +2,8 @@
 
     python few.py KIND MEANS        prints a line of JSON for each limit
 
-MEANS is how it gets few: "files" lowers RLIMIT_NOFILE; "tasks" lowers RLIMIT_NPROC, as a user of
-its own; "fork", "thread" and "pipe" let the n-th of these calls fail, with what each fails with.
+MEANS is how it gets few: "files" lowers RLIMIT_NOFILE; "fork", "thread" and "pipe" let the n-th of
+these calls fail, and all after it, with what each fails with.
 For n = 1, 2, 3, ... a child of this process makes the run.  When that is over, one way or the
 other, the child is looked at from here: what is left of it?  Then it ends as every program does,
 and must do so in time.  It goes on until a run has succeeded.
@@ -23,7 +23,15 @@ import time
 from collections.abc import Callable
 from errno import EAGAIN, EMFILE
 from itertools import count
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import (
+    forkserver,
+    get_context,
+    popen_fork,
+    popen_forkserver,
+    popen_spawn_posix,
+    resource_tracker,
+    synchronize,
+)
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +39,16 @@ from iosim import audit, clients, jobs, measure, models, record, servers, traffi
 from iosim.echo.child import serving
 from iosim.echo.survivor import EchoServer
 from iosim.explore.background import Background, Job
-from iosim.kernels.linux import served
+from iosim.kernels.linux import kernel, served, workers
+from iosim.kernels.witness import witness
 from iosim.programs import calls
+
+#: Imported once, here, and not again in each of the children.
+WARM = (kernel, popen_fork, popen_forkserver, popen_spawn_posix, synchronize, witness, workers)
 
 MOST = 60  # so many are enough for every run
 ENDS_S = 20.0  # for a run, and then for its interpreter, to end
-USER = 54_321  # nobody else's: RLIMIT_NPROC counts all that a user has
+NEVER_S = 2.0  # of which it is known that it does not
 
 UDP, TCP = (traffic.one(after_ms=1, transport=kind) for kind in ("udp", "tcp"))
 ECHO = clients.several(2, clients.echo(size=10))
@@ -104,6 +116,15 @@ KINDS: dict[str, Callable[[], object]] = {
     "background": background,
 }
 
+#: What a run must not do; by its name, and for no other end than to see that it is seen.
+WRONG: dict[str, Callable[[], object]] = {
+    "leaves a descriptor": os.pipe,
+    "leaves a child": lambda: get_context("fork").Process(
+        target=time.sleep, args=(0.5,)).start(),
+    "leaves a thread": lambda: threading.Thread(target=time.sleep, args=(1.5,)).start(),
+    "never ends": lambda: threading.Thread(target=time.sleep, args=(60,)).start(),
+}  # fmt: skip
+
 
 # -- having few -----------------------------------------------------------------------------------
 
@@ -112,12 +133,6 @@ def files(number: int) -> None:
     """So many more than are open."""
     most = served._number_of_free(number)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def tasks(number: int) -> None:
-    """`number` processes and threads, of which this one is the first."""
-    resource.setrlimit(resource.RLIMIT_NPROC, (number, number))
-    os.setuid(USER)
 
 
 def failing(home: Any, name: str, number: int, error: Callable[[], BaseException]) -> None:
@@ -153,7 +168,7 @@ def pipes(number: int) -> None:
     failing(os, "pipe", number, lambda: OSError(EMFILE, os.strerror(EMFILE)))
 
 
-MEANS = {"files": files, "tasks": tasks, "fork": forks, "thread": threads, "pipe": pipes}
+MEANS = {"files": files, "fork": forks, "thread": threads, "pipe": pipes}
 
 
 # -- a run, and what is left of it ----------------------------------------------------------------
@@ -180,7 +195,7 @@ def attempt(kind: str, means: str, number: int) -> dict[str, Any]:
         os.close(hear), os.close(go)
         before = os.listdir("/proc/self/fd")
         MEANS[means](number)
-        outcome = make(KINDS[kind])
+        outcome = make((KINDS | WRONG)[kind])
         gc.collect()  # a pool of the library is a cycle
         allowed = [resource_tracker._resource_tracker._pid, forkserver._forkserver._forkserver_pid]
         own = [resource_tracker._resource_tracker._fd, forkserver._forkserver._forkserver_alive_fd]
@@ -194,7 +209,7 @@ def attempt(kind: str, means: str, number: int) -> dict[str, Any]:
         outcome = json.loads(said) if said else {"kind": ["hangs"]}
         outcome["left"] = left(child, outcome) if said else []
         os.write(go, b"!")
-        outcome["ends"] = ends(child)
+        outcome["ends"] = ends(child, NEVER_S if kind in WRONG else ENDS_S)
         return outcome
     finally:
         try:
@@ -230,9 +245,9 @@ def left(pid: int, outcome: dict[str, Any]) -> list[str]:
     return found
 
 
-def ends(pid: int) -> bool:
+def ends(pid: int, seconds: float) -> bool:
     """Does the interpreter end in time?"""
-    until = time.monotonic() + ENDS_S
+    until = time.monotonic() + seconds
     while time.monotonic() < until:
         if os.waitpid(pid, os.WNOHANG)[0]:
             return True

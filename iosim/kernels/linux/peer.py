@@ -20,6 +20,7 @@ import os
 import select
 import socket
 import struct
+from contextlib import suppress
 from time import perf_counter_ns as clock
 from typing import Any
 

@@ -358,17 +358,16 @@ class LinuxServerKernel(LinuxKernel):
         return partial(self._begin_thread, thread, lane, over), lambda *_: (number, 0)
 
     def _begin_thread(self, thread: threading.Thread, lane: Thread, over: threading.Event) -> None:
-        known: list[tuple[list[Any], Any]] = [
-            (self.threads, thread), (self.ends, over), (self.run.threads, lane)
-        ]  # fmt: skip
-        for names, what in known:
-            names.append(what)
+        self.threads.append(thread)
+        self.ends.append(over)
+        self.run.threads.append(lane)
         try:
             with beginning("a thread of the program"):  # EAGAIN, where Python has a RuntimeError
                 thread.start()
         except OSError:
-            for names, _ in known:
-                names.pop()
+            self.threads.remove(thread)
+            self.ends.remove(over)
+            self.run.threads.remove(lane)
             raise
 
     def _pthread_join(self, request: pthread_join) -> Prepared:

@@ -93,7 +93,8 @@ def command(calls: Iterable[str], log: str, program: Iterable[str]) -> list[str]
 @cache
 def version() -> str:
     """ "strace 6.1"."""
-    told = subprocess.run(["strace", "-V"], capture_output=True, timeout=PROBE_S, text=True)
+    with beginning("strace"):
+        told = subprocess.run(["strace", "-V"], capture_output=True, timeout=PROBE_S, text=True)
     found = re.search(r"version (\S+)", told.stdout)
     return f"strace {found[1]}" if found else "strace"
 
