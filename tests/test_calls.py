@@ -13,10 +13,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
+from time import perf_counter_ns as clock
 from typing import Any
 
 import pytest
@@ -24,7 +26,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iosim import Costs, Timeline, calls, draw, futures, jobs, measure, models, simulate, traffic
-from iosim.kernels.linux import crews
+from iosim.job_gate import Gate, asleep, held, once_asleep
+from iosim.kernels.linux import crews, work
 from iosim.kernels.linux.crews import Crew
 from iosim.kernels.linux.watch import watching
 from iosim.kernels.linux.work import nap, total
@@ -58,13 +61,46 @@ KERNELS = [
 each_kernel = pytest.mark.parametrize("run", KERNELS)
 
 
-def answers(program: Callable[..., Program], into: list[Any]) -> Callable[..., Program]:
-    """The same program, whose return value lands in `into`."""
+def answers(
+    program: Callable[..., Program], into: list[Any], then: Callable[[], None] = lambda: None
+) -> Callable[..., Program]:
+    """The same program, whose return value lands in `into`; `then` is called at its end."""
 
     def kept(jobs: Any, **options: Any) -> Program:
         into.append((yield from program(jobs, **options)))
+        then()
 
     return kept
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """Real jobs that wait do so until it opens, however short or long that is.
+
+    In threads and in forked workers, which have this process's functions.
+    """
+
+    def wait(ns: int, rows: work.Rows, stopped: Any = None) -> None:
+        began = clock()
+        held(gate.port)
+        rows.append((SLEEPING, began, clock(), ""))
+
+    monkeypatch.setattr(work, "_wait", wait)
+    with Gate() as gate:
+        yield gate
+
+
+def opening(program: Callable[..., Program], gate: Gate) -> Callable[..., Program]:
+    """The same program, whose jobs are let go once the caller sleeps."""
+
+    def opened(jobs: Any, **options: Any) -> Program:
+        thread = once_asleep(gate.open)
+        try:
+            return (yield from program(jobs, **options))
+        finally:
+            thread.join()
+
+    return opened
 
 
 # -- nothing is left ---------------------------------------------------------------------------
@@ -238,13 +274,19 @@ def slow_callback(jobs: Any) -> Program:
 @clean
 @each_pool
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
-def test_the_same_calls_and_the_same_values_on_both_kernels(program: Any, pool: str) -> None:
+def test_the_same_calls_and_the_same_values_on_both_kernels(
+    program: Any, pool: str, gate: Gate
+) -> None:
     predicted, measured = [], []
-    story = jobs.several(3, jobs.waiting(120)) if program is calls.give_up else MIXED
+    story, late = MIXED, program is calls.give_up
+    if late:  # the jobs end when it has given up
+        story = jobs.several(3, jobs.waiting(120))
+    else:
+        gate.open()
     runs = [
-        run(answers(program, into), story, pool=pool).check()
-        for run, into in ((_simulate, predicted), (_measure, measured))
-    ]
+        run(answers(program, into, gate.open), story, pool=pool, start_method="fork").check()
+        for run, into in ((_measure, measured), (_simulate, predicted))
+    ][::-1]
     assert sorted(map(str, predicted[0])) == sorted(map(str, measured[0]))
     assert looked_through(runs[0]) == looked_through(runs[1])
     assert runs[0].processes == runs[1].processes == ("caller",)
@@ -264,9 +306,12 @@ def looked_through(run: Timeline) -> list[tuple[str, int | None]]:
 @each_kernel
 @each_pool
 @pytest.mark.parametrize("name", OF_CALLS)
-def test_every_call_stands_in_its_corner(run: Any, pool: str, name: str) -> None:
+def test_every_call_stands_in_its_corner(run: Any, pool: str, name: str, gate: Gate) -> None:
     names, corner = FOUR_CORNERS[name]
-    assert run(getattr(calls, name), COMPUTES, pool=pool).corner(*names) == corner
+    program, story = getattr(calls, name), COMPUTES
+    if run is _measure and name != "direct":  # a worker goes on when its caller is where it sleeps
+        program, story = opening(program, gate), jobs.several(3, jobs.waiting(10))
+    assert run(program, story, pool=pool, start_method="fork").corner(*names) == corner
 
 
 @pytest.mark.parametrize("run", [simulate, pytest.param(measure, marks=linux)])
@@ -290,14 +335,14 @@ def test_to_wait_oneself_is_synchronous_and_blocking(run: Any) -> None:
 
 @each_kernel
 @each_pool
-def test_apply_sleeps_while_a_worker_computes(run: Any, pool: str) -> None:
+def test_apply_sleeps_while_a_worker_computes(run: Any, pool: str, gate: Gate) -> None:
     """C17: the caller of apply is asleep; it is the worker that runs."""
-    done = run(calls.apply, jobs.of(jobs.computing(60)), pool=pool).check()
+    story = jobs.of(jobs.waiting(1) + jobs.computing(60))  # it computes when the caller sleeps
+    done = run(opening(calls.apply, gate), story, pool=pool, start_method="fork").check()
     [outcome] = done.outcomes
-    assert done.blocked("wait") > ms(40)
     ran, stood = (done.time_in(state, outcome.worker) for state in (USER, READY))
     assert ran + stood >= ms(55)  # it ran, or others had the cores
-    assert ran > 5 * done.cpu_ns()
+    assert done.blocked("wait") >= 0.9 * (ran + stood)
     mine = run(calls.direct, jobs.of(jobs.computing(60)), pool=pool).check()
     assert mine.blocked("wait") == 0
     assert mine.time_in(USER) + mine.time_in(READY) >= ms(55)
@@ -306,14 +351,15 @@ def test_apply_sleeps_while_a_worker_computes(run: Any, pool: str) -> None:
 @linux
 @clean
 @each_pool
-def test_what_proc_says_agrees_with_the_lanes(pool: str) -> None:
-    run = _measure(calls.apply, jobs.of(jobs.computing(200)), pool=pool)
+def test_what_proc_says_agrees_with_the_lanes(pool: str, gate: Gate) -> None:
+    """From when the worker computes, at which its caller sleeps, to the end of that."""
+    story = jobs.of(jobs.waiting(1) + jobs.computing(200))
+    run = _measure(opening(calls.apply, gate), story, pool=pool, start_method="fork")
     [outcome] = run.outcomes
-    assert outcome.begun is not None
-    assert outcome.done is not None
+    computes = [i for i in run.lane(outcome.worker) if i.call and i.state == USER]
     seen = {
         name: [e.state for e in run.evidence
-               if e.process == name and outcome.begun < e.at < outcome.done]
+               if e.process == name and computes[0].start < e.at < computes[-1].end]
         for name in ("caller", outcome.worker)
     }  # fmt: skip
     assert min(map(len, seen.values())) > 10
@@ -323,26 +369,26 @@ def test_what_proc_says_agrees_with_the_lanes(pool: str) -> None:
 
 @each_kernel
 @each_pool
-def test_a_callback_runs_in_the_thread_that_learns_of_the_result(run: Any, pool: str) -> None:
+def test_a_callback_runs_in_the_thread_that_learns_of_the_result(
+    run: Any, pool: str, gate: Gate
+) -> None:
     """C10."""
-    told = run(calls.callback, jobs.of(jobs.waiting(200)), pool=pool).check()
+    values: list[Any] = []
+
+    def early(jobs: Any) -> Program:
+        def told(value: Any) -> Program:
+            values.append(value)
+            yield compute(ms(0.1))
+
+        yield futures.submit(jobs[0], told)
+        gate.open()
+        while not values:
+            yield sleep(ms(1))
+
+    told = run(early, jobs.of(jobs.waiting(20)), pool=pool, start_method="fork").check()
     assert told.outcomes[0].told == "callback"
-    if not came_late(told, "submit"):
-        [callback] = [c for c in told.call_log if c.name == "callback"]
-        assert callback.process == (FLAVOURS[pool].collector or told.outcomes[0].worker)
-
-
-def came_late(run: Timeline, adding: str) -> bool:
-    """Was the job done before its callback was added?  Then nobody learned of it afterwards.
-
-    The one who adds a callback may have stood still for so long, on a machine that it shares.
-    """
-    [added] = [c for c in run.call_log if c.name == adding]
-    [outcome] = run.outcomes
-    assert outcome.done is not None
-    late = outcome.done < added.end
-    assert not late or run.kernel == "measured"  # the simulated machine is shared with nobody
-    return late
+    [callback] = [c for c in told.call_log if c.name == "callback"]
+    assert callback.process == (FLAVOURS[pool].collector or told.outcomes[0].worker)
 
 
 @linux
@@ -453,7 +499,7 @@ def test_a_callback_that_comes_late_runs_in_the_caller(run: Any, pool: str) -> N
 
 @each_kernel
 @each_pool
-def test_a_callback_may_be_added_before_the_job_is_done(run: Any, pool: str) -> None:
+def test_a_callback_may_be_added_before_the_job_is_done(run: Any, pool: str, gate: Gate) -> None:
     values: list[Any] = []
 
     def added_early(jobs: Any) -> Program:
@@ -463,20 +509,20 @@ def test_a_callback_may_be_added_before_the_job_is_done(run: Any, pool: str) -> 
 
         future = yield futures.submit(jobs[0], told)
         yield futures.add_done_callback(future, told)
+        gate.open()
         while len(values) < 2:
             yield sleep(ms(1))
         assert (yield futures.result(future)) == 1
 
-    early = run(added_early, jobs.of(jobs.waiting(200)), pool=pool).check()
+    early = run(added_early, jobs.of(jobs.waiting(200)), pool=pool, start_method="fork").check()
     assert values == [1, 1]
-    if not came_late(early, "add_done_callback"):
-        callbacks = [c.process for c in early.call_log if c.name == "callback"]
-        assert callbacks == [FLAVOURS[pool].collector or early.outcomes[0].worker] * 2
+    callbacks = [c.process for c in early.call_log if c.name == "callback"]
+    assert callbacks == [FLAVOURS[pool].collector or early.outcomes[0].worker] * 2
 
 
 @each_kernel
 @each_pool
-def test_a_callback_may_sleep(run: Any, pool: str) -> None:
+def test_a_callback_may_sleep(run: Any, pool: str, gate: Gate) -> None:
     awake: list[Any] = []
 
     def naps(jobs: Any) -> Program:
@@ -487,13 +533,14 @@ def test_a_callback_may_sleep(run: Any, pool: str) -> None:
             awake.append(value)
 
         future = yield futures.submit(jobs[0], told)
+        gate.open()
         yield futures.wait([future])
         while not awake:
             yield sleep(ms(5))
         yield futures.add_done_callback(future, told)
         yield sleep(ms(5))
 
-    napped = run(naps, jobs.of(jobs.waiting(5)), pool=pool).check()
+    napped = run(naps, jobs.of(jobs.waiting(5)), pool=pool, start_method="fork").check()
     [callback] = [c for c in napped.call_log if c.name == "callback"]
     [adding] = [c for c in napped.call_log if c.name == "add_done_callback"]
     for call in (callback, adding):
@@ -529,12 +576,22 @@ def added_late(jobs: Any) -> Program:
 
 @each_kernel
 @each_pool
-def test_a_slow_callback_delays_the_results_behind_it(run: Any, pool: str) -> None:
-    """C10: where one thread takes in all results; a thread pool's workers call back themselves."""
-    both = run(calls.callback, jobs.of(jobs.waiting(20), jobs.waiting(60)), pool=pool,
-               slow=ms(150), work=sleep(ms(5))).check()  # fmt: skip
+def test_a_slow_callback_delays_the_results_behind_it(run: Any, pool: str, gate: Gate) -> None:
+    """C10: where one thread takes in all results; a thread pool's workers call back themselves.
+
+    Each callback waits for the other one, which comes in vain where one thread runs both.
+    """
+    one_thread, met = bool(FLAVOURS[pool].collector), threading.Barrier(2)
+
+    def meet(value: Any) -> None:
+        with suppress(threading.BrokenBarrierError):
+            met.wait(0.2 if one_thread else 60)
+
+    how = {"then": meet} if run is _measure else {}
+    story = jobs.of(jobs.waiting(20), jobs.waiting(60))
+    both = run(opening(calls.callback, gate), story, pool=pool, start_method="fork",
+               slow=ms(150), work=sleep(ms(50)), **how).check()  # fmt: skip
     first, second = (c for c in both.call_log if c.name == "callback")
-    one_thread = bool(FLAVOURS[pool].collector)
     assert (second.start >= first.end) == (second.process == first.process) == one_thread
 
 
@@ -565,15 +622,17 @@ def test_a_job_that_fails_raises_where_its_result_is_asked_for(run: Any, pool: s
 
 @each_kernel
 @each_pool
-def test_one_gives_up_and_the_job_goes_on(run: Any, pool: str) -> None:
+def test_one_gives_up_and_the_job_goes_on(run: Any, pool: str, gate: Gate) -> None:
     """C04: result(timeout) returns without a result."""
     values: list[Any] = []
 
     def patient_at_last(jobs: Any) -> Program:
         values.append((yield from calls.give_up(jobs)))
+        gate.open()
         values.append((yield futures.result(1)))
 
-    gave_up = run(patient_at_last, jobs.of(jobs.waiting(120)), pool=pool).check()
+    story = jobs.of(jobs.waiting(120))
+    gave_up = run(patient_at_last, story, pool=pool, start_method="fork").check()
     assert values == [[None], 1]
     names = [(name, errno is None) for name, errno in gave_up.calls()]
     assert names == [("submit", True), ("result", False), ("result", True)]
@@ -581,13 +640,21 @@ def test_one_gives_up_and_the_job_goes_on(run: Any, pool: str) -> None:
 
 @each_kernel
 @each_pool
-def test_a_bounded_queue_lets_no_more_in(run: Any, pool: str) -> None:
-    """C11: the pools of the standard library are not bounded."""
+def test_a_bounded_queue_lets_no_more_in(run: Any, pool: str, gate: Gate) -> None:
+    """C11."""
+    how = {"pool": pool, "workers": 3, "start_method": "fork"}
     story = jobs.several(4, jobs.waiting(100))
-    full = run(calls.bounded, story, pool=pool, room=2, workers=3).check()
+    full = run(opening(calls.bounded, gate), story, room=2, **how).check()
     spans = [(o.asked, o.done or 0) for o in full.outcomes]
     assert max(sum(a <= at < b for a, b in spans) for at, _ in spans) == 2
-    free = run(calls.submit, story, pool=pool, workers=3)
+
+
+@each_kernel
+@each_pool
+def test_the_pools_of_the_standard_library_are_not_bounded(run: Any, pool: str, gate: Gate) -> None:
+    """C11."""
+    how = {"pool": pool, "workers": 3, "start_method": "fork"}
+    free = run(opening(calls.submit, gate), jobs.several(4, jobs.waiting(100)), **how)
     assert min(o.done or 0 for o in free.outcomes) > max(o.asked for o in free.outcomes)
 
 
@@ -694,13 +761,15 @@ def test_the_watcher_tells_sleepers_from_runners() -> None:
     sleeper = threading.Thread(target=over.wait)
     sleeper.start()
     with watching({"runs": me, "sleeps": (me[0], sleeper.native_id or 0)}) as seen:
-        until = time.perf_counter() + 0.3
-        while time.perf_counter() < until:
+        assert asleep(sleeper.native_id or 0)
+        began = clock()
+        while clock() < began + 300_000_000:
             total(1_000)
+        ended = clock()
     over.set()
     sleeper.join()
-    assert seen.share("runs", "R") > 0.8
-    assert seen.share("sleeps", "S") > 0.8
+    assert seen.share("runs", "R", began, ended) > 0.8
+    assert seen.share("sleeps", "S", began, ended) > 0.8
     assert seen.letters("nobody").total() == 0
 
 

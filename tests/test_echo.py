@@ -654,3 +654,24 @@ def test_a_slow_client_and_a_storm() -> None:
 def test_another_name_is_an_error() -> None:
     with pytest.raises(ValueError, match="notes, survivor, got 'other'"), serving("other"):
         pass
+
+
+@linux
+def test_who_never_reads_waits_for_a_server_that_had_no_core(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It takes nothing while others have the cores; that is not the end."""
+    monkeypatch.setattr(faults, "STUCK_S", 0.05)
+    asked = iter(["R"] * 5)
+    with serving("notes") as server:
+        server.process.send_signal(signal.SIGSTOP)  # as long as it is asked, it is not let run
+
+        def state(pid: int, tid: int) -> str:
+            told = next(asked, "")
+            if not told:
+                server.process.send_signal(signal.SIGCONT)
+            return told or "R"
+
+        monkeypatch.setattr(faults, "state", state)
+        faults.never_read(server)
+        assert server.last_words().startswith("BlockingIOError")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from jupyter_client.manager import KernelManager
 
-from iosim.gate import Gate, held
+from iosim.job_gate import Gate, held
 from iosim.leftovers import running
 
 TIME_S = 60

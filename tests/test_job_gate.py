@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from iosim import evidence, gate
-from iosim.gate import Gate, asleep, held, once_asleep
+from iosim import evidence, job_gate
+from iosim.job_gate import Gate, asleep, held, once_asleep
 from iosim.kernels.linux.work import total
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc here")
@@ -48,7 +48,7 @@ def test_who_comes_to_an_open_gate_goes_through() -> None:
 
 
 def test_a_gate_to_which_nobody_comes_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "GATE_S", 0.1)
+    monkeypatch.setattr(job_gate, "GATE_S", 0.1)
     with Gate() as one, pytest.raises(TimeoutError):
         one.wait_for(1)
 
