@@ -394,7 +394,7 @@ def test_a_program_with_a_closure() -> None:
 NOTEBOOK = """
 from iosim.syscalls import getpid
 import threading
-TIMES, LOCK = 2, threading.Lock()
+TIMES, LOCK, NUMBER = 2, threading.Lock(), int
 class Own: pass
 def ask(left):
     if left:
@@ -404,13 +404,16 @@ def program(fd, nbytes): yield from ask(TIMES)
 def locked(fd, nbytes):
     with LOCK: yield getpid()
 def classy(fd, nbytes): yield Own()
+def boxed():
+    class Box: size: NUMBER
+    return Box.__annotations__
 """
 
 
 def notebook(name: str) -> Any:
     """A function as it were typed into a notebook: in no file, and in a module called __main__."""
     cell: dict[str, Any] = {"__name__": "__main__"}
-    exec(NOTEBOOK, cell)
+    exec(compile(NOTEBOOK, "<cell>", "exec", dont_inherit=True), cell)  # no __future__ of ours
     return cell[name]
 
 
@@ -423,6 +426,10 @@ def test_a_program_of_a_notebook() -> None:
 def test_what_cannot_be_sent(name: str, what: str) -> None:
     with pytest.raises(TypeError, match=f"{name} cannot be sent to another process: .*{what}"):
         pack(name, notebook(name))
+
+
+def test_an_annotation_names_a_global_too() -> None:
+    assert unpack(pack("boxed", notebook("boxed")))() == {"size": int}
 
 
 def test_what_has_not_been_bound_yet() -> None:

@@ -18,7 +18,10 @@ from typing import Any
 
 __all__ = ["pack", "unpack"]
 
-_GLOBAL = {"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME"}
+#: The last one reads the annotations of a class, which are evaluated late from Python 3.14 on.
+_GLOBAL = {
+    "LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS",
+}  # fmt: skip
 
 
 def pack(title: str, value: object) -> bytes:
