@@ -382,8 +382,9 @@ def cpython(
     if not all(importlib.util.find_spec(name) for name in ("test", "test.test_selectors")):
         pytest.skip("this interpreter came without test.test_selectors")
     command = [sys.executable, "-c", CPYTHON.format(first=first), *cases]
+    plain = {**os.environ, "PYTHON_COLORS": "0"}  # from 3.14 on unittest heeds FORCE_COLOR
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=100, check=False, cwd=folder
+        command, capture_output=True, text=True, timeout=100, check=False, cwd=folder, env=plain
     )
 
 
