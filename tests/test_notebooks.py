@@ -7,6 +7,7 @@ and does not know in which form a picture must stand.
 import ast
 import copy
 import json
+import os
 import re
 import subprocess
 import sys
@@ -195,9 +196,11 @@ def run_limited(*names: str, fault: str = "") -> subprocess.CompletedProcess[str
     given = [(name, code[name]) for name in before] + [("fault", fault)]
     given += [(name, code[name]) for name in names]
     command = [sys.executable, "-c", LIMITED]
+    plain = {**os.environ, "PYTHON_COLORS": "0"}  # from 3.13 on a traceback heeds FORCE_COLOR
     return subprocess.run(
-        command, input=json.dumps(given), capture_output=True, text=True, timeout=100, check=False
-    )
+        command, input=json.dumps(given), capture_output=True, text=True, timeout=100, check=False,
+        env=plain,
+    )  # fmt: skip
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere these cells are skipped anyway")

@@ -414,7 +414,7 @@ def boxed():
 def notebook(name: str) -> Any:
     """A function as it were typed into a notebook: in no file, and in a module called __main__."""
     cell: dict[str, Any] = {"__name__": "__main__"}
-    exec(NOTEBOOK, cell)
+    exec(compile(NOTEBOOK, "<cell>", "exec", dont_inherit=True), cell)  # no __future__ of ours
     return cell[name]
 
 
