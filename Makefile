@@ -11,7 +11,9 @@ PIP := $(PY) -m pip --quiet --disable-pip-version-check
 
 # What Jupyter and matplotlib keep for themselves stays inside the clone. The folder is not a
 # hidden one, because a browser installed as a snap cannot open the start page from there.
+# How the notebooks are served and exported stands in tools/jupyter.
 STATE := $(CURDIR)/build/jupyter
+export JUPYTER_CONFIG_PATH := $(CURDIR)/tools/jupyter
 export JUPYTER_CONFIG_DIR := $(STATE)/config
 export JUPYTER_DATA_DIR := $(STATE)/data
 export JUPYTER_RUNTIME_DIR := $(STATE)/runtime
@@ -37,7 +39,7 @@ lab: $(VENV)/ready  ## open the notebooks in JupyterLab, as copies in work/ (its
 		--LabApp.default_url=/lab/tree/work/00_start_here.ipynb $(LAB_FLAGS)
 
 fresh: $(VENV)/ready  ## begin a notebook afresh, and keep yours: make fresh NOTEBOOK=03_blocking
-	@$(PY) tools/copies.py --fresh '$(NOTEBOOK)'
+	@$(PY) tools/copies.py --fresh "$$NOTEBOOK"
 
 test: $(VENV)/testing  ## lint, types, tests with coverage, every notebook run and compared
 	@$(PY) tools/suite.py
