@@ -11,7 +11,9 @@ PIP := $(PY) -m pip --quiet --disable-pip-version-check
 
 # What Jupyter and matplotlib keep for themselves stays inside the clone. The folder is not a
 # hidden one, because a browser installed as a snap cannot open the start page from there.
+# How the notebooks are served and exported stands in tools/jupyter.
 STATE := $(CURDIR)/build/jupyter
+export JUPYTER_CONFIG_PATH := $(CURDIR)/tools/jupyter
 export JUPYTER_CONFIG_DIR := $(STATE)/config
 export JUPYTER_DATA_DIR := $(STATE)/data
 export JUPYTER_RUNTIME_DIR := $(STATE)/runtime
@@ -32,12 +34,12 @@ LAB_FLAGS = $(if $(filter 0,$(shell id -u)),--allow-root) \
 	$(if $(DISPLAY)$(WAYLAND_DISPLAY)$(filter Darwin,$(shell uname)),,--no-browser)
 
 lab: $(VENV)/ready  ## open the notebooks in JupyterLab, as copies in work/ (its address is printed)
-	@$(PY) tools/work.py
+	@$(PY) tools/copies.py
 	$(PY) -m jupyterlab --ip=127.0.0.1 --ServerApp.root_dir=. \
 		--LabApp.default_url=/lab/tree/work/00_start_here.ipynb $(LAB_FLAGS)
 
 fresh: $(VENV)/ready  ## begin a notebook afresh, and keep yours: make fresh NOTEBOOK=03_blocking
-	@$(PY) tools/work.py --fresh '$(NOTEBOOK)'
+	@$(PY) tools/copies.py --fresh "$$NOTEBOOK"
 
 test: $(VENV)/testing  ## lint, types, tests with coverage, every notebook run and compared
 	@$(PY) tools/suite.py

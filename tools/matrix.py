@@ -54,8 +54,17 @@ def candidates() -> list[str]:
     pyenv = os.environ.get("PYENV_ROOT") or str(Path.home() / ".pyenv")
     folders = [glob.escape(folder) for folder in os.get_exec_path()]
     folders.append(f"{glob.escape(pyenv)}/versions/*/bin")
-    paths = [path for folder in folders for path in sorted(glob.glob(f"{folder}/python3*"))]
-    return [path for path in paths if re.fullmatch(r"python3(\.\d+)?", os.path.basename(path))]
+    found: dict[str, str] = {}  # one command for each file, whatever its links are called
+    for path in (path for folder in folders for path in sorted(glob.glob(f"{folder}/python3*"))):
+        if _plausible(path) and _plausible(os.path.realpath(path)):
+            found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
+
+
+def _plausible(path: str) -> bool:
+    """As python3, or as python3.11 and later."""
+    name = re.fullmatch(r"python3(?:\.(\d+))?", os.path.basename(path))
+    return name is not None and (name[1] is None or (3, int(name[1])) >= OLDEST)
 
 
 def probe(command: str) -> Found | None:

@@ -1,7 +1,7 @@
 """The reader's own copies of the notebooks, in work/: what is there is never overwritten.
 
-    python tools/work.py                        copy what is not there yet
-    python tools/work.py --fresh 03_blocking    begin one afresh; the reader's own gets a dated name
+    python tools/copies.py                        copy what is not there yet
+    python tools/copies.py --fresh 03_blocking    begin afresh; yours gets a dated name
 
 git ignores work/, so that `git pull` finds nothing changed. The copies carry no outputs of another
 machine: a cell tagged `nbval-ignore-output` is one whose output depends on the machine, since the
@@ -23,7 +23,7 @@ from typing import Any
 
 import render
 
-__all__ = ["DEPENDS", "copies", "fresh", "main", "without_measured"]
+__all__ = ["DEPENDS", "fresh", "main", "missing", "without_measured"]
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPENDS = "nbval-ignore-output"  # the tag of a cell whose output depends on the machine
@@ -42,7 +42,7 @@ def _bare(cell: Json) -> Json:
     return {**cell, "outputs": [], "execution_count": None} if depends else cell
 
 
-def copies(course: Path, work: Path) -> list[str]:
+def missing(course: Path, work: Path) -> list[str]:
     """Copy into `work` what it lacks of the folder `course`; a line for each thing to tell."""
     work.mkdir(exist_ok=True)
     told = []
@@ -124,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
     name = parser.parse_args(arguments).fresh
     course, work = ROOT / "notebooks", ROOT / "work"
     try:
-        told = copies(course, work) if name is None else fresh(course, work, name)
+        told = missing(course, work) if name is None else fresh(course, work, name)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

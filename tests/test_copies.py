@@ -7,9 +7,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import copies
 import nbformat
 import pytest
-import work
 from nbformat.sign import NotebookNotary
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +54,7 @@ def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def desk(course: Path) -> Path:
     """Where they were copied to."""
     desk = course.parent / "work"
-    assert work.copies(course, desk) == [
+    assert copies.missing(course, desk) == [
         "01_one.ipynb is new in work/",
         "02_two.ipynb is new in work/",
     ]
@@ -77,16 +77,16 @@ def test_what_is_there_is_never_overwritten(course: Path, desk: Path) -> None:
     for name in ("01_one.ipynb", "images/a.svg"):
         (desk / name).write_text("mine")
     (desk / "02_two.ipynb").unlink()
-    assert work.copies(course, desk) == ["02_two.ipynb is new in work/"]
+    assert copies.missing(course, desk) == ["02_two.ipynb is new in work/"]
     assert {(desk / name).read_text() for name in ("01_one.ipynb", "images/a.svg")} == {"mine"}
 
 
 def test_a_newer_edition_is_announced_until_the_notebook_is_fresh(course: Path, desk: Path) -> None:
     store(course / "02_two.ipynb", cell("newer"))
     told = ["02_two has a newer edition: make fresh NOTEBOOK=02_two"]
-    assert work.copies(course, desk) == work.copies(course, desk) == told
-    work.fresh(course, desk, "02_two")
-    assert work.copies(course, desk) == []
+    assert copies.missing(course, desk) == copies.missing(course, desk) == told
+    copies.fresh(course, desk, "02_two")
+    assert copies.missing(course, desk) == []
 
 
 def test_a_fresh_notebook_leaves_the_readers_own_under_dated_names(
@@ -94,7 +94,7 @@ def test_a_fresh_notebook_leaves_the_readers_own_under_dated_names(
 ) -> None:
     for mine in ("first", "second"):
         (desk / "01_one.ipynb").write_text(mine)
-        work.fresh(course, desk, "01_one")
+        copies.fresh(course, desk, "01_one")
     kept = {path.name: path.read_text() for path in desk.glob(f"01_one_{TODAY}*")}
     assert kept == {f"01_one_{TODAY}.ipynb": "first", f"01_one_{TODAY}_2.ipynb": "second"}
     assert load(desk / "01_one.ipynb")["cells"][0]["id"] == "same"
@@ -102,7 +102,7 @@ def test_a_fresh_notebook_leaves_the_readers_own_under_dated_names(
 
 @pytest.mark.parametrize("name", ["01", "01_one", "01_one.ipynb", "work/01_one.ipynb"])
 def test_a_notebook_is_named_in_any_usual_way(name: str, course: Path, desk: Path) -> None:
-    assert "is fresh" in work.fresh(course, desk, name)[-1]
+    assert "is fresh" in copies.fresh(course, desk, name)[-1]
 
 
 @pytest.mark.parametrize("name", ["", "0", "03", "one"])
@@ -111,7 +111,7 @@ def test_a_name_that_is_none_is_refused_and_nothing_moved(
 ) -> None:
     before = sorted(path.name for path in desk.iterdir())
     with pytest.raises(ValueError, match=f"no notebook is called '{name}'.*01_one, 02_two"):
-        work.fresh(course, desk, name)
+        copies.fresh(course, desk, name)
     assert sorted(path.name for path in desk.iterdir()) == before
 
 
@@ -119,7 +119,7 @@ def test_what_came_with_the_clone_is_trusted_and_what_the_reader_brings_is_not(
     course: Path, desk: Path
 ) -> None:
     store(desk / "03_mail.ipynb", cell("<script>"))
-    work.copies(course, desk)
+    copies.missing(course, desk)
     with NotebookNotary() as notary:
         trusted = {
             path.name: notary.check_signature(nbformat.read(path, as_version=4))
@@ -141,12 +141,12 @@ def test_no_copy_says_what_another_machine_measured() -> None:
     stored = [load(path) for path in sorted(COURSE.glob("*.ipynb"))]
     assert sum(len(of_this_machine(notebook)) for notebook in stored) > 10
     for notebook in stored:
-        assert of_this_machine(work.without_measured(notebook)) == set()
+        assert of_this_machine(copies.without_measured(notebook)) == set()
 
 
 def test_links_of_a_copy_lead_somewhere(course: Path) -> None:
     desk = course.parent / "all"
-    work.copies(COURSE, desk)
+    copies.missing(COURSE, desk)
     links = [
         (path.name, link)
         for path in sorted(desk.glob("*.ipynb"))
@@ -172,7 +172,7 @@ def test_git_sees_nothing_of_the_readers_work() -> None:
 
 
 def test_the_command_says_what_is_wrong_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert work.main(["--fresh", "99"]) == 1
+    assert copies.main(["--fresh", "99"]) == 1
     assert capsys.readouterr().err.startswith(
         "no notebook is called '99'; name one: NOTEBOOK=... of 00_"
     )
