@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from errno import EADDRNOTAVAIL, EAGAIN, EMFILE, ENETUNREACH, ENFILE, ENOMEM
 from traceback import walk_tb
 from types import TracebackType
@@ -69,7 +69,8 @@ def _close_forgotten(trace: TracebackType | None) -> None:
         *names, closes = FORGOTTEN.get(function, ("",))
         for name in names:
             if closes not in frame.f_locals and frame.f_locals.get(name, -1) >= 0:
-                os.close(frame.f_locals[name])
+                with suppress(OSError):  # another Python's library does close it
+                    os.close(frame.f_locals[name])
 
 
 def why(errno: int | None) -> list[str]:
