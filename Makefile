@@ -12,6 +12,7 @@ PIP := $(PY) -m pip --quiet --disable-pip-version-check
 # hidden one, because a browser installed as a snap cannot open the start page from there.
 STATE := $(CURDIR)/build/jupyter
 export JUPYTER_CONFIG_DIR := $(STATE)/config
+export JUPYTER_CONFIG_PATH := $(CURDIR)/tools/jupyter
 export JUPYTER_DATA_DIR := $(STATE)/data
 export JUPYTER_RUNTIME_DIR := $(STATE)/runtime
 export IPYTHONDIR := $(STATE)/ipython
