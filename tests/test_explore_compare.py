@@ -304,7 +304,7 @@ def test_nothing_that_was_measured_travels_before_the_guess(stage: Stage) -> Non
     ("code", "words"),
     [
         ("raise SystemExit('no such luck')", "measured: 0 of 5; then it ended: no such luck"),
-        ("import os; os._exit(3)", "measured: 0 of 5; then it ended: it ended with 3"),
+        ("import os; os._exit(3)", "measured: 0 of 5; then it ended: it ended with exit status 3"),
         ("print('[1, 2]'); print('{}')", "measured: 0 of 5; then it ended: {}"),
     ],
 )

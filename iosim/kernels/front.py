@@ -94,7 +94,8 @@ def measure(
     missing, the recorded run is returned, with a warning; without one `Unsupported` is raised.
     Raises what the program raises, an OSError that it does not catch with a note of the place;
     TimeoutError at the limit; RuntimeError for a call that was never yielded, and for signals
-    outside of the main thread.
+    outside of the main thread; `HelperError` if the sender, the clients or the watcher fail;
+    OSError with a note of what could not begin, and of the limit.
     """
     return _answer(_REAL, program, story, options)
 
