@@ -135,30 +135,18 @@ def _number_cells(cells: list[Json]) -> None:
 
 
 def _make_slides(cells: list[Json]) -> None:
-    """Where the slides begin that nbconvert makes: at each text, and at each picture but the first.
+    """Where the slides begin that nbconvert makes: at each cell but code after text.
 
-    A text with a heading begins a slide, and what else begins one is below it. So no slide has the
-    pictures of two cells.
+    A text with a heading begins a slide, and what else begins one is below it. So a slide has the
+    pictures of one cell at most.
     """
-    full = False  # has this slide a picture?
+    before = ""
     for cell in cells:
-        text, pictures = cell["cell_type"] != "code", shows_picture(cell)
-        if text or (full and pictures):
-            heading = text and text_of(cell["source"]).startswith("#")
+        kind = cell["cell_type"]
+        if not (kind == "code" and before == "markdown"):
+            heading = kind == "markdown" and text_of(cell["source"]).startswith("#")
             cell["metadata"]["slideshow"] = {"slide_type": "slide" if heading else "subslide"}
-            full = False
-        full = full or pictures
-
-
-def shows_picture(cell: Json) -> bool:
-    """Has the output of a cell a picture?"""
-    data = (output.get("data", {}) for output in cell.get("outputs", []))
-    return any(
-        mime.startswith("image/") or "<img " in text_of(value)
-        for forms in data
-        for mime, value in forms.items()
-        if mime.startswith(("image/", "text/"))
-    )
+        before = kind
 
 
 # --- what a stored notebook must be ---------------------------------------------------------------
