@@ -50,7 +50,7 @@ def walks_of(controls: Sequence[Control]) -> st.SearchStrategy[list[tuple[str, A
 
 def asked(explorer: Explorer, n: int, /, **values: Any) -> None:
     """The browser's way in: the reader has moved something."""
-    explorer.asked = {"n": n, "values": {**explorer.shown["values"], **values}}
+    explorer._answer({"n": n, "values": {**explorer.shown["values"], **values}})
 
 
 def walked(kind: type[Explorer], walk: list[tuple[str, Any]]) -> None:

@@ -209,7 +209,7 @@ def test_what_the_browser_asks_is_shown() -> None:
 
 def test_a_pasted_text_is_a_state() -> None:
     explorer = ModelExplorer()
-    explorer.asked = {"n": 1, "text": "model=nonblocking poll_ms=2 at_ms=0.9"}
+    explorer._answer({"n": 1, "text": "model=nonblocking poll_ms=2 at_ms=0.9"})
     assert explorer.shows.run is not None
     assert explorer.shows.run.title == "nonblocking"
     assert repr(explorer) == "ModelExplorer('model=nonblocking poll_ms=2 at_ms=0.9')"
@@ -220,7 +220,7 @@ def test_a_bad_text_is_shown_and_raised_and_changes_nothing() -> None:
     explorer = ModelExplorer()
     before = explorer.shown["view"]
     with pytest.raises(ValueError, match="size must be"):
-        explorer.asked = {"n": 1, "text": "size=-1"}
+        explorer._answer({"n": 1, "text": "size=-1"})
     assert explorer.shown["error"] == "ValueError: size must be from 1 to 65,507 bytes, got -1.0"
     assert explorer.shown["n"] == 1
     assert explorer.shown["view"] == before
@@ -240,6 +240,23 @@ def test_an_error_in_a_view_is_shown_and_raised(monkeypatch: pytest.MonkeyPatch)
         explorer.set(size=10)
     assert explorer.shown["error"] == "ZeroDivisionError: as planted"
     assert explorer.state == ""
+
+
+def test_an_interrupted_choice_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page waits for it; the reader sees what was there before, and may choose again."""
+    explorer = ModelExplorer()
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as planted:
+        planted.setattr(ModelExplorer, "view", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            asked(explorer, 1, size=10)
+    assert (explorer.shown["n"], explorer.shown["seq"], explorer.state) == (1, 0, "")
+    assert explorer.shown["error"] == "The kernel was interrupted: choose again."
+    asked(explorer, 2, size=10)
+    assert (explorer.shown["error"], explorer.state) == ("", "size=10")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -336,6 +337,22 @@ def test_the_process_does_not_outlive_this_one() -> None:
     assert said.stderr == ""
 
 
+def test_an_interrupted_cancel_has_cancelled(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.explorer.run_for_real()
+    stage.says("1 of 5: blocking")
+
+    def interrupted(one: Background) -> None:
+        one.kill()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as planted:
+        planted.setattr(Background, "cancel", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stage.explorer.cancel()
+    assert stage.explorer.busy["can"] == ["run_for_real"]
+    assert stage.explorer.busy["words"] == "cancelled: 0 of 5 were measured"
+
+
 # -- what the process does -------------------------------------------------------------------------
 
 
@@ -402,6 +419,19 @@ def test_five_real_runs() -> None:
         assert run.kernel in ("measured", "recorded")
         assert run.check().deliveries[0].received is not None
     assert explorer.shown["error"] == ""
+    explorer.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
+def test_an_interrupt_of_the_notebook_does_not_end_it() -> None:
+    """Jupyter sends it to all processes of the kernel's group."""
+    explorer = CompareExplorer(delay_ms=50, size=100)
+    explorer.run_for_real()
+    until(lambda: explorer.busy["words"] == "1 of 5: blocking")
+    assert explorer._background is not None
+    os.kill(explorer._background.pid, signal.SIGINT)
+    assert explorer.wait(PATIENCE_S)
+    assert explorer.busy["words"] == f"measured: {len(explorer.measured)} of 5"
     explorer.close()
 
 

@@ -38,16 +38,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BROWSERS", "Desk", "Notebook", "Seen", "Server", "browsing", "missing", "opened", "serving",
-    "watched", "working",
+    "shown", "watched", "working",
 ]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HOST = "127.0.0.1"
-START_S = 60  # a cold JupyterLab on a busy machine; 2 s on a quiet one
+COLD_S = 300  # for what starts from a cold disk on a busy machine; 2 to 4 s on a quiet one
 STOP_S = 20  # it shuts its kernels down first
 AROUND = 300  # px of JupyterLab above and below a part of a notebook
-WAIT_MS = 30_000  # for anything in the page
+WAIT_MS = 30_000  # for anything in a page once one has been warmed up
+LOOK_MS = 5_000  # for a page that did not come: its picture and its text
+LOG_LINES = 20  # of the server's, in an error
+PICTURES = ROOT / "build" / "screenshots"
 
 FLAGS = [
     "--no-sandbox",  # there is none for root, as in a container
@@ -90,11 +93,12 @@ def executable() -> str | None:
 
 
 class Server(NamedTuple):
-    """Where it listens, what it asks for, and the folder of its notebooks."""
+    """Where it listens, what it asks for, the folder of its notebooks, and what it says."""
 
     url: str  # ends in a slash
     token: str
     root: Path
+    log: Path
 
 
 @contextmanager
@@ -119,7 +123,7 @@ def serving(nodelay: bool = False) -> Iterator[Server]:
                 stderr=log,
             )
         try:
-            yield Server(_address(process, home), token, home / "root")
+            yield Server(_address(process, home), token, home / "root", home / "log")
         finally:
             _stop(process)
 
@@ -142,7 +146,7 @@ def _furnish(home: Path) -> dict[str, str]:
 
 def _address(process: subprocess.Popen[bytes], home: Path) -> str:
     """The server's URL, once it listens there; it writes it down somewhat earlier."""
-    until = time.monotonic() + START_S
+    until = time.monotonic() + COLD_S
     while process.poll() is None and time.monotonic() < until:
         for path in (home / "runtime").glob("jpserver-*.json"):
             try:
@@ -152,8 +156,11 @@ def _address(process: subprocess.Popen[bytes], home: Path) -> str:
                 continue
             return str(said["url"])
         time.sleep(0.02)
-    log = (home / "log").read_text(errors="replace").splitlines()[-20:]
-    raise RuntimeError("JupyterLab does not start:\n" + "\n".join(log))
+    raise RuntimeError("JupyterLab does not start:\n" + _end_of(home / "log"))
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -204,7 +211,9 @@ def browsing() -> Iterator[BrowserContext]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable(), args=FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=executable(), args=FLAGS, timeout=1000 * COLD_S
+        )
         try:
             context = browser.new_context()
             context.set_default_timeout(WAIT_MS)
@@ -293,10 +302,20 @@ CLOSE = f"""async () => {{
     await panel.sessionContext.shutdown();
     panel.dispose();
 }}"""
+WARM = "import ipywidgets\nipywidgets.IntSlider(description='warm')"
 FILLED = "document.querySelector('.jp-LabShell').offsetHeight === innerHeight"
-ERRORS = f"""() => [...{PANEL}.content.model.cells].flatMap(cell => cell.toJSON().outputs ?? [])
+ERRORS = f"""() => [...{PANEL}.content.model.cells].map(cell => cell.toJSON())
+    .filter(({{metadata}}) => !metadata.tags?.includes('raises-exception'))
+    .flatMap(({{outputs = []}}) => outputs)
     .filter(output => output.output_type === 'error').map(output => output.traceback.join('\\n'))"""
-RUN_ALL = "async () => { await jupyterapp.commands.execute('notebook:run-all-cells'); }"
+RUN_ALL = """() => {
+    window.ranAll = false;
+    jupyterapp.commands.execute('notebook:run-all-cells').finally(() => { window.ranAll = true; });
+}"""
+RUNNING = f"""() => [...{PANEL}.content.model.cells]
+    .filter(cell => cell.executionState === 'running')
+    .map(cell => 'this cell still runs: ' + cell.sharedModel.source)
+    .join('\\n') || 'no cell runs'"""
 RUN = f"""async index => {{
     {PANEL}.content.activeCellIndex = index;
     await jupyterapp.commands.execute('notebook:run-cell');
@@ -319,10 +338,22 @@ class Notebook:
     page: Page
     seen: Seen
 
-    def run_all(self) -> None:
+    def run_all(self, limit_s: float = COLD_S) -> None:
         """Run every cell to its end; AssertionError, with the traceback, if one raised."""
-        self.page.evaluate(RUN_ALL)
+        self.start()
+        self.done(limit_s)
         self._check()
+
+    def start(self) -> None:
+        """Begin to run every cell."""
+        self.page.evaluate(RUN_ALL)
+
+    def done(self, limit_s: float = COLD_S) -> None:
+        """Wait until they have run, for `limit_s` seconds; TimeoutError says where it stands."""
+        try:
+            self.page.wait_for_function("window.ranAll", timeout=1000 * limit_s)
+        except Exception as error:
+            raise TimeoutError(f"after {limit_s:g} s: {self.page.evaluate(RUNNING)}") from error
 
     def run(self, index: int) -> None:
         """Run one cell, counted from 0, to its end."""
@@ -387,13 +418,64 @@ class Desk(NamedTuple):
 
 @contextmanager
 def working(browser: BrowserContext, server: Server, **size: int) -> Iterator[Desk]:
-    """JupyterLab without a notebook; the size of the window in CSS px."""
+    """JupyterLab without a notebook; the size of the window in CSS px.
+
+    It has shown a notebook with a widget already: all that a notebook needs has left the disk.
+    RuntimeError, with what the page shows and the end of the server's log, if it does not come.
+    """
     with watched(browser, **size) as (page, seen):
-        page.add_init_script(COUNT_MESSAGES)
-        page.goto(f"{server.url}doc?token={server.token}")
-        page.wait_for_function("window.jupyterapp")
-        page.evaluate("jupyterapp.restored.then(() => null)")
-        yield Desk(server, page, seen)
+        desk = Desk(server, page, seen)
+        with explained(page, server), patient(page):
+            load(page, server)
+            warm_up(desk)
+        yield desk
+
+
+def load(page: Page, server: Server) -> None:
+    """Wait until JupyterLab is there."""
+    page.add_init_script(COUNT_MESSAGES)
+    page.goto(f"{server.url}doc?token={server.token}")
+    page.wait_for_function("window.jupyterapp && jupyterapp.restored.then(() => true)")
+
+
+def warm_up(desk: Desk) -> None:
+    """Open a notebook, show a widget, and close it."""
+    with opened(desk, [WARM]) as notebook:
+        notebook.start()
+        desk.page.wait_for_selector(".widget-label")
+        notebook.done()
+
+
+@contextmanager
+def patient(page: Page) -> Iterator[None]:
+    """Everything may take as long as on a cold disk."""
+    page.set_default_timeout(1000 * COLD_S)
+    try:
+        yield
+    finally:
+        page.set_default_timeout(WAIT_MS)
+
+
+@contextmanager
+def explained(page: Page, server: Server) -> Iterator[None]:
+    """An error says what the page shows, of which it stores a picture, and what the server said."""
+    try:
+        yield
+    except Exception as error:
+        picture = PICTURES / "failed.png"
+        raise RuntimeError(
+            f"{error}\nThe page ({picture.relative_to(ROOT)}) shows: {_shown(page, picture)}\n"
+            f"The server's log ends:\n{_end_of(server.log)}"
+        ) from error
+
+
+def _shown(page: Page, picture: Path) -> str:
+    """The text of a page that may not answer any more; its picture is stored."""
+    try:
+        page.screenshot(path=picture, timeout=LOOK_MS)
+        return repr(page.locator("body").inner_text(timeout=LOOK_MS))
+    except Exception as error:
+        return f"nothing that can be looked at ({error})"
 
 
 @contextmanager
@@ -404,6 +486,13 @@ def opened(desk: Desk, cells: list[str]) -> Iterator[Notebook]:
     """
     name = f"{secrets.token_hex(4)}.ipynb"
     (desk.server.root / name).write_text(json.dumps(_notebook(cells)), encoding="utf-8")
+    with shown(desk, name) as notebook:
+        yield notebook
+
+
+@contextmanager
+def shown(desk: Desk, name: str) -> Iterator[Notebook]:
+    """The notebook of this name in the server's folder, as `opened` has it; then it is closed."""
     desk.page.evaluate(OPEN, name)
     desk.page.wait_for_function(READY, arg=name)
     desk.seen.forget()

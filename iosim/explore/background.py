@@ -1,6 +1,7 @@
 """Measured runs in the background: one program after the other, in a process of their own.
 
-There, signals have a main thread whatever the notebook does meanwhile, and to cancel is to kill.
+There, signals have a main thread whatever the notebook does meanwhile, and to cancel is to kill:
+the notebook's interrupt, which reaches every process of the kernel, means a cell and not this.
 `python -m iosim.explore.background` is that process: it reads what to run as a line of JSON on its
 standard input, and says a line of JSON for each run that begins and for each that is over.
 """
@@ -8,6 +9,7 @@ standard input, and says a line of JSON for each run that begins and for each th
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -208,6 +210,7 @@ def _measured(name: str, job: Job, options: Mapping[str, Any]) -> Told:
 
 def main() -> None:
     """Do the job that stands on the standard input."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for told in answers(Job.from_json(sys.stdin.readline())):
         print(told.to_json(), flush=True)
 

@@ -243,8 +243,8 @@ class CompareExplorer(Explorer):
             self._real, self._trouble = {}, {}
             try:
                 running = Background(job_of(self._state), self._told, self._over, self.COMMAND)
-            except OSError as error:
-                self._idle(f"no process could be started: {error}")
+            except BaseException as error:
+                self._idle(f"no process could be started: {error or 'interrupted'}")
                 raise
             self._background = running
             self._progress("the measuring process starts", 0)
@@ -254,8 +254,10 @@ class CompareExplorer(Explorer):
         with self._lock:
             running, self._background = self._background, None
         if running is not None:
-            running.cancel()  # without the lock, which its thread may want
-            self._idle(f"cancelled: {len(self._real)} of {len(FIVE)} were measured")
+            try:
+                running.cancel()  # without the lock, which its thread may want
+            finally:  # who interrupts the wait has cancelled it all the same
+                self._idle(f"cancelled: {len(self._real)} of {len(FIVE)} were measured")
 
     def close(self) -> None:
         """Kill what runs, and free everything."""

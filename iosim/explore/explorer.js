@@ -5,6 +5,7 @@ const MOST_ROWS = 400; // of the event log; the playhead steps through all of th
 const PLAY_MS = 12_000; // a whole run, unless it has few events
 const LEAST_MS = 350; // for each event, so that none flies by
 const READ_MS = 150; // what stands beside the picture is not changed faster
+const PATIENCE_MS = 2_000; // with a kernel that has been asked something
 const LINES = 18; // of a program; a longer one scrolls by itself
 
 // ---- small helpers -------------------------------------------------------------------------
@@ -56,6 +57,13 @@ const spoken = (value) => (typeof value === "number" ? value.toLocaleString("en"
 const ownName = () => `iosim-title-${(globalThis.iosimNames = (globalThis.iosimNames ?? 0) + 1)}`;
 /** The SVG `text`, in which every text is escaped, with ids that begin with `name`. */
 const named = (text, name) => text.replaceAll(/\bio[0-9a-f]{8}-/g, `${name}-`);
+
+/** What to do where no kernel answers, by what is known of it. */
+const REST = {
+  silent: "No kernel answers: wait if it is busy, otherwise run this cell.",
+  gone: "The kernel was restarted or stopped: run this cell again.",
+};
+const STILL = " Until then the picture and the playhead work as they are.";
 
 /** In JupyterLab arrows go to other cells and letters change them, unless the element with the focus
  * says that keys are its own. While Ctrl or Cmd is held they are the notebook's, as for saving. */
@@ -308,6 +316,7 @@ class Page {
   }
 
   close() {
+    clearTimeout(this.patience);
     this.stop();
     this.room.disconnect();
     this.unfilled = null;
@@ -329,9 +338,8 @@ class Page {
     this.guess = make("form", { class: "iosim-guess", hidden: true, onsubmit: (event) => this.commit(event) },
       make("p", {}, "Predict first: the run is shown once you have committed to a guess."),
       ...spec.questions.map((one) => control(one, () => {})),
-      make("button", { type: "submit" }, "Commit to this guess"));
-    this.rest = make("p", { class: "iosim-rest", hidden: true },
-      "Standing still: the picture, the playhead and the numbers work as they are. Run this cell to make the controls work.");
+      (this.commits = make("button", { type: "submit", disabled: true }, "Commit to this guess")));
+    this.rest = make("p", { class: "iosim-rest", role: "status", tabindex: -1 });
     this.error = make("p", { class: "iosim-error", role: "alert", hidden: true });
     this.picture = make("div", {
       class: "iosim-picture", onpointerdown: (event) => this.drag(event), onpointermove: (event) => this.hint(event),
@@ -361,7 +369,7 @@ class Page {
     this.progressWords = make("span", { role: "status" });
     const row = make("div", { class: "iosim-actions" });
     for (const [name, words] of Object.entries(this.spec.actions)) {
-      const button = make("button", { type: "button", disabled: true, onclick: () => this.model.send({ action: name }) }, words);
+      const button = make("button", { type: "button", disabled: true, onclick: () => this.hail({ action: name }) }, words);
       this.buttons.set(name, button);
       row.append(button);
     }
@@ -390,7 +398,7 @@ class Page {
 
   stateLine() {
     this.state = make("input", {
-      type: "text", name: "state", "aria-label": "State of this explorer", spellcheck: "false", autocomplete: "off",
+      type: "text", name: "state", readonly: true, "aria-label": "State of this explorer", spellcheck: "false", autocomplete: "off",
       placeholder: "as it begins",
       onchange: () => this.state.value !== this.said && this.paste(), // otherwise Enter has asked already
       // JupyterLab takes Enter from the fields in a cell, and with it their change
@@ -418,8 +426,43 @@ class Page {
   flush() {
     if (!this.waiting || this.asked - this.answered >= 2) return;
     this.asked = Math.max(this.asked, this.answered) + 1; // it may be shown twice
-    this.model.send({ ask: { n: this.asked, ...this.waiting } });
+    const question = { n: this.asked, ...this.waiting };
     this.waiting = null;
+    this.post({ ask: question }, () => this.unanswered(question.n));
+  }
+
+  /** The kernel is done with question `n`: was it interrupted, or does it know nothing of this explorer? */
+  unanswered(n) {
+    if (this.answered >= n) return;
+    this.answered = n;
+    this.flush();
+    if (n === this.asked) this.reset();
+    this.complain("The kernel gave no answer: choose again.");
+    this.hail();
+  }
+
+  /** Ask whether the kernel knows this explorer, and for what is `more`: one that was restarted does not. */
+  hail(more = {}) {
+    this.heard = false;
+    this.post({ hello: true, ...more }, () => this.heard || this.rests("gone"));
+  }
+
+  /** To the kernel; `done` when it has dealt with it, whether it answered or not. */
+  post(content, done) {
+    const status = (message) => message.content.execution_state === "idle" && done();
+    this.expect();
+    try {
+      this.model.send(content, { iopub: { status } });
+    } catch { // the connection to its kernel is closed
+      this.rests("gone");
+    }
+  }
+
+  /** Wait for the kernel, but not for ever without a word. */
+  expect() {
+    clearTimeout(this.patience);
+    if (this.heard && this.asked <= this.answered) return;
+    this.patience = setTimeout(() => this.rests("silent"), PATIENCE_MS);
   }
 
   commit(event) {
@@ -445,19 +488,32 @@ class Page {
 
   // -- from the kernel to the reader --
 
-  awake() {
-    this.form.disabled = false;
-    this.rest.hidden = true;
-    for (const button of this.buttons.values()) button.disabled = false;
-    this.working();
+  /** The kernel has said something. */
+  hears() {
+    this.heard = true;
+    this.expect();
+    say(this.rest, "");
+    if (this.form.disabled) this.enable(true);
   }
 
-  asleep() {
-    this.rest.hidden = !this.form.disabled;
+  /** Nobody answers, for the reason `why` of REST: what needs no kernel still works. */
+  rests(why) {
+    clearTimeout(this.patience);
+    say(this.rest, REST[why] + STILL);
+    if (why !== "gone") return; // a busy kernel will answer
+    const focus = this.form.querySelector(":focus");
+    this.enable(false);
+    if (focus) this.rest.focus(); // the keyboard goes on from here
   }
 
-  working() {
-    const { words = "", done = 0, total = 0, can = null } = this.model.get("busy");
+  enable(able) {
+    this.form.disabled = this.commits.disabled = !able;
+    this.state.readOnly = !able;
+    for (const button of this.buttons.values()) button.disabled = !able;
+    this.working(able ? this.model.get("busy") : {});
+  }
+
+  working({ words = "", done = 0, total = 0, can = null }) {
     this.progress.hidden = !total;
     this.progress.max = total || 1;
     this.progress.value = done;
@@ -465,14 +521,23 @@ class Page {
     if (can) for (const [name, button] of this.buttons) button.disabled = !can.includes(name);
   }
 
+  complain(words) {
+    this.error.hidden = !words;
+    this.error.textContent = words;
+  }
+
+  /** The controls say what is shown. */
+  reset() {
+    for (const [name, control] of this.controls) control.set(this.shown.values[name]);
+  }
+
   show() {
     const shown = (this.shown = JSON.parse(this.model.get("shown")));
-    this.error.hidden = !shown.error;
-    this.error.textContent = shown.error;
+    this.complain(shown.error);
     this.answered = Math.max(this.answered, shown.n);
     this.flush();
     const newest = shown.n >= this.asked || shown.error; // otherwise a newer answer is on its way
-    if (newest) for (const [name, control] of this.controls) control.set(shown.values[name]);
+    if (newest) this.reset();
     for (const [name, { element }] of this.controls) {
       if (this.form.contains(element)) element.hidden = !(shown.visible.includes(name) || name === "predict");
     }
@@ -736,18 +801,24 @@ class Page {
 
 function render({ model, el }) {
   const page = new Page(model, el);
+  const hail = () => setTimeout(() => page.hail()); // the connection is closed after the news of it
   const listeners = [
     ["change:shown", () => page.show()],
-    ["change:busy", () => page.working()],
-    ["msg:custom", (message) => message.ready && page.awake()],
+    ["change:busy", () => page.working(model.get("busy"))],
+    ["change", () => page.hears()],
+    ["msg:custom", ({ ready }) => ready && page.hears()],
+    ["comm_live_update", hail], // the kernel restarts
   ];
   for (const [name, listener] of listeners) model.on(name, listener);
-  const waiting = setTimeout(() => page.asleep(), 2_000);
-  model.send({ hello: true });
+  // JupyterLab's connection to the kernel; where there is none, a question that is not answered tells.
+  const { disposed, connectionStatusChanged } = model.widget_manager?.kernel ?? {};
+  const signals = [disposed, connectionStatusChanged].filter(Boolean);
+  for (const signal of signals) signal.connect(hail);
+  page.hail();
   return () => {
-    clearTimeout(waiting);
     page.close();
     for (const [name, listener] of listeners) model.off(name, listener);
+    for (const signal of signals) signal.disconnect(hail);
   };
 }
 

@@ -51,10 +51,6 @@ class Explorer(anywidget.AnyWidget):
     _css = (HERE / "explorer.css").read_text(encoding="utf-8")
 
     spec = traitlets.Dict().tag(sync=True)
-    #: What the reader chose: {"n": its number, "values": a whole state} or {"n": …, "text": one}.
-    #: It comes as a message, because a synced trait waits in the browser until the last change of
-    #: any has been dealt with.
-    asked = traitlets.Dict()
     #: What to show for it; `seq` grows with each view, `n` is the last choice that it answers, -1
     #: if it answers none: more is known of what was shown before.
     #: It travels as one text: ipywidgets would look into every list of it, for buffers.
@@ -136,25 +132,33 @@ class Explorer(anywidget.AnyWidget):
             raise TypeError(f"a state is a text like 'delay_ms=20', got {text!r}")
         return read(self.controls(), text)
 
-    @traitlets.observe("asked")
-    def _answer(self, change: Mapping[str, Any]) -> None:
-        asked, before = change["new"], self._state
-        if asked:
-            self._show(asked.get("values") or asked.get("text", ""), asked.get("n", 0))
-            self._ahead.expect(before, self._state)
+    def _answer(self, asked: Mapping[str, Any]) -> None:
+        """Show what the reader chose, and make ready what comes next.
+
+        That is {"n": its number, "values": a whole state} or {"n": …, "text": one}.  It comes as a
+        message, because a synced trait waits in the browser until the last change of any has been
+        dealt with.
+        """
+        before = self._state
+        self._show(asked.get("values") or asked.get("text", ""), asked.get("n", 0))
+        self._ahead.expect(before, self._state)
 
     def _show(self, wanted: Mapping[str, Any] | str, n: int = 0) -> None:
-        """Show what was asked for; what goes wrong is shown as well, and raised."""
+        """Show what was asked for; what goes wrong is shown as well, and raised.
+
+        That includes the notebook's interrupt: the page waits for an answer to each choice.
+        """
         try:
             chosen = self._as_state(wanted) if isinstance(wanted, str) else wanted
             state = complete(self.controls(), chosen)
             if state.get("committed") and self._asks_anew(state):
                 state["committed"] = False
-            self._view = self._look(state)
-        except Exception as error:
-            self.shown = {**self.shown, "n": n, "error": f"{type(error).__name__}: {error}"}
+            view = self._look(state)
+            _ = view.packed  # which takes a while, too
+        except BaseException as error:
+            self.shown = {**self.shown, "n": n, "error": _complaint(error)}
             raise
-        self._state = state
+        self._view, self._state = view, state
         self._seq += 1
         self.shown = self._packed(n)
 
@@ -198,7 +202,7 @@ class Explorer(anywidget.AnyWidget):
         if content.get("hello"):
             self.send({"ready": True})
         if "ask" in content:
-            self.asked = content["ask"]
+            self._answer(content["ask"])
         name = str(content.get("action"))
         if name in self.ACTIONS:
             act: Callable[[], None] = getattr(self, name)
@@ -225,6 +229,13 @@ class Explorer(anywidget.AnyWidget):
         still = self.static()
         html = picture(still.svg, RUN_IT) if still.svg else ""
         return data | bundle(still.text, html), metadata
+
+
+def _complaint(error: BaseException) -> str:
+    """In one line, for the reader of the page."""
+    if isinstance(error, KeyboardInterrupt):
+        return "The kernel was interrupted: choose again."
+    return f"{type(error).__name__}: {error}"
 
 
 def _text_of(shown: Mapping[str, Any]) -> str:

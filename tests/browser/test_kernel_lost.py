@@ -1,0 +1,297 @@
+"""An explorer whose kernel is interrupted, restarted or killed works, or says what to do.
+
+What it looks like then lies in build/screenshots.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lab
+import pytest
+
+from . import checks
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
+
+checks.needs_a_browser()
+
+PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
+LIMIT_S = 60  # for what must come, on a busy machine
+
+#: An explorer whose views wait at a gate as long as there is one, each until its own file is gone.
+#: It looks again and again: Python can miss an interrupt that comes just before a call that waits.
+SLOW = """
+import os, time
+from itertools import count
+from pathlib import Path
+from iosim.explore import ModelExplorer
+
+GATE, numbers = Path("gate").absolute(), count()
+
+class Slow(ModelExplorer):
+    @classmethod
+    def view(cls, state):
+        if GATE.exists():
+            held = GATE / str(next(numbers))
+            try:
+                held.touch()
+                while held.exists():
+                    time.sleep(0.002)
+            finally:
+                held.unlink(missing_ok=True)
+        return ModelExplorer.view(state)
+
+explorer = Slow()
+display(explorer)
+"""
+#: JupyterLab gives widgets a thread of the kernel (a subshell), which no interrupt reaches; other
+#: front ends, and JupyterLab before it has begun, send their messages to the main thread.
+THREADS = {"main": "disabled", "subshell": "perCommTarget"}
+SET_THREAD = "how => { jupyterapp.serviceManager.kernels.commsOverSubshells = how; }"
+
+
+class Gate:
+    """Where the views of `SLOW` wait."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._numbers = path, count()
+
+    def shut(self) -> None:
+        """From now on they wait."""
+        self._path.mkdir()
+
+    def open(self) -> None:
+        """Who comes now goes through; nobody waits there."""
+        if self._path.exists():
+            self._path.rmdir()
+
+    def next(self) -> Path:
+        """Wait until the next view waits; it goes on when this file is gone."""
+        held = self._path / str(next(self._numbers))
+        until(held.exists)
+        return held
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT_S
+    while not holds():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def gate(desk: lab.Desk) -> Iterator[Gate]:
+    made = Gate(desk.server.root / "gate")
+    yield made
+    shutil.rmtree(desk.server.root / "gate", ignore_errors=True)
+
+
+@pytest.fixture(params=THREADS)
+def thread(request: pytest.FixtureRequest, desk: lab.Desk) -> Iterator[str]:
+    """Where the kernel hears the explorer."""
+    desk.page.evaluate(SET_THREAD, THREADS[request.param])
+    yield request.param
+    desk.page.evaluate(SET_THREAD, THREADS["subshell"])
+
+
+@pytest.fixture
+def shown(desk: lab.Desk) -> Iterator[lab.Notebook]:
+    with lab.opened(desk, [SLOW]) as notebook:
+        notebook.run_all()
+        works(notebook)
+        yield notebook
+
+
+def works(notebook: lab.Notebook) -> None:
+    """The controls can be used, and a key brings a new view; beyond it there is none to make."""
+    slider = checks.root(notebook.page).locator("[name=delay_ms]:enabled")
+    slider.wait_for()
+    before = checks.seq(notebook.page)
+    slider.press("Home" if slider.input_value() == slider.get_attribute("max") else "End")
+    assert checks.answered(notebook.page, before)
+    assert not checks.root(notebook.page).locator("[role=alert]:visible").count()
+
+
+# --- interrupted ----------------------------------------------------------------------------------
+
+INTERRUPT = "async () => { await jupyterapp.commands.execute('notebook:interrupt-kernel'); }"
+
+
+def test_it_works_after_interrupts(thread: str, shown: lab.Notebook, gate: Gate) -> None:
+    """After one, and after two of them with two choices under way."""
+    for names in (["delay_ms"], ["messages", "size"]):
+        gate.shut()
+        interrupted(thread, shown, gate, names)
+        gate.open()
+        works(shown)
+    assert shown.seen.errors == []
+
+
+#: Do the controls of these names stand where they stood before?
+AGAIN = """([names, before]) => names.every(
+    (name, n) => document.querySelector(`.iosim-controls [name=${name}]`).value === before[n]
+)"""
+
+
+def interrupted(thread: str, notebook: lab.Notebook, gate: Gate, names: list[str]) -> None:
+    """Choose with each control what was not there before, and interrupt each view."""
+    root = checks.root(notebook.page)
+    controls = {name: root.locator(f"[name={name}]") for name in names}
+    before = [control.input_value() for control in controls.values()]
+    for name, control in controls.items():
+        control.press("Home" if name == "delay_ms" else "End")
+    for _ in names:
+        held = gate.next()
+        notebook.page.evaluate(INTERRUPT)
+        if thread == "subshell":
+            held.unlink()
+        until(lambda held=held: not held.exists())
+    if thread == "main":
+        alert = root.locator("[role=alert]:visible")
+        alert.filter(has_text="The kernel was interrupted: choose again.").wait_for()
+        notebook.page.wait_for_function(AGAIN, arg=[names, before])
+
+
+# --- gone -----------------------------------------------------------------------------------------
+
+SESSION = f"{lab.PANEL}.sessionContext"
+DIALOG = ".jp-Dialog button.jp-mod-accept"
+
+
+def restarted(notebook: lab.Notebook) -> None:
+    notebook.page.evaluate(f"async () => {{ await {SESSION}.restartKernel(); }}")
+
+
+def killed(notebook: lab.Notebook) -> None:
+    """JupyterLab begins another one, and says so in a dialog."""
+    os.kill(notebook.ask("os.getpid()"), signal.SIGKILL)
+    notebook.page.locator(DIALOG).click()
+
+
+def shut_down(notebook: lab.Notebook) -> None:
+    notebook.page.evaluate(f"async () => {{ await {SESSION}.shutdown(); }}")
+
+
+ENDS: dict[str, Callable[[lab.Notebook], None]] = {
+    "restarted": restarted,
+    "killed": killed,
+    "shut down": shut_down,
+}
+LOOKS = {"dark": ("JupyterLab Dark", 900), "light": ("JupyterLab Light", 1280)}
+SAYS = "The kernel was restarted or stopped: run this cell again."
+REST = "[role=status]"
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_it_says_that_its_kernel_is_gone(shown: lab.Notebook, end: str) -> None:
+    page, root = shown.page, checks.root(shown.page)
+    ENDS[end](shown)
+    root.locator(REST).filter(has_text=SAYS).wait_for()
+    assert not root.locator(".iosim-controls :enabled").count()
+    # JupyterLab asks the new kernel for its widgets, the playhead asks nobody.
+    assert [f for f in checks.talkative(page, lambda: None) if "asked the kernel" not in f] == []
+    inert(root)
+    for look, (theme, width) in LOOKS.items():
+        shown.theme(theme)
+        with shown.sized(width, 900):
+            assert [*checks.faint(page), *checks.crowded(page)] == []
+            shown.picture(root, PICTURES / f"kernel-{end.replace(' ', '-')}-{look}.png")
+    assert shown.seen.errors == []
+    again(shown)
+
+
+def inert(root: Locator) -> None:
+    """What is left of the controls does nothing, and nobody complains."""
+    field = root.locator("[name=state]")
+    before = field.input_value()
+    field.press("a")
+    field.press("Enter")
+    assert field.input_value() == before
+
+
+def again(notebook: lab.Notebook) -> None:
+    """What it says helps."""
+    notebook.page.evaluate(f"async () => {{ await {SESSION}.startKernel?.(); }}")
+    notebook.run_all()
+    works(notebook)
+    assert not checks.root(notebook.page).locator(REST).filter(has_text=SAYS).count()
+    assert notebook.seen.errors == []
+
+
+# --- what is stored -------------------------------------------------------------------------------
+
+SAYS_STORED = "No kernel answers: wait if it is busy, otherwise run this cell."
+
+
+def test_it_says_what_to_do_where_it_was_only_stored(desk: lab.Desk) -> None:
+    """Its notebook is opened, with the widget's state in it, and no cell has run."""
+    name = "stored.ipynb"
+    store(desk.server.root / name)
+    with lab.shown(desk, name) as notebook:
+        root = checks.root(notebook.page)
+        root.locator(REST).filter(has_text=SAYS_STORED).wait_for()
+        assert not root.locator(".iosim-controls :enabled").count()
+        inert(root)
+        assert list(checks.faint(notebook.page)) == []
+        notebook.picture(root, PICTURES / "kernel-none.png")
+        again(notebook)
+
+
+def store(path: Path) -> None:
+    """A notebook that shows an explorer, with the state of its widget, signed as one's own."""
+    import nbformat
+    from ipywidgets import Widget
+    from nbformat.sign import NotebookNotary
+
+    from iosim.explore import ModelExplorer
+
+    explorer = ModelExplorer()
+    data, _ = explorer._repr_mimebundle_()
+    state = Widget.get_manager_state(widgets=[explorer, explorer.layout])
+    explorer.close()
+    source = "from iosim.explore import ModelExplorer\nModelExplorer()"
+    output = nbformat.v4.new_output("display_data", data)
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source, outputs=[output])],
+        metadata={"kernelspec": lab.KERNEL, "widgets": {WIDGETS: state}},
+    )
+    nbformat.write(notebook, path)
+    NotebookNotary(data_dir=str(path.parent.parent / "data")).sign(notebook)
+
+
+WIDGETS = "application/vnd.jupyter.widget-state+json"
+
+# --- real runs ------------------------------------------------------------------------------------
+
+REAL = """
+from iosim.explore import CompareExplorer
+explorer = CompareExplorer("delay_ms=90 messages=5")
+display(explorer)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
+def test_a_real_run_outlives_an_interrupt_and_ends_with_its_kernel(desk: lab.Desk) -> None:
+    with lab.opened(desk, [REAL]) as notebook:
+        notebook.run_all()
+        root = checks.root(notebook.page)
+        root.get_by_role("button", name="Run it for real").press("Enter")
+        root.locator(REST).filter(has_text="1 of 5: ").wait_for()
+        notebook.page.evaluate(INTERRUPT)
+        root.locator(REST).filter(has_text="2 of 5: ").wait_for()
+        pid = notebook.ask("explorer._background.pid")
+        restarted(notebook)
+        root.locator(REST).filter(has_text=SAYS).wait_for()
+        assert not root.locator("progress:visible, .iosim-actions :enabled").count()
+        assert not Path(f"/proc/{pid}").exists()
+        assert notebook.seen.errors == []
