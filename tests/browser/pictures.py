@@ -9,6 +9,7 @@ import base64
 import io
 import json
 import re
+import time
 from collections.abc import Collection, Iterator
 from html import unescape
 from pathlib import Path
@@ -25,6 +26,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 IMG = re.compile(r'<img alt="([^"]*)" src="(data:([^;]*);base64,([^"]*))">')
 #: px of one colour that make a filled area; a line of text has fewer of any.
 AREA = 12
+PATIENCE_S = 20
 
 #: Of each picture: where it comes from, its words, its width and its colours with their px.
 PICTURES = """async selector => {
@@ -105,6 +107,15 @@ def unpainted(colours: dict[str, int], states: Collection[str]) -> Faults:
     for state in states:
         if colours.get(LOOKS[state].fill, 0) < AREA:
             yield f"no hatching for {state}"
+
+
+def unseen(part: Locator, states: Collection[str]) -> list[str]:
+    """States whose hatching does not come to the screen; a document in the page takes a moment."""
+    until = time.monotonic() + PATIENCE_S
+    part.scroll_into_view_if_needed()
+    while (found := list(unpainted(colours_of(part), states))) and time.monotonic() < until:
+        part.page.wait_for_timeout(100)
+    return found
 
 
 def colours_of(part: Locator) -> dict[str, int]:
