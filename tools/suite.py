@@ -1,6 +1,6 @@
 """All that must hold, step by step: `make test`. Each step says what it does and how long it took.
 
-    python tools/suite.py               all steps; it ends after the first that fails
+    python tools/suite.py               all steps, also after one that fails
     python tools/suite.py lint types    only these
 
 What needs no real kernel runs on all cores, side by side; what measures runs alone.
@@ -9,7 +9,6 @@ What needs no real kernel runs on all cores, side by side; what measures runs al
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import subprocess
 import sys
@@ -19,7 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["STEPS", "Step", "cores", "main", "run"]
+from iosim.cores import usable_cores
+
+__all__ = ["STEPS", "Step", "main", "run"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,24 +52,17 @@ STEPS = [
 ]  # fmt: skip
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def run(rows: Sequence[Sequence[Step]]) -> int:
-    """Run them, and tell; 0, or the exit status of the first that fails."""
+    """Run them all, and tell; 0, or the exit status of the first that fails."""
     begun, total, done = time.monotonic(), sum(map(len, rows)), 0
+    failed: dict[str, int] = {}
     for row in rows:
         statuses = _side_by_side([(f"[{done + i}/{total}]", step) for i, step in enumerate(row, 1)])
-        if any(statuses):
-            print(f"something does not hold; {_took(begun)} in all", flush=True)
-            return next(filter(None, statuses))
+        failed |= {step.name: status for step, status in zip(row, statuses, strict=True) if status}
         done += len(row)
-    print(f"everything holds; {_took(begun)} in all", flush=True)
-    return 0
+    verdict = f"does not hold: {', '.join(failed)}" if failed else "everything holds"
+    print(f"{verdict}; {_took(begun)} in all", flush=True)
+    return next(iter(failed.values()), 0)
 
 
 def _side_by_side(row: Sequence[tuple[str, Step]]) -> list[int]:
@@ -79,7 +73,7 @@ def _side_by_side(row: Sequence[tuple[str, Step]]) -> list[int]:
     def one(place: int, number: str, step: Step) -> None:
         begun = time.monotonic()
         print(f"{number} {step.name}: {step.does} ...", flush=True)
-        command = [sys.executable, *shlex.split(step.arguments.format(cores=cores()))]
+        command = [sys.executable, *shlex.split(step.arguments.format(cores=usable_cores()))]
         null = subprocess.DEVNULL
         with subprocess.Popen(
             command, cwd=ROOT, stdin=null, stdout=pipe, stderr=to_pipe
