@@ -25,7 +25,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import suite
+from iosim.cores import usable_cores
 
 __all__ = ["Tally", "beside", "bursts", "main", "soak"]
 
@@ -217,7 +217,7 @@ def main(arguments: list[str] | None = None) -> int:
     options, pytest = parser.parse_known_args(arguments)
     if options.rounds < 1:
         parser.error(f"rounds: {options.rounds} is less than 1")
-    print(f"load {os.getloadavg()[0]:.1f} on {suite.cores()} cores before it begins")
+    print(f"load {os.getloadavg()[0]:.1f} on {usable_cores()} cores before it begins")
     with beside(options.seed) as what:
         print(what, flush=True)
         tally = soak(options.rounds, [pytest] if pytest else SUITES, options.logs)
