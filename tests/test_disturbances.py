@@ -171,8 +171,7 @@ def test_a_sender_that_is_late_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path
     planted = text.replace("max(0, ns) / 1e9)[0]", "max(0.2, ns / 1e9))[0]")
     assert planted != text
     late.write_text(planted)
-    monkeypatch.setattr(wires, "__file__", str(tmp_path / "wires.py"))
-    monkeypatch.setattr(wires.Sender, "script", late.name)
+    monkeypatch.setattr(wires.Sender, "script", str(late))  # an absolute path is taken as it is
     run = measure(models.blocking, traffic.one(after_ms=5)).check()
     told = {one.what: one.ns for one in run.disturbances}
     assert told["sent late"] > 100_000_000

@@ -38,13 +38,17 @@ KILLED = r"was ended by signal 9 \(SIGKILL\)"
 LATER = traffic.one(after_ms=50_000, size=100)
 
 
+#: Those that were there before: multiprocessing's fork server and resource tracker live on.
+older: set[int] = set()
+
+
 def children() -> list[int]:
-    """The processes that this one has, zombies among them."""
+    """The processes that this one has begun in the test, zombies among them."""
     found: list[int] = []
     for task in Path("/proc/self/task").iterdir():
         with suppress(FileNotFoundError):  # a thread that has ended meanwhile
             found += map(int, (task / "children").read_text().split())
-    return found
+    return [pid for pid in found if pid not in older]
 
 
 def kill_helper() -> None:
@@ -57,6 +61,7 @@ def kill_helper() -> None:
 @pytest.fixture(autouse=True)
 def _nothing_left() -> Iterator[None]:
     before = set(threading.enumerate()), len(os.listdir("/proc/self/fd"))
+    older.update(children())
     yield
     assert (set(threading.enumerate()), len(os.listdir("/proc/self/fd"))) == before
     assert children() == []
