@@ -34,9 +34,10 @@ class Step(NamedTuple):
 
 
 TESTS = "-m pytest tests --ignore=tests/browser --cov=iosim"
+OPENED = [f"tests/browser/test_{name}.py" for name in ("run_all", "stored", "exports")]
 
 #: In their order; those of one row run side by side. Tracing for coverage would slow down what the
-#: notebooks measure. What they assert holds on a busy machine, and the browser leaves a core idle.
+#: notebooks measure. What they assert holds on a busy machine, and all three often wait.
 STEPS = [
     [Step("lint", "ruff finds no fault", "-m ruff check")],
     [Step("format", "nor anything to lay out anew", "-m ruff format --check")],
@@ -48,7 +49,10 @@ STEPS = [
           f"{TESTS} -m real --cov-append --cov-fail-under=95")],
     [Step("notebooks", "every notebook run and compared with what it says",
           "-m pytest --nbval notebooks"),
-     Step("browser", "the explorers in a browser", "-m pytest tests/browser")],
+     Step("opened", "every notebook opened in JupyterLab, run by Run All, and exported",
+          f"-m pytest {' '.join(OPENED)}"),
+     Step("browser", "the explorers in a browser",
+          f"-m pytest tests/browser {' '.join(f'--ignore={each}' for each in OPENED)}")],
 ]  # fmt: skip
 
 

@@ -32,6 +32,7 @@ def beside(desk: lab.Desk) -> Iterator[lab.Notebook]:
     """A notebook that is open all the time, with an explorer of its own."""
     with lab.opened(desk, [BESIDE]) as notebook:
         notebook.run_all()
+        notebook.page.wait_for_function(DRAWN)  # once it is hidden, it is not drawn any more
         yield notebook
 
 
@@ -65,8 +66,8 @@ def test_it_runs_to_its_end(stored: lab.Notebook) -> None:
     assert stored.seen.off_host() == []
 
 
-#: Has every explorer that is near enough to be drawn its picture?
-DRAWN = f"""() => [...document.querySelectorAll('{checks.ROOT} .iosim-picture')]
+#: Has every explorer its picture, if it does not ask for a guess first?
+DRAWN = f"""() => [...document.querySelectorAll('{checks.ROOT} .iosim-picture:not([hidden])')]
     .every(picture => picture.querySelector('svg'))"""
 
 

@@ -108,7 +108,7 @@ def faults(desk: lab.Desk, path: Path, trusted: bool = False) -> list[str]:
         page = desk.page
         wanted = [p for p in pictures.stored(path) if not (trusted and p in pointed)]
         found = [*pictures.missing(page, wanted, OUTPUTS), *pictures.twice(page)]
-        for picture, part in zip(pointed, page.locator("object").all(), strict=trusted):
+        for picture, part in zip(pointed, page.locator("object:visible").all(), strict=trusted):
             found += [f"{picture.cell}: {f}" for f in pictures.unseen(part, picture.states)]
         found += changed(page, file)
     return found
