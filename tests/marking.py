@@ -2,8 +2,8 @@
 
 The marker is put by pytest itself: on each test of a file that uses something of the real kernels,
 or sockets and threads of its own; a test with `simulated` in its id has none. Whether that is all
-of them is checked: a test without the marker, in which iosim opens a socket or starts a process or
-a thread, fails.
+of them is checked: a test without the marker, in which what measures opens a socket or starts a
+process or a thread, fails.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -21,9 +20,9 @@ import pytest
 
 import iosim
 
-PACKAGE = str(Path(iosim.__file__).parent)
 REAL = ("iosim.kernels.linux", "iosim.kernels.recorder", "iosim.kernels.witness",
         "iosim.kernels.calibration", "iosim.echo")  # fmt: skip
+MEASURES = (*REAL, "iosim.explore.background")  # not job_gate, which makes order in both kernels
 MODULES = (multiprocessing, socket, threading)
 STARTED = {
     "socket.__new__": "opens a socket",
@@ -64,7 +63,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 
 class _Watch:
-    """What iosim starts, while a `with` lasts."""
+    """What a real kernel starts, while a `with` lasts."""
 
     current: set[str] | None = None
     hooked = False  # only where it is needed: a hook takes time from what is measured
@@ -88,9 +87,13 @@ def _audit(event: str, _: Any) -> None:
         frame = frame.f_back
     # What another package starts for itself, called by iosim, is not iosim's: matplotlib's look at
     # the fonts of the system.
-    if frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+    if frame is not None and _name(frame).startswith(MEASURES):
         _Watch.current.add(STARTED[event])
 
 
 def _of_library(frame: FrameType) -> bool:
-    return frame.f_globals.get("__name__", "").partition(".")[0] in sys.stdlib_module_names
+    return _name(frame).partition(".")[0] in sys.stdlib_module_names
+
+
+def _name(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
