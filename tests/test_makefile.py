@@ -35,7 +35,8 @@ def clone(tmp_path: Path) -> Path:
 
 
 def make(clone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    plain = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    # What was given to the make that runs the tests is given to those below it, as environment.
+    plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.run(
         ["make", "--no-print-directory", *arguments],
         cwd=clone, env=plain, capture_output=True, text=True, check=False,
