@@ -24,7 +24,7 @@ checks.needs_a_browser()
 
 ROOT = Path(__file__).parents[2]
 #: px; a slide is made for 700. Most are below 1,200; what one cell prints or draws is not divided.
-MOST_HIGH = 3_200
+MOST_HIGH = 3_400
 #: Of each slide: how high it is, and the cells of its pictures.
 SLIDES = """() => [...document.querySelectorAll('.slides section')]
     .filter(section => !section.querySelector('section'))
