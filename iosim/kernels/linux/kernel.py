@@ -71,7 +71,7 @@ from ...traffic import Traffic
 from ..launch import Plan, launch, line_of, resume, waits
 from ..scarce import why
 from ..tape import Fate, messages
-from ..watchdog import Expired, watchdog
+from ..watchdog import F_OWNER_TID, F_SETOWN_EX, Expired, watchdog
 from . import aio, recordings, uring
 from .features import (
     Unsupported,
@@ -96,7 +96,6 @@ from .wires import Wires
 
 __all__ = ["LinuxKernel", "Signals", "measure", "measure_on", "prepare"]
 
-F_SETOWN_EX, F_OWNER_TID = 15, 0  # fcntl(2): Python's fcntl has no name for them
 ANCILLARY = 128  # bytes for the arrival stamp
 PREEMPTED_NS = 100_000  # a gap this long in a loop that watches the clock: somebody else ran
 START_NS = 200_000  # between telling the sender when the run begins and its beginning
