@@ -290,6 +290,18 @@ def test_the_browser_hears_that_somebody_is_here(monkeypatch: pytest.MonkeyPatch
     assert (explorer.state, explorer.shown["n"]) == ("delay_ms=30", 1)
 
 
+def test_a_browser_that_missed_something_is_told_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    explorer = ModelExplorer()
+    told: list[Any] = []
+    monkeypatch.setattr(explorer, "send_state", lambda key: told.append(key))
+    behind = explorer.shown["seq"]
+    explorer.set(delay_ms=30)
+    told.clear()
+    for seq in (behind, explorer.shown["seq"]):
+        explorer._handle_custom_msg({"hello": True, "seq": seq}, [])
+    assert told == [["shown", "busy"]]
+
+
 # --- views before they are asked for --------------------------------------------------------------
 
 

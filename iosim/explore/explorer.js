@@ -441,10 +441,11 @@ class Page {
     this.hail();
   }
 
-  /** Ask whether the kernel knows this explorer, and for what is `more`: one that was restarted does not. */
+  /** Ask whether the kernel knows this explorer, and for what is `more`: one that was restarted does not.
+   * It says what is shown now, if that is not what stands here. */
   hail(more = {}) {
     this.heard = false;
-    this.post({ hello: true, ...more }, () => this.heard || this.rests("gone"));
+    this.post({ hello: true, seq: this.seq, ...more }, () => this.heard || this.rests("gone"));
   }
 
   /** To the kernel; `done` when it has dealt with it, whether it answered or not. */
@@ -799,6 +800,25 @@ class Page {
   }
 }
 
+/** Hear the kernel past anywidget, which gives a module two seconds to be loaded. Where a busy page took
+ * longer, all else works, but what the kernel says is dropped from then on (anywidget 0.11). */
+function initialize({ model }) {
+  const whole = wholeOf(model);
+  const inherited = whole && Object.getPrototypeOf(whole.constructor.prototype);
+  whole?.comm?.on_msg?.((message) => inherited._handle_comm_msg.call(whole, message));
+}
+
+/** The model of which anywidget hands out a part: whoever listens for a change is given all of it. */
+function wholeOf(model) {
+  let whole;
+  const take = (changed) => { whole = changed; };
+  model.on("change:seen", take);
+  model.set("seen", true);
+  model.off("change:seen", take);
+  model.set("seen", undefined); // which is stored nowhere
+  return whole;
+}
+
 function render({ model, el }) {
   const page = new Page(model, el);
   const hail = () => setTimeout(() => page.hail()); // the connection is closed after the news of it
@@ -822,4 +842,4 @@ function render({ model, el }) {
   };
 }
 
-export default { render };
+export default { initialize, render };

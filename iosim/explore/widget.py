@@ -198,8 +198,13 @@ class Explorer(anywidget.AnyWidget):
         return {question.name: self._state[question.name] for question in self.QUESTIONS}
 
     def _hear(self, _: Any, content: Mapping[str, Any], buffers: object) -> None:
-        """The browser asks whether anybody is here, to be shown a choice, or for an action."""
+        """The browser asks whether anybody is here, to be shown a choice, or for an action.
+
+        It says what it has been shown: it may have missed more.
+        """
         if content.get("hello"):
+            if content.get("seq", self._seq) != self._seq:
+                self.send_state(["shown", "busy"])
             self.send({"ready": True})
         if "ask" in content:
             self._answer(content["ask"])

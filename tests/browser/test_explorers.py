@@ -332,4 +332,5 @@ def test_a_hundred_in_one_notebook_stay_usable(desk: lab.Desk) -> None:
         seq = last.locator(".iosim-picture").get_attribute("data-seq")
         page.keyboard.press("ArrowRight")
         last.locator(f".iosim-picture:not([data-seq='{seq}'])").wait_for()
-        assert notebook.seen.errors == []
+        page.wait_for_function(f"!document.querySelector('{checks.ROOT} fieldset:disabled')")
+        assert set(notebook.seen.errors) <= {checks.GAVE_UP}

@@ -302,3 +302,34 @@ def test_a_real_run_outlives_an_interrupt_and_ends_with_its_kernel(desk: lab.Des
         assert not root.locator("progress:visible, .iosim-actions :enabled").count()
         assert not Path(f"/proc/{pid}").exists()
         assert notebook.seen.errors == []
+
+
+# --- never heard ----------------------------------------------------------------------------------
+
+#: anywidget gives up on a module that is not there in 2 s, as on a busy page; here, at once.
+GIVE_UP = """() => {
+    window.timeout = AbortSignal.timeout;
+    AbortSignal.timeout = () => {
+        const now = new AbortController();
+        queueMicrotask(() => now.abort());
+        return now.signal;
+    };
+}"""
+AS_IT_WAS = "() => { AbortSignal.timeout = window.timeout; }"
+
+
+@pytest.fixture
+def given_up(desk: lab.Desk) -> Iterator[lab.Notebook]:
+    """It is shown, and was changed at once."""
+    desk.page.evaluate(GIVE_UP)
+    with lab.opened(desk, [SLOW, "explorer.set(delay_ms=40)"]) as notebook:
+        notebook.run_all()
+        yield notebook
+    desk.page.evaluate(AS_IT_WAS)
+
+
+def test_it_works_where_anywidget_gave_up_on_it(given_up: lab.Notebook) -> None:
+    checks.root(given_up.page).locator(".iosim-picture[data-seq='1'] svg").wait_for()
+    assert checks.root(given_up.page).locator("[name=delay_ms]").input_value() == "40"
+    works(given_up)
+    assert set(given_up.seen.errors) == {checks.GAVE_UP}
