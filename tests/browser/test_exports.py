@@ -23,15 +23,17 @@ if TYPE_CHECKING:
 checks.needs_a_browser()
 
 ROOT = Path(__file__).parents[2]
-#: px; a slide is made for 700. Most are below 1,200; what one cell prints or draws is not divided.
-MOST_HIGH = 3_400
-#: Of each slide: how high it is, and the cells of its pictures.
+#: A text, and the cell that it is about. What one cell prints or draws is not divided: a slide that
+#: is higher than the screen scrolls.
+MOST_CELLS = 2
+SCROLLS = "var scroll = true"
+#: Of each slide: its cells, and those of them with pictures.
 SLIDES = """() => [...document.querySelectorAll('.slides section')]
     .filter(section => !section.querySelector('section'))
-    .map(section => ({
-        high: section.getBoundingClientRect().height,
-        cells: new Set([...section.querySelectorAll('img')].map(
-            img => img.closest('.jp-Cell'))).size,
+    .map(section => [...section.querySelectorAll('.jp-Cell')])
+    .map(cells => ({
+        cells: cells.length,
+        drawn: cells.filter(cell => cell.querySelector('img')).length,
     }))"""
 
 Faults = Iterator[str]
@@ -78,15 +80,17 @@ def without_text(page: Page, path: Path) -> Faults:
 
 
 def crowded(page: Page) -> Faults:
-    """Slides with the pictures of two cells, or that are too high to be read."""
+    """Slides with more than one thing to look at, or whose end nobody can reach."""
     slides = page.evaluate(SLIDES)
     if len(slides) < 2:
         yield "these are no slides"
+    if SCROLLS not in page.content():
+        yield "a slide that is higher than the screen does not scroll"
     for number, slide in enumerate(slides, start=1):
-        if slide["cells"] > 1:
-            yield f"slide {number} has the pictures of {slide['cells']} cells"
-        if slide["high"] > MOST_HIGH:
-            yield f"slide {number} is {slide['high']:.0f} px high"
+        if slide["drawn"] > 1:
+            yield f"slide {number} has the pictures of {slide['drawn']} cells"
+        if slide["cells"] > MOST_CELLS:
+            yield f"slide {number} has {slide['cells']} cells"
 
 
 def shown(page: Page, seen: lab.Seen, file: Path, path: Path) -> list[str]:
@@ -180,14 +184,17 @@ def test_a_text_that_is_not_on_the_page_is_seen(
 def test_crowded_slides_are_seen(page: tuple[Page, lab.Seen]) -> None:
     def slides(*sections: str) -> list[str]:
         inside = "".join(f"<section>{section}</section>" for section in sections)
-        page[0].set_content(f"<div class='slides'>{inside}</div>")
+        page[0].set_content(f"<div class='slides'>{inside}</div>{scrolls}")
         return list(crowded(page[0]))
 
-    one = "<div class='jp-Cell'><img><img></div>"
-    assert slides(one, one) == []
+    scrolls = f"<script>{SCROLLS}</script>"
+    one, text = "<div class='jp-Cell'><img><img></div>", "<div class='jp-Cell'></div>"
+    assert slides(one, text + one) == []
     assert slides(one) == ["these are no slides"]
     assert slides("", one + one) == ["slide 2 has the pictures of 2 cells"]
-    assert slides("<p style='height: 4000px; margin: 0'>", "") == ["slide 1 is 4000 px high"]
+    assert slides(text * 3, "") == ["slide 1 has 3 cells"]
+    scrolls = ""
+    assert slides(one, one) == ["a slide that is higher than the screen does not scroll"]
 
 
 def test_a_notebook_that_does_not_say_what_its_files_are_called_gives_no_python(

@@ -12,3 +12,4 @@ config = get_config()  # type: ignore[name-defined]  # noqa: F821
 for url in SCRIPTS:
     config.HTMLExporter[url] = ""
     config.SlidesExporter[url] = getattr(HTMLExporter, url).default_value
+config.SlidesExporter.reveal_scroll = True  # what one cell prints can be higher than a screen
