@@ -1,25 +1,29 @@
 """Which tests run on the real kernel: they have the marker `real`, and run one by one.
 
-The marker is put by pytest itself: on each test of a file that uses something of the real kernels,
-or sockets and threads of its own; a test with `simulated` in its id has none. Whether that is all
-of them is checked: a test without the marker, in which what measures opens a socket or starts a
-process or a thread, fails.
+The marker is put by pytest itself: on each test that uses something of the real kernels, or sockets
+and threads of its own, by itself, by a fixture, a parameter, or a function of the tests that it
+names; one with `simulated` in its id has none. Whether that is all of them is checked: a test
+without the marker, in which what measures opens a socket or starts a process or a thread, fails.
 """
 
 from __future__ import annotations
 
+import inspect
 import multiprocessing
 import socket
 import sys
 import threading
-from collections.abc import Iterator
-from types import FrameType
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
 import pytest
 
 import iosim
 
+ELSEWHERE = (Path(iosim.__file__).parent, sys.prefix, sys.base_prefix)
 REAL = ("iosim.kernels.linux", "iosim.kernels.recorder", "iosim.kernels.witness",
         "iosim.kernels.calibration", "iosim.echo")  # fmt: skip
 MEASURES = (*REAL, "iosim.explore.background")  # not job_gate, which makes order in both kernels
@@ -35,11 +39,64 @@ STARTED = {
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark it, if its file has something real."""
-    names = vars(getattr(item, "module", object)).values()
+    """Mark it, if it uses something real."""
     called = getattr(item, "callspec", None)
-    if any(map(_real, names)) and not (called and "simulated" in called.id.split("-")):
+    if called and "simulated" in called.id.split("-"):
+        return
+    fixtures = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009  (not public)
+    uses = [getattr(item, "obj", None), getattr(item, "cls", None)]
+    uses += [one.func for defined in fixtures for one in defined]
+    uses += called.params.values() if called else []
+    if any(_real(thing) for thing in _reached(uses)):
         item.add_marker("real")
+
+
+def _reached(things: Iterable[Any]) -> Iterator[Any]:
+    """These, and all that they name, as far as it belongs to the tests."""
+    waiting, seen = list(things), set[int]()
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        yield thing
+        waiting += _named(thing)
+
+
+def _named(thing: Any) -> Iterable[Any]:
+    if isinstance(thing, (list, tuple, set, frozenset)):
+        return thing
+    if isinstance(thing, dict):
+        return thing.values()
+    if isinstance(thing, partial):
+        return [thing.func, *thing.args, *thing.keywords.values()]
+    if isinstance(thing, (staticmethod, classmethod, MethodType)) or hasattr(thing, "__wrapped__"):
+        return [inspect.unwrap(getattr(thing, "__func__", thing))]
+    if isinstance(thing, property):
+        return [thing.fget]
+    if isinstance(thing, type) and _of_tests(thing.__module__):
+        return [each for kind in thing.__mro__ if _of_tests(kind.__module__)
+                for each in vars(kind).values()]  # fmt: skip
+    if isinstance(thing, FunctionType) and _of_tests(thing.__module__):
+        inner = getattr(getattr(thing, "hypothesis", None), "inner_test", None)
+        return [inner, *inspect.getclosurevars(thing).nonlocals.values(), *_globals(thing)]
+    return ()
+
+
+def _globals(function: FunctionType) -> Iterator[Any]:
+    """What it names of its module, also in a function within it."""
+    codes = [function.__code__]
+    for code in codes:
+        codes += [each for each in code.co_consts if isinstance(each, CodeType)]
+        for name in code.co_names:
+            if name in function.__globals__:
+                yield function.__globals__[name]
+
+
+def _of_tests(module: str) -> bool:
+    """Not iosim's, nor Python's, nor an installed package's."""
+    home = getattr(sys.modules.get(module), "__file__", None)
+    return bool(home) and not any(map(Path(home).is_relative_to, ELSEWHERE))
 
 
 def _real(thing: Any) -> bool:

@@ -688,6 +688,7 @@ LEAK = """
 """
 
 
+@pytest.mark.real
 @linux
 @pytest.mark.parametrize("method", METHODS)
 def test_a_process_that_measured_ends_in_silence(method: str, tmp_path: Path) -> None:
@@ -699,6 +700,7 @@ def test_a_process_that_measured_ends_in_silence(method: str, tmp_path: Path) ->
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
+@pytest.mark.real
 @linux
 def test_a_semaphore_that_is_left_over_breaks_the_silence(tmp_path: Path) -> None:
     """Planted."""

@@ -54,6 +54,7 @@ def test_the_last_words_of_a_server_are_plain() -> None:
         assert server.last_words().startswith("ConnectionResetError")
 
 
+@pytest.mark.real
 def test_so_are_those_of_a_run_in_the_background() -> None:
     said: list[str] = []
     job = Job(("blocking",), traffic.one(), 1_000_000, None, 1.0)

@@ -136,6 +136,7 @@ def rival() -> Iterator[None]:
         other.communicate()
 
 
+@pytest.mark.real
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux's scheduler")
 def test_a_thread_that_stands_in_line_says_so() -> None:
     with rival(), interference() as found:

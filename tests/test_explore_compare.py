@@ -242,6 +242,7 @@ def test_to_run_again_begins_anew(stage: Stage) -> None:
     stage.says("measured: 5 of 5")
 
 
+@pytest.mark.real
 def test_to_close_kills_and_leaves_nothing(tmp_path: Path) -> None:
     before = set(_instances)
     stage = Stage(tmp_path)
@@ -324,6 +325,7 @@ def test_no_process_can_be_started(stage: Stage) -> None:
     assert stage.explorer.busy["can"] == ["run_for_real"]
 
 
+@pytest.mark.real
 def test_the_process_does_not_outlive_this_one() -> None:
     code = (
         "import sys; from iosim.explore import CompareExplorer; explorer = CompareExplorer();"
@@ -406,6 +408,7 @@ def test_an_unknown_program_is_refused() -> None:
         programs_of(job)
 
 
+@pytest.mark.real
 @pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
 def test_five_real_runs() -> None:
     explorer = CompareExplorer(delay_ms=5, size=100)
@@ -422,6 +425,7 @@ def test_five_real_runs() -> None:
     explorer.close()
 
 
+@pytest.mark.real
 @pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
 def test_an_interrupt_of_the_notebook_does_not_end_it() -> None:
     """Jupyter sends it to all processes of the kernel's group."""
@@ -435,6 +439,7 @@ def test_an_interrupt_of_the_notebook_does_not_end_it() -> None:
     explorer.close()
 
 
+@pytest.mark.real
 def test_a_background_without_an_explorer() -> None:
     heard: list[Any] = []
     job = job_of(complete(CONTROLS, {}))

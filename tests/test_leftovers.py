@@ -34,6 +34,7 @@ def test_a_thread_and_a_worker_that_are_left_are_found() -> None:
     assert running() == before
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("executor", [ProcessPoolExecutor, ThreadPoolExecutor])
 def test_what_the_standard_library_starts_for_a_pool_is_the_experiment_s(executor: Any) -> None:
     before = running()
@@ -116,12 +117,14 @@ def run(kernel: Any, code: str) -> str:
     return "" if reply["status"] == "ok" else f"{reply['ename']}: {reply['evalue']}"
 
 
+@pytest.mark.real
 def test_the_history_that_ipython_begins_again_after_a_fork_is_ipython_s(kernel: Any) -> None:
     assert run(kernel, BEGIN) == ""
     assert run(kernel, BEGUN_AGAIN) == ""  # else this test would prove nothing
     assert run(kernel, "assert running() == before, running() - before") == ""
 
 
+@pytest.mark.real
 def test_in_a_kernel_what_a_cell_left_is_found(kernel: Any) -> None:
     assert run(kernel, BEGIN) == ""
     left = "threading.Thread(target=threading.Event().wait, daemon=True).start()"
@@ -129,6 +132,7 @@ def test_in_a_kernel_what_a_cell_left_is_found(kernel: Any) -> None:
     assert "AssertionError" in run(kernel, "assert running() == before, running() - before")
 
 
+@pytest.mark.real
 def test_all_cells_of_notebook_01_run_in_such_a_kernel(kernel: Any) -> None:
     """It forks, and looks for what is left, again and again."""
     path = Path(__file__).parent.parent / "notebooks" / "01_four_words.ipynb"

@@ -31,15 +31,54 @@ def test_own_socket():
     socket.socket().close()
 """
 OPEN = """
+import socket
+import threading
+from functools import partial
+
 import pytest
+from hypothesis import given, strategies
 from iosim import measure, simulate
 
 @pytest.mark.parametrize("run", [pytest.param(simulate, id="simulated"), measure])
-def test_both(run):
+def test_parameter(run):
     pass
 
-def test_one():
+@pytest.mark.parametrize("run", [partial(measure, limit_s=1)])
+def test_partial(run):
     pass
+
+def by_name():
+    return [each for each in (measure,)]
+
+class Sender:
+    def __init__(self):
+        self.socket = socket.socket()
+
+RUNS = {"real": Sender}
+
+@pytest.fixture
+def thread():
+    return threading.Thread()
+
+def test_function():
+    by_name()
+
+def test_table():
+    RUNS
+
+def test_fixture(thread):
+    pass
+
+@given(strategies.integers())
+def test_property(number):
+    by_name()
+
+class TestOfAClass:
+    def test_method(self):
+        by_name()
+
+def test_nothing_of_it():
+    simulate
 """
 
 
@@ -60,10 +99,10 @@ def test_a_real_run_in_a_test_without_the_marker_is_found(tmp_path: Path) -> Non
     assert "1 failed, 3 passed" in said
 
 
-def test_a_file_that_uses_a_real_kernel_is_marked_but_for_what_it_simulates(
-    tmp_path: Path,
-) -> None:
-    said = planted(tmp_path, OPEN, "-m", "real")
-    assert "PASSED test_planted.py::test_both[measure]" in said
-    assert "PASSED test_planted.py::test_one" in said
-    assert "2 passed, 1 deselected" in said
+def test_what_uses_a_real_kernel_is_marked_but_for_what_it_simulates(tmp_path: Path) -> None:
+    said = planted(tmp_path, OPEN, "-m", "real", "--collect-only")
+    chosen = {line.partition("::")[2] for line in said.splitlines() if "::" in line}
+    assert chosen == {
+        "test_parameter[measure]", "test_partial[run0]", "test_function", "test_table",
+        "test_fixture", "test_property", "TestOfAClass::test_method",
+    }  # fmt: skip
