@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from errno import EAGAIN, EBADF, EEXIST, EINVAL, ENOENT
 from typing import Any
 
@@ -611,6 +613,32 @@ def test_no_time_passing_is_a_time_out() -> None:
     # not after 10 s: 100,000 events at one instant take longer under a tracer on a busy machine
     with pytest.raises(TimeoutError, match="no time passes"):
         simulate(spin, ONE, costs=free, limit_s=60)
+
+
+@pytest.mark.parametrize("away_s", [0.3, 30])
+@pytest.mark.parametrize("where", ["here", "in another thread"])
+def test_a_run_is_stopped_for_its_work_not_for_being_kept_from_it(
+    away_s: float, where: str
+) -> None:
+    """As on a busy machine; but not for ever: a program may sleep for real, and never wake up."""
+
+    def away(fd: int, nbytes: int) -> Program:
+        until = time.monotonic() + away_s
+        while time.monotonic() < until:
+            time.sleep(0.01)
+        yield getpid()
+
+    def run() -> str:
+        try:
+            simulate(away, ONE, limit_s=0.1)
+        except TimeoutError as error:
+            return str(error)
+        return "over"
+
+    with ThreadPoolExecutor() as other:
+        said = run() if where == "here" else other.submit(run).result()
+    over = "away on the simulated kernel was not over after 0.1 s"
+    assert said == ("over" if away_s < 1 else over)
 
 
 @pytest.mark.parametrize(

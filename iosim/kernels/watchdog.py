@@ -9,7 +9,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from time import perf_counter, sleep
+from time import perf_counter, process_time, sleep
 from types import FrameType
 from typing import Protocol
 
@@ -27,6 +27,7 @@ GRACE_S = 0.5  # for a body that asks whether its time is up
 SOON_S = 1e-6  # for setitimer(2) 0 would mean never
 TOOLS = 6  # that sys.monitoring has room for
 LATER_S = 1e-3  # ring again, where an exception would have been lost or done harm
+IDLE = 10  # times the limit may pass while a body that works is kept from its core
 LOOK_S = 0.1  # between two looks at what the body needs, where no signal tells of its end
 F_SETOWN_EX, F_OWNER_TID = 15, 0  # fcntl(2): Python's fcntl has no name for them
 
@@ -82,30 +83,33 @@ class watchdog:
     `Expired` is thrown into it between two bytecodes.
     Time is up at once when `needed` is gone: who gave it finds that out, and says so.  (Where
     fcntl(2) has no F_SETSIG, as on macOS, a main thread that waits hears of it at the limit.)
+    With `of_work` the seconds are those in which this process had a core, so that a busy machine
+    ends nothing that only works; of those that pass, ten times as many.
     ValueError for a limit that is not above 0 and at most a day.
     """
 
     __slots__ = (
-        "_before", "_body", "_due", "_handler", "_left", "_lock", "_needed", "_over", "_seconds",
-        "_since", "_thrown", "_timer", "_wake", "_what",
+        "_before", "_body", "_due", "_handler", "_left", "_lock", "_needed", "_of_work", "_over",
+        "_passed", "_seconds", "_since", "_thrown", "_timer", "_wake", "_what",
     )  # fmt: skip
 
     def __init__(
         self, seconds: float, what: str = "the program", wake: Callable[[], object] | None = None,
-        needed: Needed | None = None,
+        needed: Needed | None = None, of_work: bool = False,
     ) -> None:  # fmt: skip
         if not 0 < seconds <= 86_400:
             raise ValueError(f"limit_s must be above 0 and at most 86,400 s, got {seconds!r}")
         self._seconds, self._what, self._wake, self._needed = seconds, what, wake, needed
+        self._of_work = of_work
         self._timer: threading.Thread | None = None
         self._over = self._thrown = False
 
     def __enter__(self) -> watchdog:
+        self._passed, self._due = _clock(self._of_work), self._seconds
         if threading.get_ident() == threading.main_thread().ident and hasattr(signal, "setitimer"):
             self._body: FrameType | None = sys._getframe(1)
             self._handler = signal.signal(signal.SIGALRM, self._ring)
             self._since = perf_counter()
-            self._due = self._since + self._seconds
             self._before = signal.setitimer(signal.ITIMER_REAL, self._seconds, AGAIN_S)
             if self._needed is not None:
                 self._hear_of(self._needed)
@@ -129,11 +133,12 @@ class watchdog:
         """Throw into the body; a moment later where an exception would be lost or do harm."""
         if self._body is None:
             return  # it has just been left
-        now = perf_counter()
-        if now < self._due:
-            if self._needed is None or not self._needed.gone():
-                return  # it says something, and goes on
-            self._due = now
+        passed = self._passed()
+        if passed < self._due:
+            if self._needed is None or not self._needed.gone():  # it says something, and goes on
+                signal.setitimer(signal.ITIMER_REAL, max(self._due - passed, LATER_S), AGAIN_S)
+                return
+            self._due = passed
         self._over = True
         if self._harmless(frame):
             raise Expired
@@ -145,7 +150,7 @@ class watchdog:
         Out of a finalizer none comes; a tracer takes locks, as the library does; and out of the
         ends of a watchdog it would leave the timer on.
         """
-        patient = perf_counter() < self._due + GRACE_S
+        patient = self._passed() < self._due + GRACE_S
         while frame is not None and frame is not self._body:
             locking = patient and _package(frame.f_globals.get("__name__")) in LOCKING
             finalizer = frame.f_code.co_name == "__del__"
@@ -197,9 +202,11 @@ class watchdog:
 
     def _keep_time(self, thread: int) -> None:
         """Until the body is left, time is up, or what it needs is gone."""
-        due, needed = perf_counter() + self._seconds, self._needed
+        needed = self._needed
         look = threading.TIMEOUT_MAX if needed is None else LOOK_S
-        while (left := due - perf_counter()) > 0 and not (needed is not None and needed.gone()):
+        while (left := self._due - self._passed()) > 0 and not (
+            needed is not None and needed.gone()
+        ):
             if self._left.wait(min(left, look)):
                 return
         self._interrupt(thread)
@@ -221,6 +228,14 @@ class watchdog:
         with self._lock:
             self._left.set()
         self._timer.join()
+
+
+def _clock(of_work: bool) -> Callable[[], float]:
+    """Tells how many seconds of the limit have passed since now."""
+    begun, worked = perf_counter(), process_time()
+    if of_work:
+        return lambda: max(process_time() - worked, (perf_counter() - begun) / IDLE)
+    return lambda: perf_counter() - begun
 
 
 ENDS = {watchdog.__enter__.__code__, watchdog.__exit__.__code__}

@@ -844,7 +844,7 @@ def simulate(
     costs    what each step costs (ns); `Costs.textbook()` unless given
     cores    how many cores the processes share
     rcvbuf   size of each receive buffer in bytes: 212,992 unless given
-    limit_s  seconds of real time after which a program that never yields is stopped
+    limit_s  seconds of work for this machine after which a run is stopped
     options  further arguments of the program
 
     A program of one `fd` gets a process for each connection of the story.
@@ -860,7 +860,7 @@ def simulate(
         for number, fd in enumerate(sockets):
             name = "process" if len(sockets) == 1 else f"process {number + 1}"
             kernel.spawn(name, plan.start(fd, plan.nbytes(number)))
-    with watchdog(limit_s, f"{plan.text.title} on the simulated kernel"):
+    with watchdog(limit_s, f"{plan.text.title} on the simulated kernel", of_work=True):
         kernel.run()
     assert kernel.tape is not None
     fates = kernel.fates + messages_to_come(kernel, story)

@@ -449,7 +449,7 @@ def simulate_jobs(
     gil              has each process an interpreter lock?  False: a free-threaded Python (PEP 703)
     switch_interval  ns after which who waits for the lock asks for it: sys.setswitchinterval()
     start_method     accepted, so that `simulate` can stand for `measure`; it has no effect
-    limit_s          seconds of real time after which a program that never yields is stopped
+    limit_s          seconds of work for this machine after which a run is stopped
     options          further arguments of the program
 
     Raises what the program raises; TypeError or ValueError for bad input; TimeoutError if the
@@ -459,7 +459,7 @@ def simulate_jobs(
     whole("switch_interval", switch_interval, 1, HOUR_NS, "ns")
     kernel = PoolKernel(story, costs, cores, workers, flavour(pool), bool(gil), switch_interval)
     kernel.open(plan.start())
-    with watchdog(limit_s, f"{plan.text.title} on the simulated kernel"):
+    with watchdog(limit_s, f"{plan.text.title} on the simulated kernel", of_work=True):
         kernel.run()
     assert kernel.tape is not None
     run = kernel.tape.timeline(plan.text, "simulated", cores, (), kernel.now)

@@ -32,7 +32,7 @@ def simulate_clients(
     sndbuf   size of each connection's send buffer in bytes: 87,040 unless given
     rcvbuf   and of its receive buffer: 131,072 unless given
     nofile   how many descriptors the program may have open besides the listener
-    limit_s  seconds of real time after which a program that never yields is stopped
+    limit_s  seconds of work for this machine after which a run is stopped
     options  further arguments of the program
 
     Raises what the program raises; TypeError or ValueError for bad input; TimeoutError if the
@@ -41,7 +41,7 @@ def simulate_clients(
     plan = launch_server(program, story, options)
     kernel = RingKernel(story, costs, cores, backlog, sndbuf, rcvbuf, nofile)
     kernel.spawn("process", plan.start(kernel.listener.fd))
-    with watchdog(limit_s, f"{plan.text.title} on the simulated kernel"):
+    with watchdog(limit_s, f"{plan.text.title} on the simulated kernel", of_work=True):
         kernel.run()
     return timeline_of(kernel, plan.text)
 
