@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -177,3 +178,9 @@ def test_no_file_holds_a_path_of_one_machine() -> None:
         if MACHINE_PATH.search((ROOT / name).read_text(encoding="utf-8", errors="replace"))
     ]
     assert holding == []
+
+
+def test_reading_a_notebook_compiles_no_grammar() -> None:
+    """It did, for seconds, at each start of JupyterLab and of pytest."""
+    code = "import sys, nbformat; sys.exit('lark' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
