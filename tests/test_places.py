@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from iosim.cores import usable_cores
+
 ROOT = Path(__file__).parent.parent
 NOBODY = 65534
 CORE = min(os.sched_getaffinity(0)) if sys.platform == "linux" else 0
@@ -103,6 +105,7 @@ def seen(tree: Path, place: Place) -> str:
 def test_the_tour_runs_in(name: str) -> None:
     told = run(PLACES[name], ROOT, str(ROOT / "tests" / "tour.py"))
     assert told.returncode == 0, told.stderr
+    assert "Exception ignored" not in told.stderr  # a warning that met nobody
     assert told.stdout == seen(ROOT, PLACES[name])
 
 
@@ -110,6 +113,57 @@ def test_the_tour_runs_in_a_path_of_an_awkward_name(elsewhere: Path) -> None:
     told = run(Place(), elsewhere, str(ROOT / "tests" / "tour.py"))
     assert told.returncode == 0, told.stderr
     assert told.stdout == seen(elsewhere, Place())
+
+
+# -- a fault for each place, which is seen there -----------------------------------------------
+
+#: The place, a file of the package, a part of it, what is wrong there, and what is told of that.
+PLANTS = {
+    "a child is not told to write plainly": (
+        "colour is forced", "explore/background.py", "env=plain_environment(),", "",
+        r"\x1b[31mred"),
+    "a setting is given twice": (
+        "no colour", "children.py", 'kept | {"NO_COLOR": "1", "PYTHON_COLORS": "0"}',
+        'dict(**kept, NO_COLOR="1")', "multiple values"),
+    "the machine's cores are counted": (
+        "one core", "cores.py", "    if hasattr(", "    return os.cpu_count()\n    if hasattr(",
+        "AssertionError"),
+    "more descriptors are asked for than there may be": (
+        "few descriptors", "kernels/linux/served.py", "min(wanted, hard)", "wanted", "ValueError"),
+    "an encoding is left to the locale": (
+        "no locale", "explore/widget.py", 'read_text(encoding="utf-8")', "read_text()", "'ascii'"),
+    "what is old is used": (
+        "warnings are errors", "kernels/front.py", "def measure(",
+        "import warnings; warnings.warn('old', DeprecationWarning, 2)\ndef measure(", "old"),
+    "a file is left open": (
+        "warnings are errors", "explore/widget.py", '"explorer.js").read_text(encoding="utf-8")',
+        '"explorer.js").open(encoding="utf-8").read()', "unclosed file"),
+    "something is kept beside the package": (
+        "another user", "explore/widget.py", "class ", '(HERE / "kept").mkdir()\nclass ',
+        "PermissionError"),
+    "a command is split at its spaces": (
+        "awkward path", "kernels/linux/helper.py", "command, stdin",
+        '" ".join(command).split(), stdin', "No such file"),
+}  # fmt: skip
+
+
+def planted(tree: Path, file: str, right: str, wrong: str) -> None:
+    """Put what is wrong into a copy of the package."""
+    path = tree / "iosim" / file
+    text = path.read_text(encoding="utf-8")
+    assert right in text, f"{file} has changed: the plant is to follow it"
+    path.write_text(text.replace(right, wrong, 1), encoding="utf-8")
+
+
+@pytest.mark.parametrize("fault", PLANTS)
+def test_a_fault_of_a_place_is_seen_there(fault: str, elsewhere: Path) -> None:
+    name, file, right, wrong, says = PLANTS[fault]
+    if name == "one core" and usable_cores() == 1:
+        pytest.skip("there is but one core")
+    planted(elsewhere, file, right, wrong)
+    told = run(PLACES.get(name, Place()), elsewhere, str(ROOT / "tests" / "tour.py"))
+    assert told.returncode != 0 or "Exception ignored" in told.stderr
+    assert says in told.stderr
 
 
 def test_a_notebook_runs_where_all_of_it_comes_together(elsewhere: Path) -> None:

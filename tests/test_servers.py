@@ -552,6 +552,21 @@ RULES: list[tuple[Callable[..., Program], Clients, dict[str, Any]]] = [
 RULES_BY_NAME = {program.__name__: (program, story, options) for program, story, options in RULES}
 
 
+@pytest.mark.parametrize("run", KERNELS)
+@pytest.mark.parametrize("name", [name for name in servers.SERVERS if name != "iterative"])
+def test_a_server_that_does_not_look_ends_with_the_error_that_it_meets(name: str, run: Run) -> None:
+    """Of a call, or of an operation that was handed in."""
+    _needs(name)
+    for story, options, errno in (
+        (of(MUTE, MUTE, MUTE, MUTE), {"nofile": 4 if name == "reactor_pool" else 3}, EMFILE),
+        (of(BROKEN_OFF), {}, ECONNRESET),
+    ):
+        with pytest.raises(OSError) as caught:
+            run(servers.SERVERS[name], story, **options)
+        assert caught.value.errno == errno
+        assert caught.value.__notes__
+
+
 @pytest.mark.parametrize("name", RULES_BY_NAME)
 def test_a_rule_holds_on_both_kernels(name: str) -> None:
     program, story, options = RULES_BY_NAME[name]

@@ -11,10 +11,10 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from errno import EAGAIN
 from multiprocessing.pool import TERMINATE, AsyncResult, Pool
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ __all__ = ["Crew", "Told"]
 
 OPEN_S = 60.0  # for all workers to start, or to end
 LOOK_S = 0.05  # between two looks whether a worker has died instead
+HAND_IN_S = 5.0  # for a worker to hand in a result before it is killed
 
 #: `(value, error)` of a job, one of them None; called in a thread of the library.
 Told = Callable[[Any, BaseException | None], None]
@@ -63,39 +64,98 @@ class _Context:
         """Those that have begun, whatever has become of them."""
         return [process for process in self.made if process.pid is not None]
 
-    def end(self) -> None:
-        """Whatever happened: none of them is left, nor a descriptor of theirs."""
+    def kill(self) -> None:
+        """End them; returns once they are dead."""
         for process in self.started():
             process.kill()  # nothing, if it has ended
+        for process in self.started():
             process.join()
-        for process in self.made:
-            process.close()
+
+    def end(self) -> None:
+        """Whatever happened: none of them is left, nor a descriptor of theirs."""
+        self.kill()
+        while self.made:
+            self.made.pop().close()
+
+
+@contextmanager
+def _nobody_handing_in(results: Any) -> Iterator[None]:
+    """Here workers may be killed: none holds the lock of that queue, nor has sent half a result.
+
+    One that keeps the lock too long is killed all the same.  Then the lock is freed in its place,
+    and who reads on finds the end of the file where the other half would be.
+    """
+    lock = results._wlock
+    held = lock.acquire(True, HAND_IN_S)
+    try:
+        yield
+    finally:
+        if not held:
+            results._writer.close()
+        with suppress(ValueError):  # it was freed meanwhile
+            lock.release()
 
 
 class _Multiprocessing:
-    """multiprocessing.Pool."""
+    """multiprocessing.Pool.
+
+    Its own `terminate` may wait for ever: a worker that it kills while that holds the lock of the
+    result queue never gives it back, and a thread of the pool wants it next.
+    """
 
     def __init__(self, workers: int, context: _Context, gate: tuple[Any, Any]) -> None:
-        self._pool = Pool.__new__(Pool)
+        self._pool, self._context = Pool.__new__(Pool), context
         try:
             Pool.__init__(self._pool, workers, work.prepare, gate, context=context)
-        except BaseException:
-            self._end_threads(context)
+        except BaseException:  # before all of its threads are begun it has no way to end them
+            self.close(at_once=True)
             raise
 
-    def _end_threads(self, context: _Context) -> None:
-        """Those that it has begun before another could not be: it has no way to end them itself.
+    def _thread(self, name: str) -> Any:
+        """Of that name; None if it was never begun."""
+        thread = vars(self._pool).get(name)
+        return thread if thread is not None and thread.ident is not None else None
 
-        The one that sees to the workers wakes up when a worker ends.
+    def close(self, at_once: bool) -> None:
+        """End the thread that begins workers, then the workers, then who hears of them.
+
+        It is the same at once or later: a worker that has no job can be killed, too.
         """
-        names = ("_worker_handler", "_task_handler", "_result_handler")
-        threads = [vars(self._pool)[name] for name in names if name in vars(self._pool)]
-        for thread in threads:
-            thread._state = TERMINATE
-        context.end()
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join(OPEN_S)
+        pool: Any = self._pool
+        pool._state = TERMINATE  # else it would warn that nobody has closed it
+        if "_terminate" in vars(pool):
+            pool._terminate.cancel()  # else it would end itself, at the end of the interpreter
+        workers, tasks, results = map(
+            self._thread, ("_worker_handler", "_task_handler", "_result_handler")
+        )
+        if workers is None:  # the first of them: there is no other, nor a job
+            return self._context.end()
+        workers._state = TERMINATE
+        pool._change_notifier.put(None)  # wakes it up
+        workers.join(OPEN_S)
+        with _nobody_handing_in(pool._outqueue):
+            for thread in filter(None, (tasks, results)):
+                thread._state = TERMINATE
+            self._context.end()
+        self._end_tasks(pool, tasks)
+        return self._end_results(pool, results)
+
+    def _end_tasks(self, pool: Any, thread: Any) -> None:
+        """No worker reads what it writes any more, which may be more than fits: we do."""
+        until = time.monotonic() + OPEN_S
+        pool._taskqueue.put(None)
+        while thread is not None and thread.is_alive() and time.monotonic() < until:
+            if pool._inqueue._reader.poll():
+                os.read(pool._inqueue._reader.fileno(), 65_536)
+            thread.join(0.001)
+
+    def _end_results(self, pool: Any, thread: Any) -> None:
+        """It looks whether it is to end when it has read something."""
+        with suppress(OSError):  # full: it has something to read; closed: it finds that out
+            os.set_blocking(pool._outqueue._writer.fileno(), False)
+            pool._outqueue._writer.send(None)
+        if thread is not None:
+            thread.join(OPEN_S)
 
     def submit(self, told: Told, function: Callable[..., Any], *given: Any) -> AsyncResult[Any]:
         return self._pool.apply_async(
@@ -121,13 +181,6 @@ class _Multiprocessing:
 
     def check(self) -> None:
         return
-
-    def close(self, at_once: bool) -> None:
-        if not at_once:
-            self._pool.close()
-            self._pool.join()
-        self._pool.terminate()  # else it would do so itself, at the end of the interpreter
-        self._pool.join()
 
 
 class _Executor:
@@ -166,9 +219,10 @@ class _Executor:
             raise OSError(EAGAIN, f"no thread: {os.strerror(EAGAIN)}")
 
     def close(self, at_once: bool) -> None:
-        if at_once:
-            for process in self._context.started():
-                process.kill()
+        results = getattr(self._executor, "_result_queue", None)
+        if at_once and results is not None:
+            with _nobody_handing_in(results):
+                self._context.kill()
         with suppress(RuntimeError):  # its thread could not be started: there is none to wait for
             self._executor.shutdown(wait=True, cancel_futures=True)
 
