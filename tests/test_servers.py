@@ -752,7 +752,7 @@ def test_the_clients_sleep_until_shortly_before_the_next_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """To watch the clock for long would keep a server off the core that it shares with them."""
-    crowd = Crowd({"port": 1, "clients": []})
+    crowd = Crowd({"port": 1, "clients": [], "stepwise": False, "board": None})
     naps: list[Any] = []
     monkeypatch.setattr(crowd, "select", lambda *args: naps.append(args))
     monkeypatch.setattr(crowd, "now", lambda: 5_000_000)
