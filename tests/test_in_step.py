@@ -21,9 +21,19 @@ from iosim import clients, jobs, measure, servers, simulate
 from iosim.clients import AFTER, RECEIVE, RESET, SEND, SHUTDOWN, WAIT, Clients, of, script
 from iosim.futures import apply
 from iosim.kernels.linux import crowd
-from iosim.kernels.linux.board import ENDED, JOINS, POLLS, RUNS, SLEEPS, WORKS, Board, Onlooker
 from iosim.kernels.linux.board import BLIND_NS as BLIND
-from iosim.kernels.linux.board import THREADS, new_file
+from iosim.kernels.linux.board import (
+    ENDED,
+    JOINS,
+    POLLS,
+    RUNS,
+    SLEEPS,
+    THREADS,
+    WORKS,
+    Board,
+    Onlooker,
+    new_file,
+)
 from iosim.kernels.linux.gate import ServerGate
 from iosim.sockets import accept, close, pthread_create, pthread_join, send
 from iosim.syscalls import (
