@@ -7,7 +7,7 @@ knows nothing of the server.  Times are in ns from the start of the run, sizes i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .bounds import HOUR_NS, number, whole
@@ -79,9 +79,17 @@ class Clients:
     """A story: `clients` by their numbers, from 0.  What they send are messages, from 1.
 
     Messages are numbered client by client, each client's in the order of its script.
+
+    On the real kernel other work may hold the server up.  So the first connect, unless it comes at
+    0, is held back until all threads of the server wait; with `stepwise` so is each later act of a
+    client that a server can notice, one after the other: to connect, to send, to begin to read,
+    `shutdown`, `reset` and the close at the end.  What follows moves by as much.  An act is held
+    back for 2 s at most: a run in which that happened says so in its `disturbances`.  On the
+    simulated kernel nothing is ever late, and clients act at their times.
     """
 
     clients: tuple[Client, ...]
+    stepwise: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         whole("clients", len(self.clients), 1, MAX_CLIENTS, "clients")
@@ -101,6 +109,13 @@ class Clients:
                 if kind == SEND:
                     counter += 1
                     yield counter, Message(client.at_ns, amount, place)
+
+    def in_step(self) -> Clients:
+        """The same story, in which a client acts only once all threads of the server wait again.
+
+        A server that is slower than the story never meets two acts before it asks.
+        """
+        return replace(self, stepwise=True)
 
     def nbytes(self) -> int:
         """How many bytes they send in all."""

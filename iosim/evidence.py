@@ -11,7 +11,8 @@ import os
 import platform
 
 __all__ = [
-    "Schedule", "available", "sample", "schedstat", "state", "syscall", "voluntary", "wchan",
+    "Schedule", "available", "in_a_call", "sample", "schedstat", "state", "syscall", "voluntary",
+    "wchan",
 ]  # fmt: skip
 
 # Where a thread may sleep: numbers of arch/x86/entry/syscalls/syscall_64.tbl and of
@@ -70,6 +71,14 @@ def syscall(pid: int | str, tid: int) -> str:
 def sample(pid: int | str, tid: int) -> tuple[str, str, str]:
     """`(state, wchan, syscall)` of the thread now; they are read one after another."""
     return state(pid, tid), wchan(pid, tid), syscall(pid, tid)
+
+
+def in_a_call(letter: str, function: str, name: str) -> bool:
+    """Does a thread of that sample sleep in a call of its own?
+
+    Not in a futex: there it waits for the interpreter's lock.
+    """
+    return letter == "S" and not (name or function).startswith("futex")
 
 
 def schedstat(pid: int | str, tid: int) -> Schedule | None:

@@ -35,7 +35,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iosim import Costs, Timeline, Unsupported, clients, features, measure, servers, simulate
-from iosim.clients import AFTER, RECEIVE, RESET, SEND, SHUTDOWN, UNTIL, WAIT, Clients, of, script
+from iosim.clients import (
+    AFTER,
+    RECEIVE,
+    RESET,
+    SEND,
+    SHUTDOWN,
+    UNTIL,
+    WAIT,
+    Client,
+    Clients,
+    of,
+    script,
+)
 from iosim.kernels.linux.crowd import SPIN_NS, Crowd
 from iosim.kernels.simulated.servers import ServerKernel
 from iosim.kernels.simulated.streams import Listener, Stream, Watch
@@ -80,9 +92,8 @@ from iosim.syscalls import (
     poll,
     recvfrom,
     select,
-    sleep,
 )  # fmt: skip
-from iosim.timeline import KERNEL, USER, Visit
+from iosim.timeline import KERNEL, USER, Call, Visit
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
 
@@ -95,9 +106,11 @@ def _simulate(program: Any, story: Clients, **options: Any) -> Timeline:
 
 RUNS: tuple[Run, Run] = (_simulate, measure)
 KERNELS = [pytest.param(_simulate, id="simulated"), pytest.param(measure, id="linux")]
-# Far enough apart that a machine which four busy processes share stays within its turn.
-ONE_BY_ONE = of(*(clients.echo(2, 1_000, every_ms=60, at_ms=20 + 400 * i) for i in range(2)))
-MIXED = clients.paced(connections=3, messages=6, every_ms=60, start_ms=900)
+# In step: their order is made, and does not hang on how fast the machine is.
+ONE_BY_ONE = of(
+    *(clients.echo(2, 1_000, every_ms=3, at_ms=5 + 20 * i) for i in range(2))
+).in_step()  # fmt: skip
+MIXED = clients.paced(connections=3, messages=6, every_ms=3, start_ms=30).in_step()
 
 
 # -- the servers -------------------------------------------------------------------------------
@@ -165,10 +178,10 @@ def test_a_server_is_at_most_25_lines(run: Run, name: str) -> None:
 @pytest.mark.parametrize("run", KERNELS)
 def test_the_iterative_server_keeps_the_second_client_waiting(run: Run) -> None:
     story = of(
-        script((SEND, 10), (RECEIVE, 10), (UNTIL, ms(300)), at_ms=20),
-        script((SEND, 10), (RECEIVE, 10), at_ms=100),
+        script((SEND, 10), (RECEIVE, 10), (UNTIL, ms(60)), at_ms=5),
+        script((SEND, 10), (RECEIVE, 10), at_ms=20),
     )
-    first, second = run(servers.iterative, story).check().visits
+    first, second = run(servers.iterative, story.in_step()).check().visits
     assert first.over is not None
     assert second.connected is not None
     assert second.connected < first.over < second.answered[0]
@@ -176,66 +189,93 @@ def test_the_iterative_server_keeps_the_second_client_waiting(run: Run) -> None:
 
 @pytest.mark.parametrize("run", KERNELS)
 def test_threads_do_not(run: Run) -> None:
+    """The first one stays until the second has its answer, however long that takes."""
     story = of(
-        script((SEND, 10), (RECEIVE, 10), (UNTIL, ms(300)), at_ms=20),
-        script((SEND, 10), (RECEIVE, 10), at_ms=100),
+        script((SEND, 10), (RECEIVE, 10), (AFTER, 2), at_ms=5),
+        script((SEND, 10), (RECEIVE, 10), at_ms=20),
     )
     first, second = run(servers.thread_per_connection, story).check().visits
     assert first.over is not None
-    assert second.answered[0] < first.over
+    assert second.answered[0] <= first.over
 
 
-GREEDY = script(
-    (SEND, 2 << 20), (UNTIL, ms(700)), (RECEIVE, 2 << 20), at_ms=20, rcvbuf=20_000
-)  # fmt: skip
-POLITE = clients.echo(2, 1_000, every_ms=60, at_ms=150)
+GREEDY = ((SEND, 2 << 20), (RECEIVE, 2 << 20))
+POLITE = clients.echo(2, 1_000, every_ms=3, at_ms=30)
+
+
+def _greedy_and_polite(run: Run, program: Any, reads: tuple[str, int]) -> tuple[Visit, Visit]:
+    """Two clients, of whom the first reads only after the step `reads`."""
+    greedy = script(GREEDY[0], reads, GREEDY[1], at_ms=5, rcvbuf=20_000)
+    visits = run(program, of(greedy, POLITE).in_step(), sndbuf=30_000).visits
+    assert [(v.garbled, v.received) for v in visits] == [(False, 2 << 20), (False, 2_000)]
+    return visits[0], visits[1]
 
 
 @pytest.mark.parametrize("run", KERNELS)
 def test_who_waits_for_epollout_keeps_nobody_waiting(run: Run) -> None:
-    greedy, polite = run(servers.reactor_epoll_out, of(GREEDY, POLITE), sndbuf=30_000).visits
-    assert (greedy.garbled, greedy.received, polite.received) == (False, 2 << 20, 2_000)
-    assert polite.over is not None
-    assert polite.over < ms(700) < greedy.answered[0]
+    """The greedy one does not read before the polite one has both of its answers."""
+    greedy, polite = _greedy_and_polite(run, servers.reactor_epoll_out, (AFTER, 2))
+    assert polite.answered[-1] < greedy.answered[0]
 
 
 @pytest.mark.parametrize("run", KERNELS)
 def test_a_slow_reader_holds_up_who_waits_for_it(run: Run) -> None:
-    greedy, polite = run(servers.reactor_epoll, of(GREEDY, POLITE), sndbuf=30_000).visits
-    assert (greedy.garbled, greedy.received, polite.received) == (False, 2 << 20, 2_000)
-    assert polite.answered[0] > ms(700)
+    _, polite = _greedy_and_polite(run, servers.reactor_epoll, (UNTIL, ms(100)))
+    assert polite.answered[0] > ms(100)
 
 
 # -- a handler that blocks ----------------------------------------------------------------------
 
-AT_ONCE = clients.several(6, script((UNTIL, ms(150)), (SEND, 10), (RECEIVE, 10), (WAIT, ms(60))))
-HANDLER = ms(100)
+START, HANDLER = ms(20), ms(100)
+#: Each message comes while the handlers of those before it are under way, if they can be.
+TOGETHER = of(
+    *(script((UNTIL, START + ms(i)), (SEND, 10), (RECEIVE, 10), (AFTER, 6)) for i in range(6))
+).in_step()  # fmt: skip
 
 
 def _all_answered(run: Timeline) -> int:
     """When the last client has its answer, in ns after the messages were sent."""
-    return max(visit.answered[0] for visit in run.visits) - ms(150)
+    return max(visit.answered[0] for visit in run.visits) - START
+
+
+def _handlers(run: Timeline) -> list[Call]:
+    return [call for call in run.call_log if call.name == "sleep"]
+
+
+def _overlap(run: Timeline) -> int:
+    """How many handlers are under way at once, at the most."""
+    begins = [call.start for call in _handlers(run)]
+    return max(sum(h.start <= at < h.end for h in _handlers(run)) for at in begins)
+
+
+def _received_meanwhile(run: Timeline) -> bool:
+    """Is anything received while a handler is under way?"""
+    received = [fate.received or 0 for fate in run.deliveries]
+    return any(h.start < at < h.end for h in _handlers(run) for at in received)
 
 
 @pytest.mark.parametrize("run", KERNELS)
 def test_handlers_stand_in_line_in_a_loop_and_overlap_in_threads_and_in_a_pool(run: Run) -> None:
-    loop = run(servers.reactor_epoll, AT_ONCE, handler_ns=HANDLER).check()
+    loop = run(servers.reactor_epoll, TOGETHER, handler_ns=HANDLER).check()
     assert _all_answered(loop) >= 6 * HANDLER
-    threads = run(servers.thread_per_connection, AT_ONCE, handler_ns=HANDLER).check()
-    pool = run(servers.reactor_pool, AT_ONCE, workers=6, handler_ns=HANDLER).check()
+    assert _overlap(loop) == 1
+    assert not _received_meanwhile(loop)
+    threads = run(servers.thread_per_connection, TOGETHER, handler_ns=HANDLER).check()
+    pool = run(servers.reactor_pool, TOGETHER, workers=6, handler_ns=HANDLER).check()
     for overlapping in (threads, pool):
-        _all_served(overlapping, AT_ONCE)
-        assert HANDLER <= _all_answered(overlapping) < _all_answered(loop) / 2
+        _all_served(overlapping, TOGETHER)
+        assert _all_answered(overlapping) >= HANDLER
+        assert _overlap(overlapping) > 1
+        assert _received_meanwhile(overlapping)
 
 
 @pytest.mark.parametrize("run", KERNELS)
 def test_a_pool_of_two_takes_three_turns_for_six(run: Run) -> None:
-    pool = run(servers.reactor_pool, AT_ONCE, workers=2, handler_ns=HANDLER).check()
+    pool = run(servers.reactor_pool, TOGETHER, workers=2, handler_ns=HANDLER).check()
     assert len(pool.processes) == 1 + 2
     assert _all_answered(pool) >= 3 * HANDLER
-    # Its loop was never held up: it had received everything before the first answer.
-    last = max(fate.received or 0 for fate in pool.deliveries)
-    assert last < min(visit.answered[0] for visit in pool.visits)
+    assert _overlap(pool) == 2
+    assert _received_meanwhile(pool)  # its loop is not held up
 
 
 def test_a_pool_of_one_makes_the_same_calls_on_both_kernels() -> None:
@@ -248,8 +288,8 @@ def test_a_pool_of_one_makes_the_same_calls_on_both_kernels() -> None:
 #: The second client stays until the first has its answer: a run, and what is told of it, ends with
 #: the server, which may be before the answer is read.
 ENDS_EARLY = of(
-    script((SEND, 10), (SHUTDOWN, 0), (RECEIVE, 10), at_ms=60), script((AFTER, 1), at_ms=60)
-)
+    script((SEND, 10), (SHUTDOWN, 0), (RECEIVE, 10), at_ms=5), script((AFTER, 1), at_ms=5)
+).in_step()  # fmt: skip
 
 
 @pytest.mark.parametrize("run", KERNELS)
@@ -303,7 +343,7 @@ def one_shot(listener: int, clients: int) -> Program:
     epfd, conn = yield from epoll_of(listener, EPOLLONESHOT)
     assert (yield epoll_wait(epfd)) == [conn]
     assert (yield epoll_wait(epfd, timeout=0)) == []
-    yield sleep(ms(150))  # the second message changes nothing
+    yield accept(listener)  # until the second message is there, which changes nothing
     assert (yield epoll_wait(epfd, timeout=0)) == []
     yield epoll_ctl(epfd, EPOLL_CTL_MOD, conn, EPOLLIN | EPOLLONESHOT)
     assert (yield epoll_wait(epfd, timeout=0)) == [conn]
@@ -318,7 +358,7 @@ def interest(listener: int, clients: int) -> Program:
     (ready,) = yield epoll_wait(epfd)
     assert (ready, ready.events) == (conn, EPOLLOUT)
     yield epoll_ctl(epfd, EPOLL_CTL_MOD, conn, EPOLLIN | EPOLLOUT)
-    yield sleep(ms(100))  # until the message is there
+    assert (yield poll([conn])) == [conn]  # until the message is there
     (ready,) = yield epoll_wait(epfd)
     assert ready.events == EPOLLIN | EPOLLOUT
     yield epoll_ctl(epfd, EPOLL_CTL_DEL, conn)
@@ -375,7 +415,7 @@ def blocking_send(listener: int, clients: int) -> Program:
     conn = yield accept(listener)
     assert (yield send(conn, bytes(8 << 20))) == 8 << 20
     yield close(conn)
-    yield sleep(ms(200))
+    assert (yield recvfrom((yield accept(listener)), SIZE)) == b""  # who leaves after the first
 
 
 def end_of_file(listener: int, clients: int) -> Program:
@@ -392,13 +432,13 @@ def end_of_file(listener: int, clients: int) -> Program:
     with pytest.raises(BrokenPipeError):
         yield send(conn, b"more")
     yield close(conn)
-    yield sleep(ms(100))
+    yield accept(listener)
 
 
 def was_reset(listener: int, clients: int) -> Program:
     """After a reset: ready in every way; the error once, then the end, and no more sending."""
     conn = yield accept(listener)
-    yield sleep(ms(200))
+    assert (yield poll([conn])) == [conn]
     (ready,) = yield poll({conn: EPOLLIN | EPOLLOUT})
     assert ready.events == EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP
     assert (yield select([conn], 0, [conn])) == [conn]
@@ -411,7 +451,7 @@ def was_reset(listener: int, clients: int) -> Program:
 
 def reset_in_the_queue(listener: int, clients: int) -> Program:
     """A client that breaks off before it was accepted is accepted all the same (UNP 16.6)."""
-    yield sleep(ms(150))
+    assert (yield recvfrom((yield accept(listener)), SIZE)) == b""  # who leaves after that
     conn = yield accept(listener)
     with pytest.raises(ConnectionResetError):
         yield send(conn, b"?")
@@ -422,7 +462,7 @@ def sends_to_nobody(listener: int, clients: int) -> Program:
     conn = yield accept(listener)
     assert (yield recvfrom(conn, SIZE)) == b""
     assert (yield send(conn, b"?")) == 1
-    yield sleep(ms(50))
+    assert (yield poll({conn: 0})) == [conn]  # until the answer is there
     with pytest.raises(BrokenPipeError):
         yield send(conn, b"?")
     assert (yield recvfrom(conn, SIZE)) == b""
@@ -435,7 +475,7 @@ def unread(listener: int, clients: int) -> Program:
     yield close(conn)
     with pytest.raises(OSError, match="ad file"):
         yield recvfrom(conn, SIZE)
-    yield sleep(ms(150))
+    yield accept(listener)
 
 
 def descriptors(listener: int, clients: int) -> Program:
@@ -452,7 +492,8 @@ def descriptors(listener: int, clients: int) -> Program:
         assert (yield poll([listener])) == [listener]  # level-triggered: it would spin
     yield close(two)
     assert (yield accept(listener)) == two
-    yield sleep(ms(100))
+    yield close(three)
+    yield accept(listener)
 
 
 def regular_file(listener: int, clients: int) -> Program:
@@ -502,15 +543,16 @@ def is_refused(listener: int, clients: int) -> Program:
 def backlog(listener: int, clients: int) -> Program:
     """A queue of 1 holds 2; the third client is not answered and tries again after 1 s."""
     yield listen(listener, 1)
-    yield sleep(ms(400))
+    assert (yield recvfrom((yield accept(listener)), SIZE)) == b""  # who leaves after they called
     yield fcntl(listener, F_SETFL, O_NONBLOCK)
     for _ in range(2):
-        yield close((yield accept(listener)))
+        conn = yield accept(listener)
+        assert len((yield recvfrom(conn, SIZE))) == 1
+        yield close(conn)
     with pytest.raises(BlockingIOError):
         yield accept(listener)
     assert (yield poll([listener])) == [listener]
-    yield close((yield accept(listener)))
-    yield sleep(ms(100))
+    assert len((yield recvfrom((yield accept(listener)), SIZE))) == 1
 
 
 def threads(listener: int, clients: int) -> Program:
@@ -529,27 +571,39 @@ def threads(listener: int, clients: int) -> Program:
         yield pthread_join(7)
 
 
-TALK = ((WAIT, ms(60)), (SEND, 1_000))
-TWO = script(*TALK, *TALK, (UNTIL, ms(600)), at_ms=60)
-ONE = script(*TALK, (UNTIL, ms(600)), at_ms=60)
-MUTE = script((UNTIL, ms(600)), at_ms=60)
-BROKEN_OFF = script((WAIT, ms(60)), (RESET, 0), at_ms=60)
-STALLS = script((UNTIL, ms(400)), (RECEIVE, 8 << 20), (UNTIL, ms(1_500)), at_ms=60, rcvbuf=20_000)
+TALK = ((WAIT, ms(3)), (SEND, 1_000))
+STAYS = (AFTER, 1_000)  # to the end of the run
+TWO = script(*TALK, *TALK, STAYS, at_ms=5)
+ONE = script(*TALK, STAYS, at_ms=5)
+MUTE = script(STAYS, at_ms=20)
+HALF_CLOSED = script(*TALK, (SHUTDOWN, 0), (RECEIVE, 1_000), (RECEIVE, 1), at_ms=5)
+BROKEN_OFF = script((WAIT, ms(3)), (RESET, 0), at_ms=5)
+STALLS = script((UNTIL, ms(60)), (RECEIVE, 8 << 20), STAYS, at_ms=5, rcvbuf=20_000)
+#: When it comes, the others have met with all that the server did before it waited for this one.
+LAST = script(STAYS, at_ms=80)
 
-RULES: list[tuple[Callable[..., Program], Clients, dict[str, Any]]] = [
-    (level, of(ONE), {}), (edge, of(TWO), {}), (one_shot, of(TWO), {}), (interest, of(ONE), {}),
-    (writable, of(ONE), {}), (listening, of(ONE), {}),
-    (blocking_send, of(STALLS), {"sndbuf": 30_000}),
-    (end_of_file, of(script(*TALK, (SHUTDOWN, 0), (RECEIVE, 1_000), (RECEIVE, 1), at_ms=60)), {}),
-    (was_reset, of(BROKEN_OFF), {}), (reset_in_the_queue, of(script((RESET, 0), at_ms=60)), {}),
-    (sends_to_nobody, of(script((WAIT, ms(60)), at_ms=60)), {}),
-    (unread, of(script(*TALK, (RECEIVE, 1), at_ms=60)), {}),
-    (descriptors, of(MUTE), {"nofile": 2}), (regular_file, of(MUTE), {}),
-    (connects, of(script((UNTIL, ms(1_000)), at_ms=900)), {}), (is_refused, of(MUTE), {}),
-    (backlog, of(*(script((RECEIVE, 1), at_ms=60 + 60 * i) for i in range(3))), {}),
-    (threads, of(ONE), {}),
+RULES: list[tuple[Callable[..., Program], tuple[Client, ...], dict[str, Any]]] = [
+    (level, (ONE,), {}), (edge, (TWO,), {}), (one_shot, (TWO, LAST), {}), (interest, (ONE,), {}),
+    (writable, (ONE,), {}), (listening, (ONE,), {}),
+    (blocking_send, (STALLS, script((AFTER, 1), at_ms=10)), {"sndbuf": 30_000}),
+    (end_of_file, (HALF_CLOSED, LAST), {}),
+    (was_reset, (BROKEN_OFF,), {}),
+    (reset_in_the_queue, (script((UNTIL, ms(30)), at_ms=5), script((RESET, 0), at_ms=10)), {}),
+    (sends_to_nobody, (script((WAIT, ms(3)), at_ms=5),), {}),
+    (unread, (script(*TALK, (RECEIVE, 1), at_ms=5), LAST), {}),
+    (descriptors, (MUTE, LAST), {"nofile": 2}), (regular_file, (MUTE,), {}),
+    (connects, (script(STAYS, at_ms=900),), {}), (is_refused, (MUTE,), {}),
+    (
+        backlog,
+        (script((UNTIL, ms(60)), at_ms=5),
+         *(script((SEND, 1), (RECEIVE, 1), at_ms=10 + 10 * i) for i in range(3))),
+        {},
+    ),
+    (threads, (ONE,), {}),
 ]  # fmt: skip
-RULES_BY_NAME = {program.__name__: (program, story, options) for program, story, options in RULES}
+RULES_BY_NAME = {
+    program.__name__: (program, of(*who).in_step(), options) for program, who, options in RULES
+}
 
 
 @pytest.mark.parametrize("run", KERNELS)
@@ -573,7 +627,9 @@ def test_a_rule_holds_on_both_kernels(name: str) -> None:
     predicted, measured = (run(program, story, **options).check() for run in RUNS)
     for process in predicted.processes:
         assert predicted.calls(process) == measured.calls(process)
-    assert [_met(visit) for visit in predicted.visits] == [_met(v) for v in measured.visits]
+    for who, *visits in zip(story.clients, predicted.visits, measured.visits, strict=True):
+        if who is not LAST:  # the run may end before it knows that it is there
+            assert _met(visits[0]) == _met(visits[1])
 
 
 def _met(visit: Visit) -> tuple[Any, ...]:
@@ -584,7 +640,7 @@ def _met(visit: Visit) -> tuple[Any, ...]:
 @pytest.mark.parametrize("run", KERNELS)
 def test_buffers_fill_and_empty(run: Run) -> None:
     """How much goes in is the kernel's affair; that it is a part, then nothing, is the rule."""
-    timeline = run(partial_writes, of(STALLS), sndbuf=30_000).check()
+    timeline = run(partial_writes, of(STALLS).in_step(), sndbuf=30_000).check()
     calls = [name for name, _ in timeline.calls()]
     assert Counter(timeline.calls())["send", EAGAIN] >= 1
     assert calls[-2:] == ["select", "send"]
@@ -592,10 +648,9 @@ def test_buffers_fill_and_empty(run: Run) -> None:
 
 @pytest.mark.parametrize("run", KERNELS)
 def test_the_third_client_of_a_queue_for_two_is_a_second_late(run: Run) -> None:
-    visits = run(backlog, of(*RULES_BY_NAME["backlog"][1].clients)).visits
+    _, *visits = run(*RULES_BY_NAME["backlog"][:2]).visits
     first, second, third = ((v.connected or 0) - (v.begun or 0) for v in visits)
-    assert first < third / 4
-    assert second < third / 4
+    assert max(first, second) < third
     assert third >= 900e6
 
 
@@ -603,7 +658,7 @@ def test_the_rules_meet_every_errno() -> None:
     """What the suite is worth: the errnos that it has compared."""
     met = {
         errno
-        for program, story, options in RULES
+        for program, story, options in RULES_BY_NAME.values()
         for _, errno in _simulate(program, story, **options).calls()
         if errno is not None
     }
@@ -619,19 +674,22 @@ WORKERS = 4
 
 
 def herd(listener: int, clients: int, flags: int = 0, shared: bool = False) -> Program:
-    """Workers that all watch the listener; each takes its time before it accepts."""
-    heard: list[int] = []
-    common = (yield from _watch(listener, flags)) if shared else None
+    """Workers that all watch the listener; who is woken waits for the others before it accepts.
+
+    The first client leaves when all of them sleep again, and so lets everybody go.
+    """
+    first = yield accept(listener)
+    common = (yield from _watch(listener, first, flags)) if shared else None
 
     def worker() -> Program:
-        epfd = common or (yield from _watch(listener, flags))
-        while len(heard) < clients:
-            for _ in (yield epoll_wait(epfd, timeout=ms(400))):
-                yield sleep(ms(80))  # so that all who were woken look before one has accepted
-                try:
-                    heard.append((yield accept(listener)))
-                except BlockingIOError:
-                    continue
+        epfd = common or (yield from _watch(listener, first, flags))
+        if first in (yield epoll_wait(epfd)):
+            return
+        yield select([first])
+        try:
+            yield accept(listener)
+        except BlockingIOError:
+            return
 
     yield fcntl(listener, F_SETFL, O_NONBLOCK)
     threads = []
@@ -641,9 +699,10 @@ def herd(listener: int, clients: int, flags: int = 0, shared: bool = False) -> P
         yield pthread_join(thread)
 
 
-def _watch(listener: int, flags: int) -> Program:
+def _watch(listener: int, first: int, flags: int) -> Program:
     epfd = yield epoll_create()
     yield epoll_ctl(epfd, EPOLL_CTL_ADD, listener, EPOLLIN | flags)
+    yield epoll_ctl(epfd, EPOLL_CTL_ADD, first)
     return epfd
 
 
@@ -654,9 +713,10 @@ def _watch(listener: int, flags: int) -> Program:
 )
 def test_who_is_woken_for_one_connection(run: Run, flags: int, shared: bool, woken: int) -> None:
     """epoll_ctl(2): EPOLLEXCLUSIVE wakes at least one; epoll(7): an edge wakes only one."""
-    timeline = run(herd, of(script(at_ms=150)), flags=flags, shared=shared).check()
+    story = of(script((UNTIL, ms(40)), at_ms=5), script(STAYS, at_ms=20)).in_step()
+    timeline = run(herd, story, flags=flags, shared=shared).check()
     calls = Counter(timeline.calls())
-    assert calls["accept", None] == 1
+    assert calls["accept", None] == 1 + 1
     assert calls["accept", EAGAIN] == woken - 1
 
 
@@ -767,7 +827,7 @@ def test_the_clients_sleep_until_shortly_before_the_next_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """To watch the clock for long would keep a server off the core that it shares with them."""
-    crowd = Crowd({"port": 1, "clients": []})
+    crowd = Crowd({"port": 1, "clients": [], "stepwise": False, "board": None})
     naps: list[Any] = []
     monkeypatch.setattr(crowd, "select", lambda *args: naps.append(args))
     monkeypatch.setattr(crowd, "now", lambda: 5_000_000)
@@ -827,7 +887,7 @@ def test_a_bad_value_is_told_in_a_line(make: Callable[[], Any], error: type, lin
 @pytest.mark.parametrize("run", KERNELS)
 def test_an_uncaught_errno_comes_out_of_a_thread(run: Run) -> None:
     with pytest.raises(ConnectionResetError) as caught:
-        run(servers.thread_per_connection, of(BROKEN_OFF), limit_s=5)
+        run(servers.thread_per_connection, of(BROKEN_OFF).in_step(), limit_s=5)
     assert "recvfrom" in "".join(caught.value.__notes__)
 
 

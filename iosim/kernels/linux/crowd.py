@@ -1,10 +1,14 @@
 """The clients: a process of its own, so that no interpreter lock ties it to the server.
 
-Run as a script, with the standard library and `ear` only.  A line of JSON on its standard input
-tells it the server's port and the clients' scripts (`clients`); it answers with its own ports,
-waits for a line with the instant 0 (ns of `perf_counter_ns`), follows the scripts, and reports at
-the end of its input what each client met with.  One loop serves them all: edge-triggered epoll, and
-a heap of what is due.
+Run as a script, with the standard library, `ear`, `board` and `evidence` only.  A line of JSON on
+its standard input tells it the server's port and the clients' scripts (`clients`); it answers with
+its own ports, waits for a line with the instant 0 (ns of `perf_counter_ns`), follows the scripts,
+and reports at the end of its input what each client met with.  One loop serves them all:
+edge-triggered epoll, and a heap of what is due.
+
+The first act (of a stepwise story: every one) is held back until all threads of the server wait,
+and until the clients have met with all that it did before.  Meanwhile the story stands still: what
+is due later is later by as much.
 """
 
 from __future__ import annotations
@@ -15,14 +19,20 @@ import os
 import socket
 import struct
 import sys
+from collections import deque
+from collections.abc import Callable
 from errno import EADDRNOTAVAIL, EAGAIN, EINPROGRESS, ENETUNREACH, errorcode
+from functools import partial
 from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..ear import Ear
+    from .board import Onlooker
 
 SPIN_NS = 300_000  # a sleep ends up to this much late: the rest of the way the clock is watched
+LOOK_NS = 100_000  # between two looks whether the server waits
+PATIENCE_NS = 2_000_000_000  # so long an act is held back at the most
 CHUNK = 1 << 20
 
 
@@ -32,10 +42,11 @@ class Client:
     def __init__(self, crowd: Crowd, row: list[Any]) -> None:
         self.crowd = crowd
         self.at, rcvbuf, self.first, steps = row
-        self.steps = iter(steps)
+        self.steps = iter([*steps, CLOSE])
         self.ear = crowd.ear()
         self.outbox: list[memoryview] = []
         self.finishing = False
+        self.gone = False  # it follows its script no more
         self.begun: int | None = None
         self.connected: int | None = None
         self.over: int | None = None
@@ -48,7 +59,11 @@ class Client:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def begin(self) -> None:
-        """Call connect."""
+        """Call connect, when it may."""
+        if not self.crowd.hold(self.connect):
+            self.connect()
+
+    def connect(self) -> None:
         self.begun = self.crowd.now()
         errno = self.socket.connect_ex(("127.0.0.1", self.crowd.port))
         if errno in (EADDRNOTAVAIL, ENETUNREACH):  # no trouble of a client's, but of all of us
@@ -79,12 +94,17 @@ class Client:
             self.read()
 
     def go_on(self) -> None:
-        """Follow the script until a step takes time."""
-        for kind, amount in self.steps:
-            if self.over is not None or ACTS[kind](self, amount):
+        """Follow the script until a step takes time, or has to wait for the server."""
+        for kind, amount in () if self.gone else self.steps:
+            act = partial(ACTS[kind], self, amount)
+            held = kind in NOTICED and self.crowd.hold(partial(self.go_on_after, act))
+            if held or act():
                 return
-        if self.over is None:
-            self.leave()
+
+    def go_on_after(self, act: Callable[[], bool]) -> None:
+        """Do what was held back, and what comes after it."""
+        if not self.gone and not act():
+            self.go_on()
 
     def send(self, amount: int) -> bool:
         byte = bytes([self.first % 251])
@@ -114,7 +134,7 @@ class Client:
     def receive(self, amount: int) -> bool:
         self.ear.wants = amount
         self.read(False)
-        return self.ear.wants > 0 or self.over is not None
+        return self.ear.wants > 0 or self.gone
 
     def read(self, go_on: bool = True) -> None:
         """Take in what its receive step asks for; the next step, once it has it."""
@@ -123,10 +143,10 @@ class Client:
                 data = self.socket.recv(min(self.ear.wants, CHUNK))
             except OSError as error:
                 if error.errno != EAGAIN:
-                    self.leave(errorcode[error.errno or 0])
+                    self.give_up(errorcode[error.errno or 0])
                 return
             if not data:
-                self.leave("eof")
+                self.give_up("eof")
                 return
             self.ear.hear(data)
         self.ear.answered.append(self.crowd.now())
@@ -135,7 +155,7 @@ class Client:
             self.go_on()
 
     def wait(self, amount: int) -> bool:
-        self.crowd.later(self.crowd.now() + amount, self.go_on)
+        self.crowd.later(self.crowd.story() + amount, self.go_on)
         return True
 
     def until(self, amount: int) -> bool:
@@ -162,13 +182,19 @@ class Client:
         self.leave()
         return True
 
+    def give_up(self, trouble: str) -> None:
+        """Read no more, and close, when it may."""
+        self.ear.wants, self.gone = 0, True
+        if not self.crowd.hold(partial(self.leave, trouble)):
+            self.leave(trouble)
+
     def leave(self, trouble: str = "") -> None:
         """Close, and say why, if the script is not over."""
         if self.outbox:  # it hands over what it has to send, as a close that lingers
             self.socket.setblocking(True)
             self.socket.settimeout(1)
             self.flush()
-        self.over, self.trouble = self.crowd.now(), trouble
+        self.over, self.trouble, self.gone = self.crowd.now(), trouble, True
         self.socket.close()
 
     def report(self) -> list[Any]:
@@ -185,6 +211,8 @@ ACTS = {
     "after": Client.after,
     "shutdown": Client.shut, "reset": Client.reset, "close": Client.close,
 }  # fmt: skip
+NOTICED = ("send", "receive", "shutdown", "reset", "close")  # by a server, as connect is
+CLOSE = ("close", 0)
 
 
 class Crowd:
@@ -195,7 +223,13 @@ class Crowd:
 
         self.select = select.select
         self.port: int = plan["port"]
-        self.ear = _ear()
+        self.ear: type[Ear] = _names(os.path.dirname(os.path.dirname(__file__)), "ear.py")["Ear"]
+        self.stepwise: bool = plan["stepwise"]
+        self.server = _onlooker(plan)  # None: no client waits for the server
+        self.held: deque[Callable[[], object]] = deque()  # acts, in the order of their time
+        self.since = 0  # when the first of them was held back, while there is one
+        self.moved = 0  # ns by which the story is later than planned
+        self.unseen = 0  # ns for which it was looked in vain whether the server waits
         self.sent: list[list[int]] = []
         self.zero = 0
         self.due: list[tuple[int, int, Any]] = []
@@ -210,6 +244,38 @@ class Crowd:
     def now(self) -> int:
         """ns since the start of the run."""
         return clock() - self.zero
+
+    def story(self) -> int:
+        """As `now`, less what the clients had to wait for the server: their scripts' time."""
+        return (self.since if self.held else self.now()) - self.moved
+
+    def hold(self, act: Callable[[], object]) -> bool:
+        """Must it be held back?  Then it is done when the server waits."""
+        if self.server is None:
+            return False
+        self.since = self.since if self.held else self.now()
+        self.held.append(act)
+        return True
+
+    def let_go(self) -> None:
+        """Do what was held back first, if it may be done now; after it the rest, if that may."""
+        if self.server and (not self.in_step(self.server) or self.meet(dict(self.epoll.poll(0)))):
+            return
+        now = self.now()
+        self.moved, self.since = self.moved + now - self.since, now
+        self.held.popleft()()
+        if not self.stepwise:
+            self.server = None
+        if self.server:
+            self.server.acted()
+
+    def in_step(self, server: Onlooker) -> bool:
+        """Does the server wait, or was that waited for long enough?"""
+        if server.all_wait():
+            return True
+        since = self.now() - self.since
+        self.unseen = max(self.unseen, since if since > PATIENCE_NS else 0)
+        return since > PATIENCE_NS
 
     def watch(self, client: Client) -> None:
         """Be told of whatever changes."""
@@ -226,20 +292,19 @@ class Crowd:
         due = [turn for turn in self.turns if turn[0] <= self.answers]
         self.turns = [turn for turn in self.turns if turn[0] > self.answers]
         for _, client in due:
-            self.later(self.now(), client.go_on)
+            self.later(self.story(), client.go_on)
 
     def run(self) -> None:
         """Until the end of the input: the server is over."""
         self.epoll.register(0)
         for client in self.clients:
             self.later(client.at, client.begin)
-        while True:
-            for fd, _ in self.changes():
-                if fd == 0:
-                    return
-                self.of_fd[fd].stir()
-            while self.due and self.due[0][0] <= self.now():
+        while 0 not in (found := dict(self.changes())):
+            self.meet(found)
+            while self.due and self.due[0][0] <= self.story():
                 heapq.heappop(self.due)[2]()
+            if self.held:
+                self.let_go()
 
     def changes(self) -> list[tuple[int, int]]:
         """Sleep until something changes, or is nearly due.
@@ -247,22 +312,45 @@ class Crowd:
         select's time-outs are not whole ms, as epoll's are: to watch the clock for the rest of a ms
         would keep the server off the core that it shares with whoever it has just answered.
         """
-        if not self.due:
+        if self.held:
+            left = LOOK_NS
+        elif self.due:
+            left = self.due[0][0] - self.story() - SPIN_NS
+        else:
             return self.epoll.poll()
-        left = self.due[0][0] - self.now()
-        if left > SPIN_NS:
-            self.select([self.epoll], [], [], (left - SPIN_NS) / 1e9)
+        if left > 0:
+            self.select([self.epoll], [], [], left / 1e9)
         return self.epoll.poll(0)
 
+    def meet(self, found: dict[int, int]) -> bool:
+        """Let the clients meet with what has changed; was there anything?"""
+        for fd in found:
+            if fd:
+                self.of_fd[fd].stir()
+        return bool(found)
 
-def _ear() -> type[Ear]:
-    """From the file one folder up: there is no package around a script."""
-    path = os.path.join(os.path.dirname(os.path.dirname(__file__)), "ear.py")
-    names: dict[str, Any] = {"__name__": "ear"}
-    with open(path, encoding="utf-8") as file:
-        exec(compile(file.read(), path, "exec"), names)
-    ear: type[Ear] = names["Ear"]
-    return ear
+
+def _onlooker(plan: dict[str, Any]) -> Onlooker | None:
+    if plan["board"] is None:
+        return None
+    board = _names(os.path.dirname(__file__), "board.py")
+    see = _names(*os.path.split(plan["evidence"]))
+
+    def asleep(thread: int) -> bool | None:
+        seen = see["sample"](plan["process"], thread)
+        return see["in_a_call"](*seen) if seen[0] else None
+
+    onlooker: Onlooker = board["Onlooker"](board["Board"](plan["board"]), asleep, clock)
+    os.close(plan["board"])  # the memory stays
+    return onlooker
+
+
+def _names(folder: str, file: str) -> dict[str, Any]:
+    """What a file of the package defines: there is no package around a script."""
+    names: dict[str, Any] = {"__name__": file.removesuffix(".py")}
+    with open(os.path.join(folder, file), encoding="utf-8") as text:
+        exec(compile(text.read(), os.path.join(folder, file), "exec"), names)
+    return names
 
 
 def _more_descriptors(count: int) -> None:
@@ -287,7 +375,10 @@ def main() -> None:
         line += byte
     crowd.zero = int(line)
     crowd.run()
-    report = {"sent": crowd.sent, "visits": [client.report() for client in crowd.clients]}
+    report = {
+        "sent": crowd.sent, "visits": [client.report() for client in crowd.clients],
+        "unseen": crowd.unseen,
+    }  # fmt: skip
     print(json.dumps(report), flush=True)
 
 

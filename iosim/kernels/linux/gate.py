@@ -9,14 +9,18 @@ than any delay, so the sender (`peer`) holds a message back until it was told he
   sleep, and looks again.
 
 That is asked for before the first message and, in a story that is `in_step`, before each one.
+
+The threads of a server write the same on a `board`, where the clients' process sees it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from errno import EAGAIN, EINPROGRESS
+from threading import get_native_id
 from typing import Any
 
+from ...sockets import pthread_join
 from ...syscalls import (
     Request,
     aio_error,
@@ -25,8 +29,9 @@ from ...syscalls import (
     setsockopt,
     sleep,
 )  # fmt: skip
+from . import board
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "ServerGate"]
 
 SLEEPS, WORKS, GOES_ON = b"s", b"w", b"-"  # the sender's words for the two, and for neither
 
@@ -62,7 +67,7 @@ class Gate:
         if self._asleep:
             self._asleep = False
             self._say(GOES_ON)
-        if self._in_vain(request, reply, error):
+        if _in_vain(request, reply, error):
             look = self._received(), type(request), line
             if look in self._vain:
                 self._say(WORKS)
@@ -81,12 +86,57 @@ class Gate:
         limit = getattr(request, "timeout", None)
         return limit is None and getattr(request, "fd", None) not in self._limited
 
-    @staticmethod
-    def _in_vain(request: Request, reply: Any, error: OSError | None) -> bool:
-        if error is not None:
-            return error.errno == EAGAIN
-        return (
-            reply == []
-            or (reply is None and type(request) is io_uring_peek_cqe)
-            or (reply == EINPROGRESS and type(request) is aio_error)
-        )
+
+class ServerGate:
+    """What one thread of a server says of itself on the board.
+
+    sleeps  may a call sleep that waits for nothing of the network's?
+    """
+
+    def __init__(self, table: board.Board, thread: int, sleeps: Callable[[Any], bool]) -> None:
+        self._table, self._thread, self._sleeps = table, thread, sleeps
+        self._number, self._word, self._rounds = 0, board.RUNS, 0
+        self._vain: set[tuple[type[Request], int | None, int | None]] = set()
+        table.is_native(thread, get_native_id())
+
+    def before(self, request: Request, waits: bool) -> None:
+        """The thread makes this request; `waits`: it returns only when there is something."""
+        if type(request) is pthread_join:
+            self._say(board.JOINS, request.thread)
+        elif type(request) is compute:
+            self._say(board.WORKS)
+        elif waits or self._sleeps(request):
+            self._say(board.SLEEPS)
+
+    def after(self, request: Request, line: int | None, reply: Any, error: OSError | None) -> None:
+        """It was answered.  Who comes to a line again, all in vain, has made a round."""
+        vain = _in_vain(request, reply, error)
+        if self._word != board.RUNS and not (vain and self._word == board.POLLS):
+            self._say(board.RUNS)
+        look = type(request), getattr(request, "fd", None), line
+        if vain and look in self._vain:
+            self._vain.clear()
+            self._rounds += 1
+            self._say(board.POLLS, self._rounds)
+        self._vain.add(look) if vain else self._begin_anew()
+
+    def _say(self, word: int, about: int = 0) -> None:
+        self._number += 1
+        self._word = word
+        self._table.say(self._thread, self._number, word, about)
+        if word != board.POLLS:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._rounds = 0
+        self._vain.clear()
+
+
+def _in_vain(request: Request, reply: Any, error: OSError | None) -> bool:
+    if error is not None:
+        return error.errno == EAGAIN
+    return (
+        reply == []
+        or (reply is None and type(request) is io_uring_peek_cqe)
+        or (reply == EINPROGRESS and type(request) is aio_error)
+    )

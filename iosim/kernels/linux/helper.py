@@ -24,6 +24,7 @@ __all__ = ["Helper", "HelperError"]
 
 PATIENCE_S = 20.0  # for a helper to start, to answer, or to stop
 CHUNK = 1 << 16
+PR_SET_PTRACER = 0x59616D61  # prctl(2): Yama lets a child read /proc/<pid>/syscall only if asked to
 
 
 class HelperError(RuntimeError):
@@ -41,14 +42,15 @@ class Helper:
     script: ClassVar[str]
     name: ClassVar[str]
 
-    def __init__(self) -> None:
-        self._task = "start"
+    def __init__(self, *inherited: int) -> None:
+        """`inherited`: descriptors that it gets from us, under the same numbers."""
+        self._task, self._looks = "start", False
         self._heard, self._looked, self._last = bytearray(), 0, ""
         command = [sys.executable, "-I", "-S", str(Path(__file__).parent / self.script)]
         with beginning(self.name):
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                bufsize=0, env=plain_environment(),
+                bufsize=0, env=plain_environment(), pass_fds=inherited,
                 start_new_session=True,  # Ctrl-C is ours to handle
             )  # fmt: skip
         self._to, self._from = (
@@ -70,6 +72,17 @@ class Helper:
         self._process.wait()
         self._to.close()
         self._from.close()
+        if self._looks:
+            self._let_look(0)
+
+    def _let_look(self, pid: int | None = None) -> None:
+        """Allow it to read in which call we sleep, where the Yama module asks; 0: allow nobody."""
+        self._looks = pid is None
+        if os.path.exists("/proc/sys/kernel/yama"):
+            import ctypes
+
+            who = self._process.pid if pid is None else pid
+            ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(who), 0, 0, 0)
 
     # -- telling and hearing -------------------------------------------------------------------
 

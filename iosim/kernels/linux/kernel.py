@@ -80,7 +80,7 @@ from .features import (
     missing,
     real_fcntl,
 )  # fmt: skip
-from .gate import Gate
+from .gate import Gate, ServerGate
 from .measured import (
     PROCESS,
     Job,
@@ -218,7 +218,7 @@ class LinuxKernel:
     def _make_signals(self) -> Signals:
         return Signals(self)
 
-    def _make_gate(self) -> Gate | None:
+    def _make_gate(self) -> Gate | ServerGate | None:
         """None: what comes from outside does not wait for this program."""
         if not isinstance(self.plan.story, Traffic):
             return None

@@ -21,6 +21,7 @@ import select
 import socket
 import struct
 from contextlib import suppress
+from functools import partial
 from time import perf_counter_ns as clock
 from typing import Any
 
@@ -54,7 +55,11 @@ class Peer:
         self.stepwise: bool = plan["stepwise"]
         self.input = 0  # the descriptor on which the program says what it is at
         self.zero = 0
-        self.look = _sampler(plan)
+        see, (pid, tid) = _evidence(plan["evidence"]), plan["thread"]
+        self.in_a_call = see["in_a_call"]
+        self.look: Any = partial(see["sample"], pid, tid)
+        if not self.look()[0]:  # /proc tells nothing
+            self.look = None
         self.sockets = [_connect(plan["transport"], port) for port in plan["ports"]]
 
     def ports(self) -> list[int]:
@@ -92,8 +97,7 @@ class Peer:
             return self.said == WORKS
         if self.look is None:  # what cannot be seen is believed, a little later
             return since > SLACK_NS
-        state, wchan, call = self.look()
-        if state == "S" and not (call or wchan).startswith("futex"):  # there it awaits the GIL
+        if self.in_a_call(*self.look()):
             self.hear(0)  # is it that sleep, or one after it?
             return self.said == SLEEPS
         self.unseen = max(self.unseen, since if since > PATIENCE_NS else 0)
@@ -146,13 +150,12 @@ ACTIONS = {
 }
 
 
-def _sampler(plan: dict[str, Any]) -> Any:
-    """`evidence.sample` for the program's thread; None where /proc tells nothing."""
+def _evidence(path: str) -> dict[str, Any]:
+    """The names of `evidence`, from its file: there is no package around a script."""
     names: dict[str, Any] = {"__name__": "evidence"}
-    with open(plan["evidence"], encoding="utf-8") as file:
-        exec(compile(file.read(), plan["evidence"], "exec"), names)
-    pid, tid = plan["thread"]
-    return (lambda: names["sample"](pid, tid)) if names["sample"](pid, tid)[0] else None
+    with open(path, encoding="utf-8") as file:
+        exec(compile(file.read(), path, "exec"), names)
+    return names
 
 
 def _line(rest: bytearray) -> bytes:

@@ -15,9 +15,10 @@ from ...bounds import whole
 from ...clients import Clients
 from ...cores import usable_cores
 from ...costs import Costs
+from ...disturbances import interference
 from ...sockets import SOMAXCONN
 from ...syscalls import Program
-from ...timeline import Timeline, Visit
+from ...timeline import Disturbance, Timeline, Visit
 from ..launch import launch_server
 from .features import machine
 from .rings import LinuxRingKernel
@@ -27,7 +28,7 @@ from .workers import within_cores
 __all__ = ["measure_clients"]
 
 FREE = 64  # descriptors beside the clients' own
-OWN = 6  # and those that their process needs: three that it begins with, its epoll list, two files
+OWN = 6  # and those of their process: three that it begins with, epoll, the board, a file of /proc
 PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")  # ip(7)
 
 
@@ -63,7 +64,8 @@ def measure_clients(
         kernel = LinuxRingKernel(plan, door, stack)
         _limit_descriptors(len(story), nofile, stack)
         try:
-            kernel.run_program(limit_s)
+            with interference() as found:
+                kernel.run_program(limit_s)
         finally:
             kernel.stop_threads()
         kernel.complain()
@@ -73,6 +75,9 @@ def measure_clients(
         report = door.sender.finish()
     run = kernel.run
     run.sent = {number: (before, after) for number, before, after in report["sent"]}
+    run.disturbances = found.disturbances
+    if report["unseen"]:
+        run.disturbances += (Disturbance("clients not in step", report["unseen"]),)
     timeline = run.timeline(plan.text, usable_cores(), machine())
     if run.threads:
         log = tuple(sorted(timeline.call_log, key=lambda call: (call.start, call.id)))

@@ -21,6 +21,7 @@ from functools import partial
 from itertools import repeat
 from typing import Any, ClassVar
 
+from ... import evidence
 from ...clients import SEND, Clients
 from ...sockets import (
     EPOLL_CTL_ADD,
@@ -62,7 +63,9 @@ from ..launch import ServerPlan
 from ..scarce import beginning
 from ..tape import Fate, Tape
 from ..watchdog import Expired
+from .board import Board, new_file
 from .features import Unsupported, missing, stamp
+from .gate import ServerGate
 from .helper import Helper
 from .kernel import LinuxKernel, Prepared
 from .measured import Run, Stretch, Thread, Usage
@@ -85,8 +88,11 @@ class Crowd(Helper):
 
     script, name = "crowd.py", "the process of the clients"
 
-    def prepare(self, story: Clients, port: int) -> list[int]:
+    def prepare(self, story: Clients, port: int, board: int | None = None) -> list[int]:
         """Tell it what to do; the ports that the clients will call from.
+
+        board  the descriptor of the file in which the server says what it is at; None: no client
+               waits for it
 
         `HelperError` if it cannot make their sockets.
         """
@@ -95,7 +101,15 @@ class Crowd(Helper):
         for client in story.clients:
             rows.append([client.at_ns, client.rcvbuf, number, client.steps])
             number += sum(kind == SEND for kind, _ in client.steps)
-        self._tell(json.dumps({"port": port, "clients": rows}))
+        self._let_look()
+        self._tell(
+            json.dumps(
+                {
+                    "port": port, "clients": rows, "stepwise": story.stepwise, "board": board,
+                    "process": os.getpid(), "evidence": evidence.__file__,
+                }
+            )
+        )  # fmt: skip
         made: list[int] = self._answer()
         return made
 
@@ -122,10 +136,22 @@ class Door:
             stamp(listener)
         self.sockets = [listener]
         self.open: dict[int, Any] = {}  # all of the program's, by descriptor
-        self.sender = Crowd()
-        stack.callback(self.sender.kill)
-        ports = self.sender.prepare(story, listener.getsockname()[1])
+        self.board: Board | None = None
+        ports = self._begin(story, listener.getsockname()[1], stack)
         self.client_at = {port: number for number, port in enumerate(ports)}
+
+    def _begin(self, story: Clients, port: int, stack: ExitStack) -> list[int]:
+        """Start the clients' process, with a board if one of them is to wait for the server."""
+        with ExitStack() as until_told:
+            shared: tuple[int, ...] = ()
+            if story.stepwise or min(client.at_ns for client in story.clients):
+                with beginning("the board of the server's threads"):
+                    shared = (until_told.enter_context(new_file()).fileno(),)
+                    self.board = Board(*shared)
+                stack.callback(self.board.close)
+            self.sender = Crowd(*shared)
+            stack.callback(self.sender.kill)
+            return self.sender.prepare(story, port, *shared)
 
     def shut(self) -> None:
         """End what waits for our sockets, in whatever thread: shutdown(2) wakes it."""
@@ -176,6 +202,19 @@ class LinuxServerKernel(LinuxKernel):
         ]
         return Run(fates, datagrams=False, tape=SharedTape())
 
+    def _make_gate(self) -> Any:
+        if self.wires.board is not None:
+            self.wires.board.begin(0)
+        return self._gate_of(0)
+
+    def _gate_of(self, thread: int) -> ServerGate | None:
+        board = self.wires.board
+        return None if board is None else ServerGate(board, thread, self._may_sleep)
+
+    def _note_line(self, queued: int, start: int) -> None:
+        """Only the sums of a server's calls are shown, and the gaps between a thread's."""
+        self.queued = queued
+
     @property
     def stretches(self) -> list[Stretch]:
         """The life of this lane outside its own code."""
@@ -189,6 +228,13 @@ class LinuxServerKernel(LinuxKernel):
         if isinstance(request, send):
             return request.fd not in self.nonblocking and not request.flags & MSG_DONTWAIT
         return type(request) in (sleep, connect, pthread_join)
+
+    def run_handler(self, handler: Program) -> None:
+        """What it interrupted goes on."""
+        super().run_handler(handler)
+        interrupted, _ = self.doing
+        if self.gate is not None and interrupted is not None:
+            self.gate.before(interrupted, True)
 
     def leave(self) -> None:
         """As when the process ends: every descriptor of the program is closed."""
@@ -263,6 +309,8 @@ class LinuxServerKernel(LinuxKernel):
         self._keep_socket(0, 0, 0, one)
         if port in self.door.client_at:
             self.connection[one.fileno()] = self.door.client_at[port]
+        if not self.plan.story.stepwise:
+            self.gate = None  # the first client has come: there is nothing more to wait for
 
     def _listen(self, request: listen) -> Prepared:
         return partial(self._stream(request.fd).listen, request.backlog), _nothing
@@ -353,18 +401,22 @@ class LinuxServerKernel(LinuxKernel):
         number = len(self.threads) + 1
         lane, over = Thread(f"thread {number}", 0), threading.Event()
         thread = threading.Thread(
-            target=self._run_thread, args=(request.start, lane, over), name=lane.name, daemon=True
-        )
+            target=self._run_thread, args=(request.start, number, lane, over), name=lane.name,
+            daemon=True,
+        )  # fmt: skip
         return partial(self._begin_thread, thread, lane, over), lambda *_: (number, 0)
 
     def _begin_thread(self, thread: threading.Thread, lane: Thread, over: threading.Event) -> None:
         self.threads.append(thread)
         self.ends.append(over)
         self.run.threads.append(lane)
+        if self.door.board is not None:
+            self.door.board.begin(len(self.threads))
         try:
             with beginning("a thread of the program"):  # EAGAIN, where Python has a RuntimeError
                 thread.start()
         except OSError:
+            self._say_ended(len(self.threads))
             self.threads.remove(thread)
             self.ends.remove(over)
             self.run.threads.remove(lane)
@@ -376,10 +428,16 @@ class LinuxServerKernel(LinuxKernel):
         # Not Thread.join: if an alarm interrupts it, CPython 3.11 takes the thread for stopped.
         return self.ends[request.thread - 1].wait, _nothing
 
-    def _run_thread(self, program: Program, lane: Thread, over: threading.Event) -> None:
+    def _say_ended(self, number: int) -> None:
+        if self.door.board is not None:
+            self.door.board.end(number)
+
+    def _run_thread(
+        self, program: Program, number: int, lane: Thread, over: threading.Event
+    ) -> None:
         with ExitStack() as stack:
             kernel = copy.copy(self)
-            kernel.become(lane, stack)
+            kernel.become(lane, number, stack)
             try:
                 kernel._drive(program)
             except Expired:
@@ -391,10 +449,13 @@ class LinuxServerKernel(LinuxKernel):
             finally:
                 program.close()
                 lane.end = self.now()
+                self._say_ended(number)
                 over.set()
 
-    def become(self, lane: Thread, stack: ExitStack) -> None:
+    def become(self, lane: Thread, number: int, stack: ExitStack) -> None:
         """From here on this is the kernel's side of another thread."""
+        if self.gate is not None:
+            self.gate = self._gate_of(number)
         lane.start = self.now()
         self.lane, self.thread = lane.name, lane
         self.notice = ""

@@ -16,8 +16,6 @@ from .helper import PATIENCE_S, Helper
 
 __all__ = ["Sender", "Wires"]
 
-PR_SET_PTRACER = 0x59616D61  # prctl(2): Yama lets a child read /proc/<pid>/syscall only if asked to
-
 
 class Sender(Helper):
     """The process that sends: `peer`, told what to send, waiting for the start."""
@@ -31,7 +29,7 @@ class Sender(Helper):
         """
         count = len(story.messages)
         self._task = f"send {count:,} message{'s'[: count != 1]} over {story.transport}"
-        _let_look(self._process.pid)
+        self._let_look()
         schedule = [
             [number, m.at_ns, m.size, m.connection, m.kind]
             for number, m in enumerate(story.messages, start=1)
@@ -53,19 +51,6 @@ class Sender(Helper):
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             os.write(self._process.stdin.fileno(), word)
-
-    def kill(self) -> None:
-        """Whatever happened: leave no process behind."""
-        super().kill()
-        _let_look(0)
-
-
-def _let_look(pid: int) -> None:
-    """Allow the sender to read in which call we sleep, where the Yama module asks for that."""
-    if os.path.exists("/proc/sys/kernel/yama"):
-        import ctypes
-
-        ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(pid), 0, 0, 0)
 
 
 class Wires:

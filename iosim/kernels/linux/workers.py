@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 from ...bounds import HOUR_NS, whole
 from ...cores import usable_cores
 from ...costs import Costs
+from ...disturbances import interference
 from ...futures import (
     Callback,
     add_done_callback,
@@ -84,11 +85,14 @@ def measure_jobs(
         team = Crew(pool, workers, start_method)
         kernel = CallKernel(plan, team, stack)
         stack.callback(kernel.close)
-        with watching(kernel.threads()) as seen, _interval(switch_interval):
+        with (
+            watching(kernel.threads()) as seen, _interval(switch_interval),
+            interference() as found,
+        ):  # fmt: skip
             kernel.run_program(limit_s, seen.watcher)
         kernel.wait_for_the_rest(limit_s)
         kernel.complain()
-    return kernel.timeline(seen)
+    return replace(kernel.timeline(seen), disturbances=found.disturbances)
 
 
 @contextmanager
