@@ -17,10 +17,12 @@ from statistics import median
 from typing import Any
 
 from ...bounds import whole
+from ...disturbances import LIMIT_MS, interference, undisturbed
+from ...timeline import Disturbance
 
 __all__ = [
-    "Ask", "ask_epoll", "ask_poll", "ask_select", "c_poll", "c_select", "cost_us", "hard_limit",
-    "numbered", "price_us", "room", "sockets", "wake",
+    "Ask", "Price", "ask_epoll", "ask_poll", "ask_select", "c_poll", "c_select", "cost_us",
+    "hard_limit", "numbered", "price_us", "room", "sockets", "wake",
 ]  # fmt: skip
 
 MAX_SOCKETS = 1 << 20
@@ -181,24 +183,44 @@ def c_select(fds: Sequence[int], nbits: int) -> Callable[[], int]:
 # --- their price ----------------------------------------------------------------------------------
 
 
-def cost_us(call: Callable[[], Any]) -> float:
+class Price(float):
+    """µs of CPU time; `disturbances` is what other work did to the blocks of calls it is from."""
+
+    disturbances: tuple[Disturbance, ...] = ()
+
+
+def cost_us(call: Callable[[], Any]) -> Price:
     """µs of this thread's CPU time for one `call`: the median of blocks of calls.
 
-    Not the least: on a virtual machine the clock of a thread sometimes leaves time out.
+    Not the least: on a virtual machine the clock of a thread sometimes leaves time out.  A block
+    that other work disturbed is repeated once, and the half that was disturbed most does not count:
+    `inconclusive(price)` says if the other half was disturbed too.
     """
     _block(call, 1)  # finds cold caches
     calls = min(MAX_CALLS, 1 + round(BLOCK_US / max(_block(call, 1), 1)))
-    return median(_block(call, calls) for _ in range(BLOCKS))
+    blocks = [
+        undisturbed(lambda: _block(call, calls), tries=2, limit_ms=LIMIT_MS / BLOCKS)
+        for _ in range(BLOCKS)
+    ]
+    blocks.sort(key=lambda block: sum(one.ns for one in block.disturbances))
+    half = blocks[: BLOCKS // 2 + 1]
+    price = Price(median(half))
+    price.disturbances = tuple(one for block in half for one in block.disturbances)
+    return price
 
 
-def _block(call: Callable[[], Any], calls: int) -> float:
-    before = time.thread_time_ns()
-    for _ in range(calls):
-        call()
-    return (time.thread_time_ns() - before) / calls / 1e3
+def _block(call: Callable[[], Any], calls: int) -> Price:
+    with interference() as found:
+        before = time.thread_time_ns()
+        for _ in range(calls):
+            call()
+        used = time.thread_time_ns() - before
+    price = Price(used / calls / 1e3)
+    price.disturbances = found.disturbances
+    return price
 
 
-def price_us(ask: Ask, n: int, ready: int = 1) -> float:
+def price_us(ask: Ask, n: int, ready: int = 1) -> Price:
     """µs of CPU time to ask `n` sockets, of which the last `ready` are ready, once."""
     with sockets(n, ready) as socks, ExitStack() as stack:
         return cost_us(ask(socks, stack))
