@@ -246,8 +246,8 @@ def test_with_one_gil_one_job_computes_at_a_time() -> None:
 def test_who_looks_looks_in_vain() -> None:
     run = run_of(state(call="status", jobs=1))
     looks = [call for call in run.call_log if call.name == "done"]
-    assert number("looks in vain", call="status", jobs=1) == f"{len(looks) - 1} looks"
-    assert number("looks in vain", call="notification") == "0 looks"
+    assert number("looks with no result", call="status", jobs=1) == f"{len(looks) - 1} looks"
+    assert number("looks with no result", call="notification") == "0 looks"
 
 
 def test_the_log_tells_who_does_what() -> None:

@@ -98,6 +98,14 @@ def not_shown_everywhere(notebook: Json) -> Iterator[str]:
             yield f"{cell['id']}: shows an SVG that is no <img>"
 
 
+def with_several_pictures(notebook: Json) -> Iterator[str]:
+    """A slide cannot divide a cell: of one picture each is what fits on it."""
+    for cell in cells(notebook, "code"):
+        pictures = len(IMG.findall("".join(forms(cell))))
+        if pictures > 1:
+            yield f"{cell['id']}: shows {pictures} pictures, more than 1"
+
+
 def forms(cell: Json) -> Iterator[str]:
     """What may be HTML in the outputs of a cell."""
     for output in cell["outputs"]:
@@ -112,6 +120,7 @@ RULES: list[Callable[[Json], Iterator[str] | list[str]]] = [
     with_machine_paths,
     without_alt,
     not_shown_everywhere,
+    with_several_pictures,
 ]
 
 
@@ -321,6 +330,7 @@ def test_the_rules_pass_a_good_notebook(good: Json) -> None:
         ("svg", 'alt=\\"One square of side 3.', 'alt=\\" ', "svg: a picture without alt text"),
         ("svg", "<img alt", "<svg/><img alt", "svg: shows an SVG that is no <img>"),
         ("svg", '"text/markdown"', '"image/svg+xml"', "svg: shows image/svg+xml"),
+        ("svg", "<img alt", "<img alt='a'/><img alt", "svg: shows 2 pictures, more than 1"),
         ("slider", '"text/plain"', f'"{render.VIEW}": {{}}, "text/plain"', "shows application/vnd"),
         ("number", '"execution_count": 2', '"execution_count": null', "has no stored execution"),
         ("number", '"execution_count": 2', '"execution_count": 7', "executed as number 7"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from iosim import inconclusive
 from iosim.kernels.calibration import scans
 from iosim.kernels.calibration.scans import (
     ask_epoll,
@@ -26,6 +27,7 @@ from iosim.kernels.calibration.scans import (
     sockets,
     wake,
 )
+from iosim.timeline import Disturbance
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="epoll, /proc and long maps are Linux's")
 
@@ -179,16 +181,49 @@ def test_a_known_cost_is_found(us: int) -> None:
     assert us <= cost_us(lambda: spin(us)) < 2 * us + 20
 
 
+@pytest.mark.parametrize(("disturbed", "most"), [(12, 0), (13, 1)])
+def test_blocks_that_other_work_disturbed_do_not_count(
+    monkeypatch: pytest.MonkeyPatch, disturbed: int, most: int
+) -> None:
+    """As long as half of them were left alone; and each is tried a few times."""
+    bad = [scans.Price(99)] * (scans.TRIES * disturbed)
+    prices = bad + [scans.Price(1)] * (25 - disturbed)
+    for price in bad:
+        price.disturbances = (Disturbance("in line for a core", 2_000_000),)
+    left = iter([scans.Price(0), scans.Price(0), *prices])
+    monkeypatch.setattr(scans, "_block", lambda call, calls: next(left))
+    price = cost_us(int)
+    assert float(price) == 1
+    assert len(price.disturbances) == most
+    assert next(left, None) is None
+
+
 def test_sleep_costs_next_to_nothing() -> None:
     assert cost_us(lambda: time.sleep(0.005)) < 2_500
 
 
 @linux
 def test_a_scan_grows_with_the_descriptors_and_epoll_with_the_ready_ones() -> None:
-    assert price_us(ask_poll, 500) > 5 * price_us(ask_poll, 5)
-    assert price_us(ask_select, 500) > 5 * price_us(ask_select, 5)
-    assert price_us(ask_epoll, 500) < 4 * price_us(ask_epoll, 5)
-    assert price_us(ask_epoll, 500, 500) > 5 * price_us(ask_epoll, 500, 5)
+    asks = ask_poll, ask_select, ask_epoll
+    few, many = ([price_us(ask, n) for ask in asks] for n in (5, 500))
+    some, all_ready = (price_us(ask_epoll, 500, ready) for ready in (5, 500))
+    if not inconclusive(*few, *many, some, all_ready):
+        assert all(b > 5 * a for a, b in zip(few[:2], many[:2], strict=True))
+        assert many[2] < 4 * few[2]
+        assert all_ready > 5 * some
+
+
+@linux
+def test_questions_that_are_compared_are_asked_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    asks: dict[str, scans.Ask] = {
+        name: lambda socks, stack, name=name: lambda: asked.append(name)  # type: ignore[misc]
+        for name in ("a", "b")
+    }
+    monkeypatch.setattr(scans, "MAX_CALLS", 1)
+    monkeypatch.setattr(scans, "undisturbed", lambda make, **_: make())
+    assert list(scans.prices_us(asks, 3)) == ["a", "b"]
+    assert asked == [*"abab", *"ab" * scans.BLOCKS]
 
 
 @linux

@@ -145,7 +145,7 @@ def _computing(run: Timeline) -> Iterator[tuple[int, int]]:
             yield i.start, i.end
 
 
-def _looks_in_vain(run: Timeline) -> int:
+def _looks_with_no_result(run: Timeline) -> int:
     looks = sum(call.name in (done.__name__, ready.__name__) for call in run.call_log)
     return looks - sum(outcome.told == "check" for outcome in run.outcomes)
 
@@ -170,7 +170,7 @@ def _numbers(run: Timeline) -> list[Number]:
                "of them on a core at the same instant, at most"),
         Number("CPU of the caller", duration(run.cpu_ns()),
                "own code and the kernel's work for it"),
-        Number("looks in vain", count(_looks_in_vain(run), "look"), "not done yet"),
+        Number("looks with no result", count(_looks_with_no_result(run), "look"), "not done yet"),
         Number("waiting for the GIL", duration(lock), "of all threads together"),
         Number("the whole run", duration(run.end), "until the program is over"),
     ]  # fmt: skip

@@ -11,22 +11,26 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from statistics import median
 from typing import Any
 
 from ...bounds import whole
+from ...disturbances import LIMIT_MS, interference, undisturbed
+from ...timeline import Disturbance
 
 __all__ = [
-    "Ask", "ask_epoll", "ask_poll", "ask_select", "c_poll", "c_select", "cost_us", "hard_limit",
-    "numbered", "price_us", "room", "sockets", "wake",
+    "Ask", "Price", "ask_epoll", "ask_poll", "ask_select", "c_poll", "c_select", "cost_us",
+    "hard_limit", "numbered", "price_us", "prices_us", "room", "sockets", "wake",
 ]  # fmt: skip
 
 MAX_SOCKETS = 1 << 20
 SPARE = 200  # descriptors that a process needs besides those that it asks about
 WAKE_MS = 10_000  # loopback delivers at once; on a machine that is very busy, a little later
 BLOCKS = 25  # of calls, of which the median is taken
+TRIES = 4  # for a block
 BLOCK_US = 500  # of CPU time in a block: a single short call drowns in the noise of the clock
 MAX_CALLS = 200
 
@@ -181,24 +185,61 @@ def c_select(fds: Sequence[int], nbits: int) -> Callable[[], int]:
 # --- their price ----------------------------------------------------------------------------------
 
 
-def cost_us(call: Callable[[], Any]) -> float:
+class Price(float):
+    """µs of CPU time; `disturbances` is what other work did to the blocks of calls it is from."""
+
+    disturbances: tuple[Disturbance, ...] = ()
+
+
+def cost_us(call: Callable[[], Any]) -> Price:
     """µs of this thread's CPU time for one `call`: the median of blocks of calls.
 
-    Not the least: on a virtual machine the clock of a thread sometimes leaves time out.
+    Not the least: on a virtual machine the clock of a thread sometimes leaves time out.  A block
+    that other work disturbed is repeated, three times at most, and the half that was disturbed most
+    does not count: `inconclusive(price)` says if the other half was disturbed too.
     """
-    _block(call, 1)  # finds cold caches
-    calls = min(MAX_CALLS, 1 + round(BLOCK_US / max(_block(call, 1), 1)))
-    return median(_block(call, calls) for _ in range(BLOCKS))
+    return _costs_us([call])[0]
 
 
-def _block(call: Callable[[], Any], calls: int) -> float:
-    before = time.thread_time_ns()
-    for _ in range(calls):
-        call()
-    return (time.thread_time_ns() - before) / calls / 1e3
+def _costs_us(calls: Sequence[Callable[[], Any]]) -> list[Price]:
+    """Of several, block by block in turn: what other work does to the caches it does to all."""
+    for call in calls:
+        _block(call, 1)  # finds cold caches
+    counts = [min(MAX_CALLS, 1 + round(BLOCK_US / max(_block(call, 1), 1))) for call in calls]
+    rows: list[list[Price]] = [[] for _ in calls]
+    for _ in range(BLOCKS):
+        for call, count, row in zip(calls, counts, rows, strict=True):
+            make = partial(_block, call, count)
+            row.append(undisturbed(make, tries=TRIES, limit_ms=LIMIT_MS / BLOCKS))
+    return [_middle(row) for row in rows]
 
 
-def price_us(ask: Ask, n: int, ready: int = 1) -> float:
+def _middle(blocks: list[Price]) -> Price:
+    half = sorted(blocks, key=lambda block: sum(one.ns for one in block.disturbances))
+    half = half[: len(blocks) // 2 + 1]
+    price = Price(median(half))
+    price.disturbances = tuple(one for block in half for one in block.disturbances)
+    return price
+
+
+def _block(call: Callable[[], Any], calls: int) -> Price:
+    with interference() as found:
+        before = time.thread_time_ns()
+        for _ in range(calls):
+            call()
+        used = time.thread_time_ns() - before
+    price = Price(used / calls / 1e3)
+    price.disturbances = found.disturbances
+    return price
+
+
+def price_us(ask: Ask, n: int, ready: int = 1) -> Price:
     """µs of CPU time to ask `n` sockets, of which the last `ready` are ready, once."""
+    return prices_us({"": ask}, n, ready)[""]
+
+
+def prices_us(asks: Mapping[str, Ask], n: int, ready: int = 1) -> dict[str, Price]:
+    """The same for several questions, by their names: asked in turn, so that they compare."""
     with sockets(n, ready) as socks, ExitStack() as stack:
-        return cost_us(ask(socks, stack))
+        calls = [ask(socks, stack) for ask in asks.values()]
+        return dict(zip(asks, _costs_us(calls), strict=True))
