@@ -55,6 +55,4 @@ if __name__ == "__main__":
         tour()
     gc.collect()
     assert threading.active_count() == 1
-    print(
-        "seen:", ascii(os.path.dirname(iosim.__file__)), os.getuid(), CORES
-    )
+    print("seen:", ascii(os.path.dirname(iosim.__file__)), os.getuid(), CORES)

@@ -308,7 +308,7 @@ def proactor(listener: int, clients: int) -> Program:
     yield io_uring_prep_accept(ring, listener)
     while clients:
         for kind, fd, result in (yield io_uring_submit_and_wait(ring)):
-            if isinstance(result, OSError):  # where other calls raise, a completion tells
+            if isinstance(result, OSError):  # a call would raise it
                 raise result
             if kind is io_uring_prep_accept:
                 yield io_uring_prep_recv(ring, result, SIZE)

@@ -103,6 +103,26 @@ def test_it_can_be_read(shown: lab.Notebook, look: str) -> None:
     assert faults == []
 
 
+#: What is higher than it is shown, where one would have to scroll.
+CUT = f"""() => [...document.querySelectorAll('{checks.ROOT} *')]
+    .filter(part => part.checkVisibility() && getComputedStyle(part).overflowY !== 'visible')
+    .filter(part => part.scrollHeight > part.clientHeight + 1 && part.clientHeight > 1)
+    .map(part => part.parentElement.tagName + ' ' + part.className)"""
+
+
+def test_on_paper_nothing_is_cut_off(shown: lab.Notebook) -> None:
+    """With all that can be opened open, in a window that is too low for it."""
+    page = shown.page
+    checks.root(page).locator("details").evaluate_all("all => all.forEach(e => { e.open = true; })")
+    with shown.sized(1280, 400):
+        page.wait_for_function(f"({CUT})().length")  # on the screen one scrolls
+        page.emulate_media(media="print")
+        try:
+            assert page.evaluate(CUT) == []
+        finally:
+            page.emulate_media(media="screen")
+
+
 # --- as it is used --------------------------------------------------------------------------------
 
 
