@@ -54,7 +54,7 @@ from iosim.syscalls import (
     select,
     sleep,
 )
-from iosim.timeline import SLEEPING, Timeline
+from iosim.timeline import READY, SLEEPING, Call, Timeline
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures the Linux kernel")
 
@@ -65,6 +65,17 @@ NOT_IN_STEP = "clients not in step"
 def not_in_step(run: Timeline) -> list[int]:
     """For how many ns it was looked in vain whether the server waits, if the run says so."""
     return [one.ns for one in run.disturbances if one.what == NOT_IN_STEP]
+
+
+def came_during(call: Call, at: int | None) -> bool:
+    """Was the server in its call when a client acted?"""
+    return at is not None and call.start < at < call.end
+
+
+def has_waited(run: Timeline, call: Call) -> bool:
+    """It slept in the call; or it was about to, and lost its core to others before that."""
+    states = {i.state for i in run.lane(call.process) if i.call == call}
+    return bool(states & {SLEEPING, READY})
 
 
 # -- the order is made -----------------------------------------------------------------------------
@@ -87,14 +98,11 @@ TALKS = script((WAIT, ms(5)), (SEND, 10), (WAIT, ms(5)), (SEND, 10), (WAIT, ms(5
 def test_each_act_finds_the_server_asleep() -> None:
     run = measure(late, of(TALKS).in_step()).check()
     assert [call.name for call in run.call_log] == ["accept", *["recvfrom"] * 3, "close"]
-    asleep = {i.call for i in run.lane("process") if i.state == SLEEPING}
-    assert asleep == set(run.call_log[:4])
     (visit,) = run.visits
-    assert visit.begun is not None
-    first, *receives = run.call_log[:4]
-    assert first.start < visit.begun < first.end
-    for call, fate in zip(receives, run.deliveries, strict=False):
-        assert call.start < fate.sent < call.end
+    acts = [visit.begun, *(fate.sent for fate in run.deliveries), visit.over]
+    for call, at in zip(run.call_log[:4], acts, strict=True):
+        assert came_during(call, at)
+        assert has_waited(run, call)
     assert not_in_step(run) == []
 
 
@@ -197,7 +205,7 @@ def test_who_does_not_read_waits_for_the_server_to_be_held_up() -> None:
     greedy = script((RECEIVE, 4 << 20), at_ms=5, rcvbuf=20_000)
     run = measure(fills, of(greedy).in_step(), sndbuf=30_000).check()
     (call,) = (call for call in run.call_log if call.name == "send")
-    assert any(i.call == call and i.state == SLEEPING for i in run.lane("process"))
+    assert has_waited(run, call)
 
 
 @pytest.mark.parametrize(("end", "raises"), [(SHUTDOWN, False), (RESET, True)])
@@ -215,8 +223,7 @@ def test_an_end_waits_for_the_server_as_well(end: str, raises: bool) -> None:
 
     story = of(script((SEND, 10), (end, 0), at_ms=5) + (() if raises else ((AFTER, 1),)))
     run = measure(hears_the_end, story.in_step()).check()
-    last = run.call_log[-1]
-    assert any(i.call == last and i.state == SLEEPING for i in run.lane("process"))
+    assert has_waited(run, run.call_log[-1])
 
 
 # -- several threads -------------------------------------------------------------------------------
@@ -246,9 +253,12 @@ def test_threads_that_are_not_started_or_are_over_are_not_waited_for() -> None:
         script((WAIT, ms(30)), (SEND, 10), (WAIT, ms(5)), at_ms=10),
     ).in_step()
     run = measure(late_threads, story).check()
-    for lane in ("thread 1", "thread 2"):
-        asleep = {i.call for i in run.lane(lane) if i.state == SLEEPING and i.call is not None}
-        assert asleep == {call for call in run.call_log if call.process == lane}
+    for lane, fate, visit in zip(
+        ("thread 1", "thread 2"), run.deliveries, run.visits, strict=True
+    ):  # fmt: skip
+        heard, ended = (call for call in run.call_log if call.process == lane)
+        assert came_during(heard, fate.sent)
+        assert came_during(ended, visit.over)
     assert not_in_step(run) == []
 
 

@@ -74,7 +74,7 @@ def measure(
     Over Traffic the run takes place in this process and thread, and only the sender is another
     process: a program of one `fd` cannot serve several connections (ValueError).  The first message
     is held back until the program waits for it (`Traffic.in_step`: every message), unless it comes
-    at 0.  What other work did to the run is in `disturbances` (see `undisturbed`).
+    at 0.
 
     rcvbuf        SO_RCVBUF of each socket in bytes; socket(7): Linux doubles it
 
@@ -85,10 +85,14 @@ def measure(
     start_method  "fork", "spawn" or "forkserver"; None: multiprocessing's default
     switch_interval  sys.setswitchinterval() for the run, in ns; None: as it is
 
-    Over Clients the program and its threads run in this process, and the clients in another one:
+    Over Clients the program and its threads run in this process, and the clients in another one.
+    The first connect is held back until the server waits (`Clients.in_step`: every act), unless it
+    comes at 0:
 
     backlog, nofile  as for `simulate`
     sndbuf, rcvbuf   SO_SNDBUF and SO_RCVBUF in bytes; None: the system tunes them itself
+
+    What other work did to the run is in `disturbances` (see `undisturbed`).
 
     Whatever else is named is an argument of the program.  Where a feature that the program needs is
     missing, the recorded run is returned, with a warning; without one `Unsupported` is raised.
