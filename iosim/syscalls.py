@@ -94,8 +94,9 @@ class Request:
 
     def __del__(self) -> None:
         yielded = getattr(self, "yielded", True)  # it has none if its arguments were wrong
-        if not yielded and self.number > never_yielded.since:
-            caller = sys._getframe().f_back  # whose statement let go of it; None at the very end
+        at_the_very_end = never_yielded is None  # of Python, when modules have lost their names
+        if not yielded and not at_the_very_end and self.number > never_yielded.since:
+            caller = sys._getframe().f_back  # whose statement let go of it
             if caller is not None:
                 never_yielded.append(f"line {caller.f_lineno}: {self!r}")
 
