@@ -230,6 +230,18 @@ def test_a_suite_counts_the_third_verdict(
         assert len((tmp_path / "told").read_text().splitlines()) == strangers
 
 
+def test_a_step_of_a_suite_is_not_judged_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IOSIM_TALLY", str(tmp_path / "tally"))
+    text = SUITE.format(count=5, disturbed=2, then="return")
+    (tmp_path / "test_it.py").write_text(text)
+    code, out = suite(tmp_path)
+    assert code == 0
+    assert "2 of 5 inconclusive\n" in out
+    assert (tmp_path / "tally").read_text() == "5 2\n"
+
+
 def cells(*sources: str) -> Any:
     """A notebook whose cells have printed nothing."""
     book = nbformat.v4.new_notebook()

@@ -61,6 +61,23 @@ def test_the_lines_of_two_that_run_at_once_say_whose_they_are(
     assert {"        a | met", "        b | met"} <= set(said(capfd))
 
 
+@pytest.mark.parametrize(("told", "status"), [(3, 0), (4, 1)])
+def test_the_steps_together_may_have_one_in_a_hundred_inconclusive(
+    capfd: pytest.CaptureFixture[str], told: int, status: int
+) -> None:
+    def counts(line: str) -> str:
+        return f'-c \'import os; open(os.environ["IOSIM_TALLY"], "a").write("{line}\\n")\''
+
+    rows = [[Step("a", "x", counts("290 0"))], [Step("b", "y", counts(f"10 {told}"))]]
+    assert suite.run(rows) == status
+    words = "too many" if status else "allowed"
+    verdict = "does not hold: inconclusive" if status else "everything holds"
+    assert said(capfd)[-2:] == [
+        f"{told} of 300 inconclusive ({words}: at most 3)",
+        f"{verdict}; _ s in all",
+    ]
+
+
 def test_only_the_named_steps_run(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,10 @@ A test or a notebook's cell that says `iosim.inconclusive(run)` has neither pass
 appends a line to the file that IOSIM_INCONCLUSIVE names; whatever was appended while a test ran is
 that test's.  What a disturbed cell prints is not what is stored: that alone does not fail it, an
 error still does.
+
+What is one suite of several steps (`make test`) is judged as one: where IOSIM_TALLY names a file,
+each step appends how many tests it had and how many of them were inconclusive, and who named it
+judges.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from typing import Any
 import pytest
 
 VARIABLE = "IOSIM_INCONCLUSIVE"
+TALLY = "IOSIM_TALLY"
 WORD = "inconclusive"
 DIFFERS = "Cell outputs differ"  # nbval's words for outputs that are not those stored
 
@@ -24,6 +29,12 @@ DIFFERS = "Cell outputs differ"  # nbval's words for outputs that are not those 
 def allowed(count: int) -> int:
     """How many of `count` tests may be inconclusive: 1 %, and one of a small suite."""
     return max(1, count // 100)
+
+
+def judged(told: int, count: int) -> str:
+    """In words: are `told` of `count` tests too many?"""
+    most = allowed(count)
+    return f"{'too many' if told > most else 'allowed'}: at most {most}"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,6 +51,7 @@ class Verdicts:
         self.own = tempfile.TemporaryDirectory(prefix="iosim-verdicts-")
         self.path = Path(self.own.name) / WORD  # each process of a suite has one of its own
         os.environ[VARIABLE] = str(self.path)
+        self.tally = os.environ.pop(TALLY, None)  # what a test starts is judged by itself
         self.told: list[str] = []
         self.count = 0
 
@@ -80,7 +92,10 @@ class Verdicts:
     def pytest_sessionfinish(self, session: pytest.Session) -> Iterator[None]:
         """Too many are red."""
         result = yield
-        if len(self.told) > allowed(self.count) and session.exitstatus == pytest.ExitCode.OK:
+        if self.tally:
+            with open(self.tally, "a", encoding="utf-8") as file:
+                file.write(f"{self.count} {len(self.told)}\n")
+        elif len(self.told) > allowed(self.count) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         return result
 
@@ -90,11 +105,8 @@ class Verdicts:
             terminalreporter.section(WORD)
             for line in self.told:
                 terminalreporter.line(line)
-            most = allowed(self.count)
-            verdict = "too many" if len(self.told) > most else "allowed"
-            terminalreporter.line(
-                f"{len(self.told)} of {self.count} inconclusive ({verdict}: at most {most})"
-            )
+            verdict = "" if self.tally else f" ({judged(len(self.told), self.count)})"
+            terminalreporter.line(f"{len(self.told)} of {self.count} inconclusive{verdict}")
 
     def pytest_unconfigure(self) -> None:
         """Tell whoever asked for it, and leave nothing."""
@@ -105,4 +117,6 @@ class Verdicts:
             if not hasattr(self.config, "workerinput"):
                 with open(self.before, "a", encoding="utf-8") as file:
                     file.writelines(line + "\n" for line in self.told)
+        if self.tally:
+            os.environ[TALLY] = self.tally
         self.own.cleanup()
