@@ -615,7 +615,7 @@ def test_no_time_passing_is_a_time_out() -> None:
         simulate(spin, ONE, costs=free, limit_s=60)
 
 
-@pytest.mark.parametrize("away_s", [0.3, 30])
+@pytest.mark.parametrize("away_s", [1, 30])
 @pytest.mark.parametrize("where", ["here", "in another thread"])
 def test_a_run_is_stopped_for_its_work_not_for_being_kept_from_it(
     away_s: float, where: str
@@ -630,15 +630,15 @@ def test_a_run_is_stopped_for_its_work_not_for_being_kept_from_it(
 
     def run() -> str:
         try:
-            simulate(away, ONE, limit_s=0.1)
+            simulate(away, ONE, limit_s=0.2)
         except TimeoutError as error:
             return str(error)
         return "over"
 
     with ThreadPoolExecutor() as other:
         said = run() if where == "here" else other.submit(run).result()
-    over = "away on the simulated kernel was not over after 0.1 s"
-    assert said == ("over" if away_s < 1 else over)
+    over = "away on the simulated kernel was not over after 0.2 s"
+    assert said == ("over" if away_s == 1 else over)
 
 
 @pytest.mark.parametrize(
