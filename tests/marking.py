@@ -79,7 +79,8 @@ def _named(thing: Any) -> Iterable[Any]:
                 for each in vars(kind).values()]  # fmt: skip
     if isinstance(thing, FunctionType) and _of_tests(thing.__module__):
         inner = getattr(getattr(thing, "hypothesis", None), "inner_test", None)
-        return [inner, *inspect.getclosurevars(thing).nonlocals.values(), *_globals(thing)]
+        cells = thing.__closure__ or ()
+        return [inner, *(cell.cell_contents for cell in cells), *_globals(thing)]
     return ()
 
 

@@ -34,7 +34,7 @@ def simulate(
 
     costs    what each step costs (ns); `Costs.textbook()` unless given
     cores    how many cores the processes share: 1 over Traffic, 2 over Jobs, unless given
-    limit_s  seconds of work for this machine after which a run is stopped: 10
+    limit_s  seconds of processor time after which a run is stopped: 10
 
     Over Traffic (programs of `fd` or `fds`, and `nbytes`):
 

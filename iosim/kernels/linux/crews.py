@@ -129,7 +129,8 @@ class _Multiprocessing:
             self._thread, ("_worker_handler", "_task_handler", "_result_handler")
         )
         if workers is None:  # the first of them: there is no other, nor a job
-            return self._context.end()
+            self._context.end()
+            return
         workers._state = TERMINATE
         pool._change_notifier.put(None)  # wakes it up
         workers.join(OPEN_S)
@@ -138,7 +139,7 @@ class _Multiprocessing:
                 thread._state = TERMINATE
             self._context.end()
         self._end_tasks(pool, tasks)
-        return self._end_results(pool, results)
+        self._end_results(pool, results)
 
     def _end_tasks(self, pool: Any, thread: Any) -> None:
         """No worker reads what it writes any more, which may be more than fits: we do."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..ear import Ear
     from .board import Onlooker
 
+HERE = os.path.dirname(__file__)
 SPIN_NS = 300_000  # a sleep ends up to this much late: the rest of the way the clock is watched
 LOOK_NS = 100_000  # between two looks whether the server waits
 PATIENCE_NS = 2_000_000_000  # so long an act is held back at the most
@@ -223,7 +224,7 @@ class Crowd:
 
         self.select = select.select
         self.port: int = plan["port"]
-        self.ear: type[Ear] = _names(os.path.dirname(os.path.dirname(__file__)), "ear.py")["Ear"]
+        self.ear: type[Ear] = _names(os.path.join(HERE, os.pardir, "ear.py"))["Ear"]
         self.stepwise: bool = plan["stepwise"]
         self.server = _onlooker(plan)  # None: no client waits for the server
         self.held: deque[Callable[[], object]] = deque()  # acts, in the order of their time
@@ -333,8 +334,8 @@ class Crowd:
 def _onlooker(plan: dict[str, Any]) -> Onlooker | None:
     if plan["board"] is None:
         return None
-    board = _names(os.path.dirname(__file__), "board.py")
-    see = _names(*os.path.split(plan["evidence"]))
+    board = _names(os.path.join(HERE, "board.py"))
+    see = _names(plan["evidence"])
 
     def asleep(thread: int) -> bool | None:
         seen = see["sample"](plan["process"], thread)
@@ -345,11 +346,11 @@ def _onlooker(plan: dict[str, Any]) -> Onlooker | None:
     return onlooker
 
 
-def _names(folder: str, file: str) -> dict[str, Any]:
+def _names(path: str) -> dict[str, Any]:
     """What a file of the package defines: there is no package around a script."""
-    names: dict[str, Any] = {"__name__": file.removesuffix(".py")}
-    with open(os.path.join(folder, file), encoding="utf-8") as text:
-        exec(compile(text.read(), os.path.join(folder, file), "exec"), names)
+    names: dict[str, Any] = {"__name__": os.path.basename(path).removesuffix(".py")}
+    with open(path, encoding="utf-8") as file:
+        exec(compile(file.read(), path, "exec"), names)
     return names
 
 

@@ -844,7 +844,7 @@ def simulate(
     costs    what each step costs (ns); `Costs.textbook()` unless given
     cores    how many cores the processes share
     rcvbuf   size of each receive buffer in bytes: 212,992 unless given
-    limit_s  seconds of work for this machine after which a run is stopped
+    limit_s  seconds of processor time after which a run is stopped
     options  further arguments of the program
 
     A program of one `fd` gets a process for each connection of the story.

@@ -449,7 +449,7 @@ def simulate_jobs(
     gil              has each process an interpreter lock?  False: a free-threaded Python (PEP 703)
     switch_interval  ns after which who waits for the lock asks for it: sys.setswitchinterval()
     start_method     accepted, so that `simulate` can stand for `measure`; it has no effect
-    limit_s          seconds of work for this machine after which a run is stopped
+    limit_s          seconds of processor time after which a run is stopped
     options          further arguments of the program
 
     Raises what the program raises; TypeError or ValueError for bad input; TimeoutError if the

@@ -32,7 +32,7 @@ def simulate_clients(
     sndbuf   size of each connection's send buffer in bytes: 87,040 unless given
     rcvbuf   and of its receive buffer: 131,072 unless given
     nofile   how many descriptors the program may have open besides the listener
-    limit_s  seconds of work for this machine after which a run is stopped
+    limit_s  seconds of processor time after which a run is stopped
     options  further arguments of the program
 
     Raises what the program raises; TypeError or ValueError for bad input; TimeoutError if the
