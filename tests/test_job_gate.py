@@ -47,6 +47,21 @@ def test_who_comes_to_an_open_gate_goes_through() -> None:
     assert held(one.port)[2] == 0
 
 
+def test_who_comes_as_it_opens_goes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Amid the handshake: nothing can place it there, so it is tried again and again."""
+    monkeypatch.setattr(job_gate, "GATE_S", 5.0)
+    for turn in range(3_000):
+        with Gate() as one:
+            thread = threading.Thread(target=held, args=(one.port,))
+            thread.start()
+            for _ in range(turn % 400):
+                pass
+            before = time.perf_counter_ns()
+            one.open()
+            thread.join()
+            assert time.perf_counter_ns() - before < 5e9  # the limit is an error of the thread's
+
+
 def test_a_gate_to_which_nobody_comes_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_gate, "GATE_S", 0.1)
     with Gate() as one, pytest.raises(TimeoutError):

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page
 
 __all__ = [
-    "BROWSERS", "Desk", "Notebook", "Seen", "Server", "browsing", "missing", "opened", "serving",
-    "shown", "watched", "working",
+    "BROWSERS", "GAVE_UP", "Desk", "Notebook", "Seen", "Server", "browsing", "missing", "opened",
+    "serving", "shown", "told", "watched", "working",
 ]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,6 +62,17 @@ FLAGS = [
     "--disable-sync",
     f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {HOST}",
 ]
+
+#: What anywidget says on a page that was too busy for it, the browser where JupyterLab has to
+#: connect anew, and JupyterLab's debugger where the kernel goes before it was greeted. None is a
+#: fault of what a notebook shows: that works all the same.
+GAVE_UP = "[anywidget] Failed to initialize model."
+TOLERATED = (
+    GAVE_UP,
+    "WebSocket is already in CLOSING or CLOSED state.",
+    "Could not restore the debugger state",
+    "Canceled future for debug_request",
+)
 
 #: Settings of the server: no browser of its own, no packages, no news, and a handle for scripts.
 SERVER = {
@@ -233,6 +244,10 @@ class Seen:
         """Begin anew."""
         self.requests.clear()
         self.errors.clear()
+
+    def faults(self) -> list[str]:
+        """The errors that are not `TOLERATED`."""
+        return [error for error in self.errors if not any(one in error for one in TOLERATED)]
 
     def off_host(self) -> list[str]:
         """The requests to any other host; none of them was let through."""
@@ -479,6 +494,19 @@ def _shown(page: Page, picture: Path) -> str:
 
 
 @contextmanager
+def told(desk: Desk) -> Iterator[None]:
+    """An error gets a note of what the page shows: once it is closed, nobody can look any more."""
+    try:
+        yield
+    except Exception as error:
+        if not hasattr(error, "__notes__"):
+            picture = PICTURES / "failed.png"
+            error.add_note(f"The page shows: {_shown(desk.page, picture)}")
+            error.add_note(f"Its errors: {desk.seen.errors}")
+        raise
+
+
+@contextmanager
 def opened(desk: Desk, cells: list[str]) -> Iterator[Notebook]:
     """A new notebook of these code cells, open, its kernel idle; nothing has run yet.
 
@@ -497,7 +525,8 @@ def shown(desk: Desk, name: str) -> Iterator[Notebook]:
     desk.page.wait_for_function(READY, arg=name)
     desk.seen.forget()
     try:
-        yield Notebook(desk.page, desk.seen)
+        with told(desk):
+            yield Notebook(desk.page, desk.seen)
     finally:
         desk.page.evaluate(CLOSE)
 

@@ -24,10 +24,6 @@ ANSWERED = "before => Number(document.querySelector('.iosim-picture').dataset.se
 PATIENCE_MS = 10_000  # with a kernel on a busy machine
 LABELS = """svg => (svg.getAttribute('aria-labelledby') ?? '').split(' ')
     .map(id => svg.querySelector(`#${CSS.escape(id)}`)?.textContent.trim())"""
-#: What anywidget says on a page that was too busy for it, and the browser where JupyterLab has to
-#: connect anew; an explorer works all the same.
-GAVE_UP = "[anywidget] Failed to initialize model."
-CLOSED = "WebSocket is already in CLOSING or CLOSED state."
 STEPS = 12  # of the playhead, forth and back
 MOST_STOPS = 200  # of the keyboard, before a check gives up
 IN_WORDS = re.compile(r"[^\W\d_]|[×%]")

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import faulthandler
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import lab
 import pytest
+
+from .gates import Gate
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
@@ -31,6 +34,22 @@ def desk(browser: BrowserContext) -> Iterator[lab.Desk]:
     unhurried()
     with lab.serving() as server, lab.working(browser, server) as found:
         yield found
+
+
+@pytest.fixture
+def gate(desk: lab.Desk) -> Iterator[Gate]:
+    """Open, until a test shuts it."""
+    made = Gate(desk.server.root)
+    yield made
+    made.remove()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """A test that fails says what its page showed."""
+    desk = getattr(item, "funcargs", {}).get("desk")
+    with lab.told(desk) if desk else nullcontext():
+        return (yield)
 
 
 def unhurried() -> None:

@@ -6,12 +6,9 @@ What it looks like then lies in build/screenshots.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +16,7 @@ import lab
 import pytest
 
 from . import checks
+from .gates import GATE, HELD, Gate, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
@@ -26,29 +24,17 @@ if TYPE_CHECKING:
 checks.needs_a_browser()
 
 PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
-LIMIT_S = 60  # for what must come, on a busy machine
 
-#: An explorer whose views wait at a gate as long as there is one, each until its own file is gone.
-#: It looks again and again: Python can miss an interrupt that comes just before a call that waits.
-SLOW = """
-import os, time
-from itertools import count
-from pathlib import Path
+#: An explorer whose views wait at the gate.
+SLOW = f"""
+{GATE}
+import os
 from iosim.explore import ModelExplorer
-
-GATE, numbers = Path("gate").absolute(), count()
 
 class Slow(ModelExplorer):
     @classmethod
     def view(cls, state):
-        if GATE.exists():
-            held = GATE / str(next(numbers))
-            try:
-                held.touch()
-                while held.exists():
-                    time.sleep(0.002)
-            finally:
-                held.unlink(missing_ok=True)
+        pass_gate()
         return ModelExplorer.view(state)
 
 explorer = Slow()
@@ -58,42 +44,6 @@ display(explorer)
 #: front ends, and JupyterLab before it has begun, send their messages to the main thread.
 THREADS = {"main": "disabled", "subshell": "perCommTarget"}
 SET_THREAD = "how => { jupyterapp.serviceManager.kernels.commsOverSubshells = how; }"
-
-
-class Gate:
-    """Where the views of `SLOW` wait."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._numbers = path, count()
-
-    def shut(self) -> None:
-        """From now on they wait."""
-        self._path.mkdir()
-
-    def open(self) -> None:
-        """Who comes now goes through; nobody waits there."""
-        if self._path.exists():
-            self._path.rmdir()
-
-    def next(self) -> Path:
-        """Wait until the next view waits; it goes on when this file is gone."""
-        held = self._path / str(next(self._numbers))
-        until(held.exists)
-        return held
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not holds():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.002)
-
-
-@pytest.fixture
-def gate(desk: lab.Desk) -> Iterator[Gate]:
-    made = Gate(desk.server.root / "gate")
-    yield made
-    shutil.rmtree(desk.server.root / "gate", ignore_errors=True)
 
 
 @pytest.fixture(params=THREADS)
@@ -134,7 +84,7 @@ def test_it_works_after_interrupts(thread: str, shown: lab.Notebook, gate: Gate)
         interrupted(thread, shown, gate, names)
         gate.open()
         works(shown)
-    assert shown.seen.errors == []
+    assert shown.seen.faults() == []
 
 
 #: Do the controls of these names stand where they stood before?
@@ -206,7 +156,7 @@ def test_it_says_that_its_kernel_is_gone(shown: lab.Notebook, end: str) -> None:
         with shown.sized(width, 900):
             assert [*checks.faint(page), *checks.crowded(page)] == []
             shown.picture(root, PICTURES / f"kernel-{end.replace(' ', '-')}-{look}.png")
-    assert shown.seen.errors == []
+    assert shown.seen.faults() == []
     again(shown)
 
 
@@ -225,7 +175,7 @@ def again(notebook: lab.Notebook) -> None:
     notebook.run_all()
     works(notebook)
     assert not checks.root(notebook.page).locator(REST).filter(has_text=SAYS).count()
-    assert notebook.seen.errors == []
+    assert notebook.seen.faults() == []
 
 
 # --- what is stored -------------------------------------------------------------------------------
@@ -273,35 +223,31 @@ WIDGETS = "application/vnd.jupyter.widget-state+json"
 
 # --- real runs ------------------------------------------------------------------------------------
 
-REAL = """
-from iosim.explore import CompareExplorer
-explorer = CompareExplorer("delay_ms=90 messages=5")
-display(explorer)
-"""
-#: What the page says of it lasts for a moment only; the kernel knows.
-ONE_IS_MEASURED = """
-import time
-until = time.monotonic() + 60
-while not explorer.measured and time.monotonic() < until:
-    time.sleep(0.01)
-"""
+REAL = f"{HELD}\nexplorer = Held()\ndisplay(explorer)"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
-def test_a_real_run_outlives_an_interrupt_and_ends_with_its_kernel(desk: lab.Desk) -> None:
+def test_a_real_run_outlives_an_interrupt_and_ends_with_its_kernel(
+    desk: lab.Desk, gate: Gate
+) -> None:
+    gate.shut()
     with lab.opened(desk, [REAL]) as notebook:
         notebook.run_all()
         root = checks.root(notebook.page)
         root.get_by_role("button", name="Run it for real").press("Enter")
+        first = gate.next()
         root.locator(REST).filter(has_text="1 of 5: ").wait_for()
         pid = notebook.ask("explorer._background.pid")
         notebook.page.evaluate(INTERRUPT)
-        assert notebook.ask("len(explorer.measured)", ONE_IS_MEASURED) > 0
+        first.unlink()
+        gate.next()
+        root.locator(REST).filter(has_text="2 of 5: ").wait_for()
+        assert notebook.ask("len(explorer.measured)") == 1
         restarted(notebook)
         root.locator(REST).filter(has_text=SAYS).wait_for()
         assert not root.locator("progress:visible, .iosim-actions :enabled").count()
-        assert not Path(f"/proc/{pid}").exists()
-        assert notebook.seen.errors == []
+        until(lambda: not Path(f"/proc/{pid}").exists())
+        assert notebook.seen.faults() == []
 
 
 # --- never heard ----------------------------------------------------------------------------------
@@ -332,4 +278,5 @@ def test_it_works_where_anywidget_gave_up_on_it(given_up: lab.Notebook) -> None:
     checks.root(given_up.page).locator(".iosim-picture[data-seq='1'] svg").wait_for()
     assert checks.root(given_up.page).locator("[name=delay_ms]").input_value() == "40"
     works(given_up)
-    assert set(given_up.seen.errors) == {checks.GAVE_UP}
+    assert lab.GAVE_UP in given_up.seen.errors
+    assert given_up.seen.faults() == []

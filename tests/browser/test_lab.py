@@ -55,7 +55,7 @@ def test_a_cell_that_raises_is_seen(notebook: lab.Notebook) -> None:
 
 
 def test_what_a_page_does_is_seen(notebook: lab.Notebook) -> None:
-    assert notebook.seen.errors == []
+    assert notebook.seen.faults() == []
     assert notebook.seen.off_host() == []
     with pytest.raises(AssertionError):
         notebook.run_all()  # its second cell raises

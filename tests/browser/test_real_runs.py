@@ -10,6 +10,7 @@ import lab
 import pytest
 
 from . import checks
+from .gates import HELD, Gate
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
@@ -18,11 +19,8 @@ checks.needs_a_browser()
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
 
-STATE = "delay_ms=90 messages=5"  # two seconds and more, to be cancelled in
-CELLS = [
-    "from iosim.explore import CompareExplorer",
-    f"explorer = CompareExplorer({STATE!r})\ndisplay(explorer)",
-]
+STATE = "delay_ms=90 messages=5"
+CELLS = [HELD, f"explorer = Held({STATE!r})\ndisplay(explorer)"]
 WORDS = ".iosim-actions [role=status]"
 #: What stands beside the buttons, and the number of the picture, whenever one of them changes.
 WATCH = f"""() => {{
@@ -58,7 +56,8 @@ def drawn(notebook: lab.Notebook) -> int:
     return len(set(shown.evaluate_all("all => all.map(e => e.dataset.run)")))
 
 
-def test_what_is_running_can_be_cancelled(shown: lab.Notebook) -> None:
+def test_what_is_running_can_be_cancelled(shown: lab.Notebook, gate: Gate) -> None:
+    gate.shut()
     assert button(shown, "Cancel").is_disabled()
     button(shown, "Run it for real").press("Enter")
     says(shown, "of 5: ")
@@ -106,10 +105,11 @@ def test_other_messages_take_it_off_the_picture(shown: lab.Notebook) -> None:
     assert drawn(shown) == shown.ask("len(explorer.measured)") == 0
 
 
-def test_closing_it_ends_the_process(shown: lab.Notebook) -> None:
+def test_closing_it_ends_the_process(shown: lab.Notebook, gate: Gate) -> None:
+    gate.shut()
     button(shown, "Run it for real").press("Enter")
     says(shown, "of 5: ")
     gone = "running = explorer._background\nexplorer.close()"
     assert shown.ask("running.wait(0)", gone)
     checks.root(shown.page).wait_for(state="detached")
-    assert shown.seen.errors == []
+    assert shown.seen.faults() == []

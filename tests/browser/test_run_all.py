@@ -62,7 +62,7 @@ def test_it_runs_to_its_end(stored: lab.Notebook) -> None:
     assert stored.ask("get_ipython().execution_count - 1") == stored.page.evaluate(CELLS)
     assert stored.ask(THREADS, "import threading") == before
     assert children(stored.ask("os.getpid()", "import os")) == []
-    assert stored.seen.errors == []
+    assert stored.seen.faults() == []
     assert stored.seen.off_host() == []
 
 
