@@ -31,17 +31,18 @@ from .syscalls import (
     EPOLLOUT,
     MAX_FD,
     MSG_DONTWAIT,
+    POLLNVAL,
     Program,
     Request,
 )  # fmt: skip
 
 __all__ = [
     "EPOLLERR", "EPOLLET", "EPOLLEXCLUSIVE", "EPOLLHUP", "EPOLLIN", "EPOLLONESHOT", "EPOLLOUT",
-    "EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD", "SHUT_RD", "SHUT_RDWR", "SHUT_WR",
-    "SOMAXCONN", "SO_ERROR", "Ready", "accept", "close", "connect", "getsockname", "getsockopt",
-    "io_uring_prep_accept", "io_uring_prep_recv", "io_uring_prep_send", "io_uring_submit_and_wait",
-    "kevent", "kqueue", "listen", "memfd_create", "pthread_create", "pthread_join", "send",
-    "shutdown", "socket",
+    "EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD", "POLLNVAL", "SHUT_RD", "SHUT_RDWR",
+    "SHUT_WR", "SOMAXCONN", "SO_ERROR", "Ready", "accept", "close", "connect", "getsockname",
+    "getsockopt", "io_uring_prep_accept", "io_uring_prep_recv", "io_uring_prep_send",
+    "io_uring_submit_and_wait", "kevent", "kqueue", "listen", "memfd_create", "pthread_create",
+    "pthread_join", "send", "shutdown", "socket",
 ]  # fmt: skip
 
 SHUT_RD, SHUT_WR, SHUT_RDWR = 0, 1, 2

@@ -25,10 +25,10 @@ from .bounds import HOUR_NS, whole
 __all__ = [
     "EPOLLERR", "EPOLLET", "EPOLLEXCLUSIVE", "EPOLLHUP", "EPOLLIN", "EPOLLONESHOT", "EPOLLOUT",
     "EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD", "F_SETFL", "F_SETOWN", "F_SETSIG",
-    "MSG_DONTWAIT", "MSG_PEEK", "O_ASYNC", "O_NONBLOCK", "SELF", "SIGIO", "SIGRTMIN", "SIG_BLOCK",
-    "SIG_UNBLOCK", "SIZE", "SO_RCVTIMEO", "Program", "Request", "aio_error", "aio_read",
-    "aio_return", "compute", "epoll_create", "epoll_ctl", "epoll_wait", "fcntl", "getpid",
-    "io_uring_enter", "io_uring_peek_cqe", "io_uring_setup", "io_uring_submit", "ms",
+    "MSG_DONTWAIT", "MSG_PEEK", "O_ASYNC", "O_NONBLOCK", "POLLNVAL", "SELF", "SIGIO", "SIGRTMIN",
+    "SIG_BLOCK", "SIG_UNBLOCK", "SIZE", "SO_RCVTIMEO", "Program", "Request", "aio_error",
+    "aio_read", "aio_return", "compute", "epoll_create", "epoll_ctl", "epoll_wait", "fcntl",
+    "getpid", "io_uring_enter", "io_uring_peek_cqe", "io_uring_setup", "io_uring_submit", "ms",
     "never_yielded", "pause", "poll", "recvfrom", "select", "setsockopt", "sigaction",
     "sigprocmask", "sigtimedwait", "sleep", "us",
 ]  # fmt: skip
@@ -41,6 +41,7 @@ MSG_PEEK, MSG_DONTWAIT = 0x2, 0x40
 EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
 EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP = 0x1, 0x4, 0x8, 0x10  # and poll's: poll(2)
 EPOLLEXCLUSIVE, EPOLLONESHOT, EPOLLET = 1 << 28, 1 << 30, 1 << 31
+POLLNVAL = 0x20  # poll's answer for a descriptor that is not open: poll(2)
 SIGIO, SIGRTMIN = 29, 34
 SIG_BLOCK, SIG_UNBLOCK = 0, 1
 SO_RCVTIMEO = 20
@@ -219,7 +220,8 @@ class select(Request):
 class poll(Request):
     """As `select`, with an array in place of a bit map: poll(2).  Times are rounded up to ms.
 
-    Over Clients `fds` may be a dict, from each descriptor to its events (EPOLLIN | EPOLLOUT).
+    Over Clients `fds` may be a dict, from each descriptor to its events (EPOLLIN | EPOLLOUT), and
+    one that is not open is POLLNVAL.
     """
 
     fds: Sequence[int] | Mapping[int, int]

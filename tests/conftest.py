@@ -5,6 +5,8 @@ HYPOTHESIS_PROFILE=more looks at ten times as many.
 
 import gc
 import os
+import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -15,6 +17,14 @@ __all__ = ["pytest_itemcollected", "pytest_runtest_call"]
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("more", settings.get_profile("ci"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture
+def _ctrl_c() -> Iterator[None]:
+    """SIGINT is a KeyboardInterrupt: what a shell starts in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -645,6 +645,7 @@ def test_keyboard_interrupt_leaves_nothing() -> None:
         measure(program, one(LATE))
 
 
+@pytest.mark.usefixtures("_ctrl_c")
 def test_ctrl_c_interrupts_a_blocked_call() -> None:
     main, here = threading.main_thread().ident, threading.get_native_id()
 
@@ -654,14 +655,10 @@ def test_ctrl_c_interrupts_a_blocked_call() -> None:
         signal.pthread_kill(main, signal.SIGINT)
 
     timer = threading.Thread(target=interrupt)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background
-    timer.start()  # of a shell has it ignored
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            measure(models.blocking, one(60_000))
-        timer.join()
-    finally:
-        signal.signal(signal.SIGINT, before)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        measure(models.blocking, one(60_000))
+    timer.join()
 
 
 # -- what is missing ---------------------------------------------------------------------------

@@ -699,6 +699,7 @@ def test_what_never_became_a_call(pair: Pair) -> None:
     assert tape.timeline.check().calls() == [("close", None), ("recvfrom", EBADF)]
 
 
+@pytest.mark.usefixtures("_ctrl_c")
 def test_ctrl_c_ends_a_call_with_eintr(pair: Pair) -> None:
     here, main = threading.get_native_id(), threading.main_thread().ident
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BROWSERS", "GAVE_UP", "Desk", "Notebook", "Seen", "Server", "browsing", "missing", "opened",
-    "serving", "shown", "told", "watched", "working",
+    "serving", "shown", "told", "until", "watched", "working",
 ]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,6 +48,7 @@ COLD_S = 300  # for what starts from a cold disk on a busy machine; 2 to 4 s on 
 STOP_S = 20  # it shuts its kernels down first
 AROUND = 300  # px of JupyterLab above and below a part of a notebook
 WAIT_MS = 30_000  # for anything in a page once one has been warmed up
+POLL_MS = 50  # between two looks whether something has come
 LOOK_MS = 5_000  # for a page that did not come: its picture and its text
 LOG_LINES = 20  # of the server's, in an error
 PICTURES = ROOT / "build" / "screenshots"
@@ -285,6 +286,14 @@ def _watch(page: Page) -> Seen:
     return seen
 
 
+def until(page: Page, expression: str, arg: object = None, timeout: float | None = None) -> None:
+    """Wait until it is so in the page, for at most `timeout` ms: it is looked at every 50 ms.
+
+    Playwright would look at every frame, which kept a core busy for as long as a notebook runs.
+    """
+    page.wait_for_function(expression, arg=arg, timeout=timeout, polling=POLL_MS)
+
+
 # --- a notebook -----------------------------------------------------------------------------------
 
 #: The types of the messages that the page sends to kernels, in `messagesToKernel`; a message is
@@ -366,7 +375,7 @@ class Notebook:
     def done(self, limit_s: float = COLD_S) -> None:
         """Wait until they have run, for `limit_s` seconds; TimeoutError says where it stands."""
         try:
-            self.page.wait_for_function("window.ranAll", timeout=1000 * limit_s)
+            until(self.page, "window.ranAll", timeout=1000 * limit_s)
         except Exception as error:
             raise TimeoutError(f"after {limit_s:g} s: {self.page.evaluate(RUNNING)}") from error
 
@@ -391,7 +400,7 @@ class Notebook:
     def theme(self, name: str) -> None:
         """'JupyterLab Light' or 'JupyterLab Dark'."""
         self.page.evaluate(THEME, name)
-        self.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
+        until(self.page, "name => document.body.dataset.jpThemeName === name", arg=name)
 
     @contextmanager
     def sized(self, width: int, height: int) -> Iterator[None]:
@@ -406,7 +415,7 @@ class Notebook:
 
     def _resize(self, width: int, height: int) -> None:
         self.page.set_viewport_size({"width": width, "height": height})
-        self.page.wait_for_function(FILLED)
+        until(self.page, FILLED)
 
     def picture(self, part: Locator, path: Path) -> None:
         """Store a part of the page as PNG, in a window that is high enough for all of it."""
@@ -450,7 +459,7 @@ def load(page: Page, server: Server) -> None:
     """Wait until JupyterLab is there."""
     page.add_init_script(COUNT_MESSAGES)
     page.goto(f"{server.url}doc?token={server.token}")
-    page.wait_for_function("window.jupyterapp && jupyterapp.restored.then(() => true)")
+    until(page, "window.jupyterapp && jupyterapp.restored.then(() => true)")
 
 
 def warm_up(desk: Desk) -> None:
@@ -522,7 +531,7 @@ def opened(desk: Desk, cells: list[str]) -> Iterator[Notebook]:
 def shown(desk: Desk, name: str) -> Iterator[Notebook]:
     """The notebook of this name in the server's folder, as `opened` has it; then it is closed."""
     desk.page.evaluate(OPEN, name)
-    desk.page.wait_for_function(READY, arg=name)
+    until(desk.page, READY, arg=name)
     desk.seen.forget()
     try:
         with told(desk):

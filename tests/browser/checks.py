@@ -173,7 +173,7 @@ def unanswered(page: Page) -> Faults:
 
 def answered(page: Page, before: int) -> bool:
     """Does a view come that is newer than this one?"""
-    return not late(lambda: page.wait_for_function(ANSWERED, arg=before, timeout=PATIENCE_MS))
+    return not late(lambda: lab.until(page, ANSWERED, arg=before, timeout=PATIENCE_MS))
 
 
 def usable(control: Locator) -> bool:
@@ -238,7 +238,7 @@ def _playing(page: Page) -> Faults:
     start = playhead.get_attribute("aria-valuetext")
     root(page).get_by_role("button", name="Play", exact=True).press("Enter")
     moved = "before => document.querySelector('[name=playhead]').ariaValueText !== before"
-    if late(lambda: page.wait_for_function(moved, arg=start, timeout=PATIENCE_MS)):
+    if late(lambda: lab.until(page, moved, arg=start, timeout=PATIENCE_MS)):
         yield "Play does not move the playhead"
     pause = root(page).get_by_role("button", name="Pause", exact=True)
     if pause.count():

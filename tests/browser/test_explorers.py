@@ -115,7 +115,7 @@ def test_on_paper_nothing_is_cut_off(shown: lab.Notebook) -> None:
     page = shown.page
     checks.root(page).locator("details").evaluate_all("all => all.forEach(e => { e.open = true; })")
     with shown.sized(1280, 400):
-        page.wait_for_function(f"({CUT})().length")  # on the screen one scrolls
+        lab.until(page, f"({CUT})().length")  # on the screen one scrolls
         page.emulate_media(media="print")
         try:
             assert page.evaluate(CUT) == []
@@ -182,7 +182,7 @@ def put_back(notebook: lab.Notebook) -> None:
     field.fill("")
     field.fill(STATES[name_of(notebook)])
     field.press("Enter")
-    notebook.page.wait_for_function(checks.ANSWERED, arg=before)
+    lab.until(notebook.page, checks.ANSWERED, arg=before)
     assert notebook.ask("explorer.state") == STATES[name_of(notebook)]
 
 
@@ -318,7 +318,7 @@ def test_what_stands_beside_the_picture_keeps_up(desk: lab.Desk) -> None:
         where = slider.input_value()
         wanted = notebook.ask(f"numbers_at({where})", NUMBERS_AT)
         same = f"wanted => JSON.stringify({NUMBERS}) === JSON.stringify(wanted)"
-        page.wait_for_function(same, arg=wanted)
+        lab.until(page, same, arg=wanted)
         assert notebook.ask("explorer.state") == f"delay_ms={where} messages=5"
         assert notebook.seen.faults() == []
 
@@ -342,7 +342,8 @@ def test_a_hundred_in_one_notebook_stay_usable(desk: lab.Desk) -> None:
     with lab.opened(desk, [first, *[ten] * (MANY // 10)]) as notebook:
         notebook.run_all()
         page = notebook.page
-        page.wait_for_function(
+        lab.until(
+            page,
             f"document.querySelectorAll('{checks.ROOT} .iosim-picture svg').length === {MANY}",
             timeout=A_HUNDRED_MS,
         )
@@ -352,5 +353,5 @@ def test_a_hundred_in_one_notebook_stay_usable(desk: lab.Desk) -> None:
         seq = last.locator(".iosim-picture").get_attribute("data-seq")
         page.keyboard.press("ArrowRight")
         last.locator(f".iosim-picture:not([data-seq='{seq}'])").wait_for()
-        page.wait_for_function(f"!document.querySelector('{checks.ROOT} fieldset:disabled')")
+        lab.until(page, f"!document.querySelector('{checks.ROOT} fieldset:disabled')")
         assert notebook.seen.faults() == []

@@ -109,7 +109,7 @@ def interrupted(thread: str, notebook: lab.Notebook, gate: Gate, names: list[str
     if thread == "main":
         alert = root.locator("[role=alert]:visible")
         alert.filter(has_text="The kernel was interrupted: choose again.").wait_for()
-        notebook.page.wait_for_function(AGAIN, arg=[names, before])
+        lab.until(notebook.page, AGAIN, arg=[names, before])
 
 
 # --- gone -----------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def beside(desk: lab.Desk) -> Iterator[lab.Notebook]:
     """A notebook that is open all the time, with an explorer of its own."""
     with lab.opened(desk, [BESIDE]) as notebook:
         notebook.run_all()
-        notebook.page.wait_for_function(DRAWN)  # once it is hidden, it is not drawn any more
+        lab.until(notebook.page, DRAWN)  # once it is hidden, it is not drawn any more
         yield notebook
 
 
@@ -58,7 +58,7 @@ def test_it_runs_to_its_end(stored: lab.Notebook) -> None:
     before = stored.ask(THREADS, "import threading")
     unhurried()
     stored.run_all(LIMIT_S)
-    stored.page.wait_for_function(DRAWN)
+    lab.until(stored.page, DRAWN)
     assert stored.ask("get_ipython().execution_count - 1") == stored.page.evaluate(CELLS)
     assert stored.ask(THREADS, "import threading") == before
     assert children(stored.ask("os.getpid()", "import os")) == []

@@ -68,9 +68,9 @@ def opened(desk: lab.Desk, path: Path, trusted: bool = False) -> Iterator[Path]:
     if trusted:
         trust(desk, file)
     desk.page.evaluate(lab.OPEN, file.name)
-    desk.page.wait_for_function(lab.READY, arg=file.name, timeout=PATIENCE_MS)
+    lab.until(desk.page, lab.READY, arg=file.name, timeout=PATIENCE_MS)
     desk.page.evaluate(LOOK_AT_ALL)
-    desk.page.wait_for_function(DRAWN, timeout=PATIENCE_MS)
+    lab.until(desk.page, DRAWN, timeout=PATIENCE_MS)
     try:
         yield file
     finally:

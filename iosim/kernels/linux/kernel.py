@@ -20,7 +20,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from errno import EAGAIN, EBADF, EINPROGRESS, EINVAL
+from errno import EAGAIN, EBADF, EINPROGRESS, EINVAL, EOPNOTSUPP
 from functools import partial
 from time import perf_counter_ns as clock
 from types import FrameType
@@ -93,6 +93,7 @@ from .measured import (
 )  # fmt: skip
 from .meter import Meter, wall_clock
 from .wires import Wires
+from .wrong_kind import NoInterest, as_socket
 
 __all__ = ["LinuxKernel", "Signals", "measure", "measure_on", "prepare"]
 
@@ -199,7 +200,8 @@ class LinuxKernel:
             for number in range(len(self.sockets))
         ]
         self.nonblocking: set[int] = set()
-        self.owned: dict[int, Any] = {}  # epoll lists and rings, by descriptor
+        self.owned: dict[int, Any] = {}  # its other descriptors: epoll lists, rings, files
+        self.borrowed: dict[int, socket.socket] = {}  # those, as what a socket's calls take
         self.doing = _NOTHING
         self.notice: set[int] | str = ""  # what last told the program of data
         self.looked: dict[tuple[str, int], int] = {}  # when it last saw that nothing is done
@@ -402,16 +404,42 @@ class LinuxKernel:
         except OSError as error:
             return partial(_fail, error), _nothing
 
-    def _socket(self, fd: int) -> socket.socket:
-        """The program's own only: what else this process has open is not its business."""
-        if fd not in self.sockets:
-            raise OSError(EBADF, os.strerror(EBADF))
-        return self.sockets[fd]
+    def _is_mine(self, fd: int) -> bool:
+        return fd in self.sockets or fd in self.owned
 
-    def _own(self, fd: int, kind: type[Any] | None) -> Any:
-        if kind is None or not isinstance(self.owned.get(fd), kind):
+    def _mine(self, fd: int) -> int:
+        """EBADF for what is not the program's: what else is open here is not its business."""
+        if not self._is_mine(fd):
             raise OSError(EBADF, os.strerror(EBADF))
-        return self.owned[fd]
+        return fd
+
+    def _socket(self, fd: int) -> socket.socket:
+        """For a socket's call: the system itself says what it thinks of another descriptor."""
+        one = self.sockets.get(fd) or self.borrowed.get(self._mine(fd))
+        if one is None:
+            one = self.borrowed[fd] = as_socket(fd)
+        return one
+
+    def _interest(self, fd: int) -> Any:
+        """For epoll's calls, likewise."""
+        epoll = getattr(real_select, "epoll", None)
+        if epoll is None:
+            raise missing("epoll")
+        one = self.owned.get(self._mine(fd))
+        return one if isinstance(one, epoll) else NoInterest(fd)
+
+    def _ring(self, fd: int, errno: int = EINVAL) -> uring.Ring:
+        """Its rings lie in memory: there is none to look into behind another descriptor."""
+        one = self.owned.get(self._mine(fd))
+        if not isinstance(one, uring.Ring):
+            raise OSError(errno, os.strerror(errno))
+        return one
+
+    def _return_borrowed(self, fds: Iterable[int]) -> None:
+        """They are no sockets, and are closed as what they are."""
+        for fd in fds:
+            if (one := self.borrowed.pop(fd, None)) is not None:
+                one.detach()
 
     # -- the program's own code ----------------------------------------------------------------
 
@@ -507,14 +535,14 @@ class LinuxKernel:
         return fds, 0
 
     def _select(self, request: select) -> Prepared:
-        fds = _each(self._socket, request.fds)
+        fds = _each(self._mine, request.fds)
         return partial(_select_read, fds, _seconds(request.timeout)), self._ready
 
     def _poll(self, request: poll) -> Prepared:
         if not hasattr(real_select, "poll"):
             raise missing("poll")
         interest = real_select.poll()
-        for fd in _each(self._socket, list(request.fds)):
+        for fd in _each(self._mine, list(request.fds)):
             interest.register(fd, real_select.POLLIN)
         timeout = None if request.timeout is None else -(-request.timeout // 1_000_000)
         return partial(_descriptors, interest.poll, timeout), self._ready
@@ -530,14 +558,14 @@ class LinuxKernel:
         return fd, 0
 
     def _epoll_ctl(self, request: epoll_ctl) -> Prepared:
-        interest = self._own(request.epfd, getattr(real_select, "epoll", None))
-        self._socket(request.fd)
+        interest = self._interest(request.epfd)
+        self._mine(request.fd)
         if request.op == EPOLL_CTL_ADD:
             return partial(interest.register, request.fd, real_select.EPOLLIN), _nothing
         return partial(interest.unregister, request.fd), _nothing
 
     def _epoll_wait(self, request: epoll_wait) -> Prepared:
-        interest = self._own(request.epfd, getattr(real_select, "epoll", None))
+        interest = self._interest(request.epfd)
         wait = partial(interest.poll, maxevents=request.maxevents)
         return partial(_descriptors, wait, _seconds(request.timeout)), self._ready
 
@@ -634,8 +662,8 @@ class LinuxKernel:
         return made.fd, 0
 
     def _io_uring_submit(self, request: io_uring_submit) -> Prepared:
-        ring = self._own(request.ring, uring.Ring)
-        self._socket(request.fd)
+        ring = self._ring(request.ring)
+        self._mine(request.fd)
         return partial(ring.submit, request.fd, request.size), partial(self._submitted, request)
 
     def _submitted(
@@ -646,11 +674,11 @@ class LinuxKernel:
         return None, 0
 
     def _io_uring_peek_cqe(self, request: io_uring_peek_cqe) -> Prepared:
-        ring = self._own(request.ring, uring.Ring)
+        ring = self._ring(request.ring)
         return ring.peek, partial(self._completed, request.ring)
 
     def _io_uring_enter(self, request: io_uring_enter) -> Prepared:
-        ring = self._own(request.ring, uring.Ring)
+        ring = self._ring(request.ring, EOPNOTSUPP)
         return ring.wait, partial(self._completed, request.ring)
 
     def _completed(
@@ -690,7 +718,7 @@ class LinuxKernel:
         return parts
 
     def _aio_read(self, request: aio_read) -> Prepared:
-        self._socket(request.fd)
+        self._mine(request.fd)
         if request.signo is not None:
             self.signals.guard(request.signo)
         return partial(aio.Block, request.fd, request.size, request.signo), self._read_begun
@@ -758,6 +786,7 @@ class LinuxKernel:
             self.wires.shut()
         for block in unfinished:
             block.finish()
+        self._return_borrowed(list(self.borrowed))
         for made in self.owned.values():
             made.close()
         self.signals.restore()

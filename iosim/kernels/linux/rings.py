@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket as real_socket
 from collections.abc import Callable
+from errno import EOPNOTSUPP
 from functools import partial
 from typing import Any, ClassVar
 
@@ -14,7 +15,6 @@ from ...sockets import (
     io_uring_submit_and_wait,
 )  # fmt: skip
 from ...syscalls import Request
-from . import uring
 from .kernel import Prepared
 from .measured import Receipt
 from .servers import LinuxServerKernel
@@ -30,20 +30,17 @@ class LinuxRingKernel(LinuxServerKernel):
         self.operations: dict[tuple[int, int], tuple[type, int]] = {}  # (ring, number): what of fd
 
     def _prep_accept(self, request: io_uring_prep_accept) -> Prepared:
-        ring = self._own(request.ring, uring.Ring)
-        self._stream(request.fd)
+        ring = self._ring(request.ring)
         return partial(ring.prepare_accept, request.fd), partial(self._prepared, request)
 
     def _prep_recv(self, request: io_uring_prep_recv) -> Prepared:
-        ring = self._own(request.ring, uring.Ring)
-        self._stream(request.fd)
+        ring = self._ring(request.ring)
         return partial(ring.prepare_recv, request.fd, request.size), partial(
             self._prepared, request
         )
 
     def _prep_send(self, request: io_uring_prep_send) -> Prepared:
-        ring = self._own(request.ring, uring.Ring)
-        self._stream(request.fd)
+        ring = self._ring(request.ring)
         return partial(ring.prepare_send, request.fd, request.data), partial(
             self._prepared, request
         )
@@ -55,7 +52,7 @@ class LinuxRingKernel(LinuxServerKernel):
         return None, 0
 
     def _submit_and_wait(self, request: io_uring_submit_and_wait) -> Prepared:
-        ring = self._own(request.ring, uring.Ring)
+        ring = self._ring(request.ring, EOPNOTSUPP)
         return ring.submit_and_wait, partial(self._finished, request.ring)
 
     def _finished(

@@ -16,9 +16,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
-from errno import EBADF, ENOTSOCK, ESRCH
+from errno import ESRCH
 from functools import partial
-from itertools import repeat
 from typing import Any, ClassVar
 
 from ... import evidence
@@ -28,6 +27,7 @@ from ...sockets import (
     EPOLL_CTL_MOD,
     EPOLLIN,
     EPOLLOUT,
+    POLLNVAL,
     SHUT_RD,
     SHUT_RDWR,
     SHUT_WR,
@@ -260,10 +260,11 @@ class LinuxServerKernel(LinuxKernel):
     def _memfd_create(self, request: memfd_create) -> Prepared:
         if not hasattr(os, "memfd_create"):
             raise missing("memfd_create")
-        return partial(_File, "iosim"), self._keep_socket
+        return partial(_File, "iosim"), self._keep
 
     def _close(self, request: close) -> Prepared:
         if request.fd in self.owned:
+            self._return_borrowed([request.fd])
             return self.owned.pop(request.fd).close, _nothing
         one = self._socket(request.fd)
         self._forget(request.fd)
@@ -276,24 +277,10 @@ class LinuxServerKernel(LinuxKernel):
         self.nonblocking.discard(fd)
         self.signals.armed.discard(fd)
 
-    def _pollable(self, fds: Iterable[int]) -> list[int]:
-        """Its own descriptors: sockets, files and interest lists."""
-        sockets, owned = self.sockets, self.owned
-        for fd in fds:
-            if fd not in sockets and fd not in owned:
-                raise OSError(EBADF, os.strerror(EBADF))
-        return list(fds)
-
-    def _stream(self, fd: int) -> real_socket.socket:
-        one = self._socket(fd)
-        if isinstance(one, _File):
-            raise OSError(ENOTSOCK, os.strerror(ENOTSOCK))
-        return one
-
     # -- connections ---------------------------------------------------------------------------
 
     def _accept(self, request: accept) -> Prepared:
-        listener = self._stream(request.fd)
+        listener = self._socket(request.fd)
         return partial(_accept4, listener), self._accepted
 
     def _accepted(self, call: int, start: int, end: int, made: Any) -> tuple[int, int]:
@@ -313,22 +300,22 @@ class LinuxServerKernel(LinuxKernel):
             self.gate = None  # the first client has come: there is nothing more to wait for
 
     def _listen(self, request: listen) -> Prepared:
-        return partial(self._stream(request.fd).listen, request.backlog), _nothing
+        return partial(self._socket(request.fd).listen, request.backlog), _nothing
 
     def _getsockname(self, request: getsockname) -> Prepared:
-        one = self._stream(request.fd)
+        one = self._socket(request.fd)
         return one.getsockname, lambda call, start, end, address: (address[1], 0)
 
     def _connect(self, request: connect) -> Prepared:
-        return partial(self._stream(request.fd).connect, ("127.0.0.1", request.port)), _nothing
+        return partial(self._socket(request.fd).connect, ("127.0.0.1", request.port)), _nothing
 
     def _getsockopt(self, request: getsockopt) -> Prepared:
-        one = self._stream(request.fd)
+        one = self._socket(request.fd)
         assert request.option == SO_ERROR
         return partial(one.getsockopt, real_socket.SOL_SOCKET, real_socket.SO_ERROR), _as_it_is
 
     def _send(self, request: send) -> Prepared:
-        one = self._stream(request.fd)
+        one = self._socket(request.fd)
         action = one.send if request.fd in self.nonblocking or request.flags else one.sendall
         flags = real_socket.MSG_DONTWAIT if request.flags else 0
         return partial(action, request.data, flags), partial(self._sent, len(request.data))
@@ -341,7 +328,7 @@ class LinuxServerKernel(LinuxKernel):
         return count, 0
 
     def _shutdown(self, request: shutdown) -> Prepared:
-        return partial(self._stream(request.fd).shutdown, _SHUT[request.how]), _nothing
+        return partial(self._socket(request.fd).shutdown, _SHUT[request.how]), _nothing
 
     # -- readiness -----------------------------------------------------------------------------
 
@@ -351,23 +338,30 @@ class LinuxServerKernel(LinuxKernel):
         return ready, 0
 
     def _select(self, request: select) -> Prepared:
-        reads, writes = self._pollable(request.fds), self._pollable(request.writefds)
+        reads, writes = (  # a descriptor stands in a set once
+            list(dict.fromkeys(map(self._mine, fds))) for fds in (request.fds, request.writefds)
+        )
         timeout = None if request.timeout is None else request.timeout / 1e9
         return partial(_select, reads, writes, timeout), self._told
 
     def _poll(self, request: poll) -> Prepared:
         if not hasattr(real_select, "poll"):
             raise missing("poll")
-        interest, fds = real_select.poll(), self._pollable(request.fds)
-        asked = request.fds.values() if isinstance(request.fds, dict) else repeat(EPOLLIN)
-        for fd, events in zip(fds, asked, strict=False):
+        asked = (
+            request.fds if isinstance(request.fds, dict) else dict.fromkeys(request.fds, EPOLLIN)
+        )
+        mine = {fd: events for fd, events in asked.items() if self._is_mine(fd)}
+        interest = real_select.poll()
+        for fd, events in mine.items():
             interest.register(fd, events)
+        if len(mine) < len(asked):
+            return partial(_poll_some, interest.poll, asked, mine), self._told
         timeout = None if request.timeout is None else -(-request.timeout // 1_000_000)
         return partial(interest.poll, timeout), self._told
 
     def _epoll_ctl(self, request: epoll_ctl) -> Prepared:
-        interest = self._own(request.epfd, real_select.epoll)
-        self._pollable([request.fd])
+        interest = self._interest(request.epfd)
+        self._mine(request.fd)
         if request.op == EPOLL_CTL_ADD:
             return partial(interest.register, request.fd, request.events), _nothing
         if request.op == EPOLL_CTL_MOD:
@@ -375,7 +369,7 @@ class LinuxServerKernel(LinuxKernel):
         return partial(interest.unregister, request.fd), _nothing
 
     def _epoll_wait(self, request: epoll_wait) -> Prepared:
-        interest = self._own(request.epfd, real_select.epoll)
+        interest = self._interest(request.epfd)
         timeout = None if request.timeout is None else request.timeout / 1e9
         return partial(interest.poll, timeout, request.maxevents), self._told
 
@@ -385,8 +379,8 @@ class LinuxServerKernel(LinuxKernel):
         return real_select.kqueue, self._keep
 
     def _kevent(self, request: kevent) -> Prepared:
-        interest = self._own(request.kq, getattr(real_select, "kqueue", None))
-        adds = [_kevent_of(fd) for fd in self._pollable(request.adds)]
+        interest = self.owned[self._mine(request.kq)]
+        adds = [_kevent_of(self._mine(fd)) for fd in request.adds]
         timeout = None if request.timeout is None else request.timeout / 1e9
         return partial(interest.control, adds, request.nevents, timeout), self._told_by_kqueue
 
@@ -516,7 +510,7 @@ class LinuxServerKernel(LinuxKernel):
 
 
 class _File:
-    """A regular file in memory, with the two methods of a socket that matter here."""
+    """A regular file in memory."""
 
     def __init__(self, name: str) -> None:
         self._fd = os.memfd_create(name)
@@ -588,6 +582,14 @@ def _with_writable(
         events[fd] = events.get(fd, 0) | EPOLLOUT
     order = dict.fromkeys((*reads, *writable))
     return [(fd, events[fd]) for fd in order if fd in events]
+
+
+def _poll_some(
+    look: Callable[[int], list[tuple[int, int]]], asked: Iterable[int], mine: Iterable[int]
+) -> list[tuple[int, int]]:
+    """What is not open is POLLNVAL, at once: poll(2)."""
+    found = dict.fromkeys(set(asked) - set(mine), POLLNVAL) | dict(look(0))
+    return [(fd, found[fd]) for fd in asked if fd in found]
 
 
 def _kevent_of(fd: int) -> Any:

@@ -39,7 +39,8 @@ class Ring:
             raise
         self._buffers: dict[int, bytearray] = {}
         self._kinds: dict[int, int] = {}  # of what was prepared
-        self._entries, self._waiting = entries, 0
+        self._entries = entries
+        self._waiting: list[int] = []  # numbers of what is prepared, and not yet handed in
         self._serial = 0
 
     def _map(self, params: bytearray) -> None:
@@ -110,21 +111,21 @@ class Ring:
         return self._prepare(OP_SEND, fd, bytearray(data), MSG_WAITALL)
 
     def _prepare(self, opcode: int, fd: int, buffer: bytearray, flags: int) -> int:
-        if self._waiting == self._entries:
+        if len(self._waiting) == self._entries:
             raise OSError(EBUSY, os.strerror(EBUSY))
         self._serial += 1
         self._buffers[self._serial] = buffer
         self._kinds[self._serial] = opcode
         address = _address(buffer) if buffer else 0
         self._write(opcode, fd, address, len(buffer), flags, self._serial)
-        self._waiting += 1
+        self._waiting.append(self._serial)
         return self._serial
 
     def submit_and_wait(self) -> list[tuple[int, int | bytes | OSError]]:
         """Hand them in and wait for one; all completions `(number, result)` that are there."""
         found: list[tuple[int, int | bytes | OSError]] = []
         while not found:
-            waiting, self._waiting = self._waiting, 0
+            waiting, self._waiting = len(self._waiting), []
             _enter_kernel(ENTER, self.fd, waiting, 1, GETEVENTS, 0, 0)
             while (completion := self._next()) is not None:
                 number, result = completion
@@ -140,6 +141,7 @@ class Ring:
     def close(self) -> None:
         """Cancel what is under way: the kernel must not write into memory that is free again."""
         try:
+            self._take_back()
             for number in list(self._buffers):
                 self._push(OP_ASYNC_CANCEL, -1, number, 0, 0)
             for _ in range(CLOSE_ROUNDS):
@@ -151,6 +153,13 @@ class Ring:
             self._rings.close()
             self._sqes.close()
             os.close(self.fd)
+
+    def _take_back(self) -> None:
+        """What was never handed in: the kernel knows nothing of it, and will not complete it."""
+        self._put(self._sq_tail, self._get(self._sq_tail) - len(self._waiting))
+        for number in self._waiting:
+            del self._buffers[number]
+        self._waiting = []
 
     # -- the rings -----------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from ..tape import Fate
 from .kernel import FIRST_FD, SimKernel
 from .streams import Listener, Pollable, Stream
 
-__all__ = ["Network", "Visitor"]
+__all__ = ["ANY", "Network", "Visitor"]
 
 SYN_RETRIES = (1, 2, 4, 8, 16, 32)  # s until the next try: tcp(7), tcp_syn_retries (RFC 6298)
 SECOND = 1_000_000_000
@@ -123,7 +123,7 @@ class Network(SimKernel):
 
     def _shake_hands(self, end: Stream, listener: Listener) -> None:
         ours = Stream(-1, self._rcvbuf, self._sndbuf)
-        ours.peer, end.peer = end, ours
+        ours.peer, end.peer, ours.port = end, ours, listener.port
         listener.incoming.append(ours)
         self._stir(listener, EPOLLIN)
 
@@ -167,7 +167,7 @@ class Network(SimKernel):
 
     def _end_arrives(self, end: Stream) -> None:
         if not end.broken:
-            end.ended = True
+            end.ended = end.got_end = True
             self._stir(end, ANY)
 
     def _break(self, end: Stream) -> None:
@@ -224,6 +224,7 @@ class Network(SimKernel):
         for operation in operations:
             operation.ring.doable.append(operation)
             self._wake(operation.ring.owner_task)
+            self._tell(operation.ring, EPOLLIN)
 
     def _tell_watches(self, thing: Pollable, what: int) -> None:
         """Onto the ready lists; of those that watch exclusively, until one wakes somebody."""

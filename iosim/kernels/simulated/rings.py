@@ -7,7 +7,7 @@ CPU, within the call that waits for completions (task work: io_uring(7)).
 from __future__ import annotations
 
 from collections.abc import Callable
-from errno import EBUSY, EINVAL, ENOTCONN, EPIPE
+from errno import EBUSY, EINVAL, EOPNOTSUPP, EPIPE
 from os import strerror
 from typing import Any, ClassVar
 
@@ -38,7 +38,7 @@ class RingKernel(ServerKernel):
 
     def _prepare(self, task: Task, request: Any) -> None:
         """One more entry of the submission ring; EBUSY if it is full."""
-        ring = self._socket(request.ring, ServerRing)
+        ring = self._thing(request.ring, ServerRing)
         if len(ring.prepared) == ring.entries:
             raise Refused(EBUSY, request.ring)
         ring.prepared.append(Pending(ring, request))
@@ -47,7 +47,7 @@ class RingKernel(ServerKernel):
 
     def _submit_and_wait(self, task: Task, request: io_uring_submit_and_wait) -> None:
         """Hand in, do what can be done, reply; sleep if there is nothing to reply with."""
-        ring = self._socket(request.ring, ServerRing)
+        ring = self._thing(request.ring, ServerRing, EOPNOTSUPP)
         if ring.prepared:
             operation = ring.prepared.pop(0)
             self._after(task, self._submission, lambda task: self._try(task, operation))
@@ -83,7 +83,7 @@ class RingKernel(ServerKernel):
         self._after(task, self._accept_ns, lambda task: self._finished(task, operation, fd))
 
     def _try_recv(self, task: Task, operation: Pending, thing: Pollable) -> None:
-        stream, request = self._connected(thing.fd, ENOTCONN), operation.request
+        stream, request = self._receiving(thing.fd), operation.request
         assert isinstance(request, io_uring_prep_recv)
         if not stream.readable:
             self._park(task, operation, thing)

@@ -33,11 +33,12 @@ from ...sockets import (
     EPOLL_CTL_DEL,
     EPOLL_CTL_MOD,
     EPOLLERR,
+    EPOLLET,
     EPOLLEXCLUSIVE,
     EPOLLHUP,
     EPOLLIN,
-    EPOLLONESHOT,
     EPOLLOUT,
+    POLLNVAL,
     SHUT_RD,
     SHUT_WR,
     SOMAXCONN,
@@ -70,15 +71,27 @@ from ...syscalls import (
 )  # fmt: skip
 from ...timeline import KERNEL
 from .kernel import Refused, SimKernel
-from .network import Network
+from .network import ANY, Network
 from .parts import Completion, Task
-from .streams import File, Interest, Listener, Pollable, Stream, Watch
+from .streams import (
+    File,
+    Interest,
+    InternetSocket,
+    Listener,
+    Pollable,
+    ServerRing,
+    Stream,
+    Watch,
+)  # fmt: skip
 
 __all__ = ["DEFAULT_NOFILE", "ServerKernel"]
 
 # Linux tunes the buffers of a connection as it goes: tcp(7), tcp_rmem and tcp_wmem.
 DEFAULT_SNDBUF, DEFAULT_RCVBUF = 87_040, 131_072
 DEFAULT_NOFILE = 1 << 20
+EPHEMERAL = 50_000  # the first of the ports for who does not ask for a certain one
+#: What may stand beside EPOLLEXCLUSIVE: epoll_ctl(2).
+WITH_EXCLUSIVE = EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLET | EPOLLEXCLUSIVE
 
 
 class ServerKernel(Network):
@@ -110,16 +123,21 @@ class ServerKernel(Network):
 
     # -- descriptors ---------------------------------------------------------------------------
 
-    def _socket(self, fd: int, kind: type = Pollable) -> Any:
+    def _thing(self, fd: int, kind: type = Pollable, errno: int = EINVAL) -> Any:
+        """What is open as `fd`: EBADF; and `errno`, if it is of another kind."""
         thing = self.sockets.get(fd)
-        if not isinstance(thing, kind if issubclass(kind, Pollable) else Pollable):
-            raise Refused(EBADF if thing is None else EINVAL, fd)
+        if not isinstance(thing, kind):
+            raise Refused(EBADF if thing is None else errno, fd)
         return thing
+
+    def _socket(self, fd: int, kind: type = InternetSocket) -> Any:
+        """For a socket's call."""
+        return self._thing(fd, kind, ENOTSOCK)
 
     def _connected(self, fd: int, errno: int = ENOTCONN) -> Stream:
         thing = self._socket(fd)
         if not isinstance(thing, Stream):
-            raise Refused(ENOTSOCK if isinstance(thing, File) else errno, fd)
+            raise Refused(errno, fd)
         if thing.peer is None and not thing.broken:
             raise Refused(errno, fd)
         return thing
@@ -145,7 +163,7 @@ class ServerKernel(Network):
         self._new(task, File(-1))
 
     def _close(self, task: Task, request: close) -> None:
-        thing = self._socket(request.fd)
+        thing = self._thing(request.fd)
         del self.sockets[request.fd]
         self._free = min(self._free, request.fd)
         for watch in thing.watches:
@@ -158,20 +176,27 @@ class ServerKernel(Network):
             self._hang_up(stream)
 
     def _put_away_listener(self, listener: Listener) -> None:
+        """Who was not accepted is reset."""
         del self._ports[listener.port]
-        for stream in listener.incoming:
-            self._break(stream)
+        while listener.incoming:
+            self._break(listener.incoming.popleft())
 
     def _put_away_interest(self, interest: Interest) -> None:
         for watch in list(interest.watched.values()):
             self._drop(watch)
+
+    def _put_away_ring(self, ring: ServerRing) -> None:
+        """What it has under way is called off: nobody could be told (io_ring_ctx_wait_and_kill)."""
+        for thing in self.sockets.values():
+            if thing.operations:
+                thing.operations = tuple(one for one in thing.operations if one.ring is not ring)
 
     def _nothing_to_put_away(self, thing: Pollable) -> None:
         return
 
     _put_away: ClassVar[dict[type, Callable[..., None]]] = {
         Stream: _put_away_stream, Listener: _put_away_listener, Interest: _put_away_interest,
-        File: _nothing_to_put_away,
+        File: _nothing_to_put_away, ServerRing: _put_away_ring,
     }  # fmt: skip
 
     # -- connections ---------------------------------------------------------------------------
@@ -180,23 +205,21 @@ class ServerKernel(Network):
         thing = self._socket(request.fd)
         if isinstance(thing, Listener):
             thing.backlog = request.backlog
-        elif isinstance(thing, Stream) and thing.peer is None:
-            self._listen_on(request.fd, request.backlog)
+        elif thing.unconnected:
+            thing.become(self._listen_on(request.fd, request.backlog))
         else:
-            raise Refused(ENOTSOCK if isinstance(thing, File) else EINVAL, request.fd)
+            raise Refused(EINVAL, request.fd)
         self._reply(task)
 
     def _getsockname(self, task: Task, request: getsockname) -> None:
         thing = self._socket(request.fd)
-        if isinstance(thing, File):
-            raise Refused(ENOTSOCK, request.fd)
-        self._reply(task, thing.port if isinstance(thing, Listener) else 50_000 + request.fd)
+        self._reply(task, thing.port)
 
     def _accept(self, task: Task, request: accept) -> None:
         """The descriptor is looked for first: EMFILE comes before EAGAIN (do_accept)."""
         listener = self._socket(request.fd)
         if not isinstance(listener, Listener):
-            raise Refused(ENOTSOCK if isinstance(listener, File) else EINVAL, request.fd)
+            raise Refused(EINVAL, request.fd)
         self._room_for_one(request.fd)
         if listener.incoming:
             stream = listener.incoming.popleft()
@@ -221,7 +244,7 @@ class ServerKernel(Network):
     def _connect(self, task: Task, request: connect) -> None:
         stream = self._socket(request.fd)
         if not isinstance(stream, Stream):
-            raise Refused(ENOTSOCK if isinstance(stream, File) else EISCONN, request.fd)
+            raise Refused(EISCONN, request.fd)
         if task in self._progress:  # it was woken
             self._connect_goes_on(task, stream)
         elif stream.connecting:
@@ -232,6 +255,7 @@ class ServerKernel(Network):
             raise Refused(EISCONN, request.fd)
         else:
             stream.connecting = stream.untold = True
+            stream.port = EPHEMERAL + request.fd
             self._knock(stream, request.port, lambda errno: self._connects(stream, errno))
             if stream.flags & O_NONBLOCK:
                 self._fail(task, EINPROGRESS)
@@ -268,19 +292,44 @@ class ServerKernel(Network):
         self._reply(task, errno)
 
     def _shutdown(self, task: Task, request: shutdown) -> None:
-        stream = self._connected(request.fd)
+        """What is not connected is shut all the same, and ENOTCONN says so (inet_shutdown)."""
+        thing = self._socket(request.fd)
+        if isinstance(thing, Listener):
+            if request.how != SHUT_WR:
+                self._listen_no_more(thing)
+            self._reply(task)
+            return
+        connected = not (thing.unconnected or thing.gone)
         if request.how != SHUT_RD:
-            stream.finishing = True
-            self._transmit(stream)
+            thing.finishing = True
+            self._transmit(thing)
         if request.how != SHUT_WR:
-            stream.ended = True
-        self._reply(task)
+            thing.ended = True
+        self._tell(thing, ANY)
+        if connected:
+            self._reply(task)
+        else:
+            self._fail(task, ENOTCONN)
+
+    def _listen_no_more(self, listener: Listener) -> None:
+        """It is a socket again that is not connected (tcp_disconnect)."""
+        self._put_away_listener(listener)
+        stream = Stream(listener.fd, self._rcvbuf, self._sndbuf)
+        stream.port = listener.port
+        self.sockets[listener.fd] = stream
+        listener.become(stream)
+        self._tell(stream, ANY)
 
     # -- bytes ---------------------------------------------------------------------------------
 
     def _recvfrom(self, task: Task, request: recvfrom) -> None:
-        self._connected(request.fd)
+        self._receiving(request.fd)
         super()._recvfrom(task, request)
+
+    def _receiving(self, fd: int) -> Stream:
+        """ENOTCONN, but for one that was shut: it has come to an end (tcp_recvmsg)."""
+        thing = self._socket(fd)
+        return thing if thing.unconnected and thing.ended else self._connected(fd)
 
     def _take(self, socket: Any, size: int, peek: bool = False) -> Completion:
         got: Completion = socket.take(size, peek)
@@ -333,8 +382,9 @@ class ServerKernel(Network):
 
     def _scan(self, task: Task, request: select | poll) -> None:
         wanted = _wanted(request)
-        for fd in wanted:
-            self._socket(fd)
+        if type(request) is select:
+            for fd in wanted:
+                self._thing(fd)
         per_fd = self.costs.select_per_fd if type(request) is select else self.costs.poll_per_fd
         ns = per_fd * len(wanted)
         if self.costs.queue_per_fd and request.timeout != 0:
@@ -351,23 +401,27 @@ class ServerKernel(Network):
             return task.lines
         found, count = _FOUND[type(request)], 0
         for fd, asked in wanted.items():
-            if found(self._socket(fd).events, asked):
+            if found(self._events(fd), asked):
                 return 2 * count
             count += 1
         task.lines = count
         return count
 
+    def _events(self, fd: int) -> int:
+        """What poll(2) says of it now."""
+        thing = self.sockets.get(fd)
+        return POLLNVAL if thing is None else thing.events
+
     def _scanned(self, task: Task) -> None:
         request = task.request
         assert isinstance(request, select | poll)
-        things = {fd: (self._socket(fd), events) for fd, events in _wanted(request).items()}
-        found = _FOUND[type(request)]
+        found, wanted = _FOUND[type(request)], _wanted(request)
         ready = [
             Ready(fd, events)
-            for fd, (thing, asked) in things.items()
-            if (events := found(thing.events, asked))
+            for fd, asked in wanted.items()
+            if (events := found(self._events(fd), asked))
         ]
-        places = [thing for thing, _ in things.values()]
+        places = [self.sockets[fd] for fd in wanted if fd in self.sockets]
         if ready or self._expired(task, request.timeout):
             self._forget(task, places)
             task.notice, task.lines = set(ready), 0
@@ -379,7 +433,7 @@ class ServerKernel(Network):
         self._new(task, Interest(-1))
 
     def _epoll_ctl(self, task: Task, request: epoll_ctl) -> None:
-        interest, thing = self._socket(request.epfd, Interest), self._socket(request.fd)
+        interest, thing = self._thing(request.epfd), self._thing(request.fd)
         errno = _refusal(interest, thing, request)
         if errno:
             self._fail(task, errno)
@@ -416,7 +470,7 @@ class ServerKernel(Network):
         return woke
 
     def _epoll_wait(self, task: Task, request: epoll_wait | kevent) -> None:
-        interest = self._socket(request.fd, Interest)
+        interest = self._thing(request.fd, Interest)
         most = request.maxevents if isinstance(request, epoll_wait) else request.nevents
         if interest.ready:
             ns = round(self.costs.epoll_per_ready * min(len(interest.ready), most))
@@ -447,10 +501,10 @@ class ServerKernel(Network):
         self._reply(task, events)
 
     def _kevent(self, task: Task, request: kevent) -> None:
-        interest = self._socket(request.kq, Interest)
+        interest = self._thing(request.kq, Interest)
         for fd in request.adds:
             if fd not in interest.watched:
-                self._add(interest, fd, self._socket(fd), EPOLLIN)
+                self._add(interest, fd, self._thing(fd), EPOLLIN)
         self._epoll_wait(task, request)
 
     # -- threads -------------------------------------------------------------------------------
@@ -505,7 +559,7 @@ def _wanted(request: select | poll) -> dict[int, int]:
 
 
 def _found_by_poll(events: int, asked: int) -> int:
-    return events & (asked | EPOLLERR | EPOLLHUP)
+    return events & (asked | EPOLLERR | EPOLLHUP | POLLNVAL)
 
 
 def _found_by_select(events: int, asked: int) -> int:
@@ -518,17 +572,21 @@ def _found_by_select(events: int, asked: int) -> int:
 _FOUND: dict[type, Callable[[int, int], int]] = {select: _found_by_select, poll: _found_by_poll}
 
 
-def _refusal(interest: Interest, thing: Pollable, request: epoll_ctl) -> int:
-    """The errno of epoll_ctl(2); 0 if it may be done."""
+def _refusal(interest: Pollable, thing: Pollable, request: epoll_ctl) -> int:
+    """The errno of epoll_ctl(2), in the order in which do_epoll_ctl finds it; 0: it may be done."""
+    if isinstance(thing, File):
+        return EPERM
+    if thing is interest or not isinstance(interest, Interest):
+        return EINVAL
     known = interest.watched.get(request.fd)
-    exclusive = request.events & EPOLLEXCLUSIVE and request.op != EPOLL_CTL_DEL
+    add, change = request.op == EPOLL_CTL_ADD, request.op == EPOLL_CTL_MOD
+    exclusive = request.events & EPOLLEXCLUSIVE
     rules = (
-        (isinstance(thing, File), EPERM),
-        (thing is interest, EINVAL),
-        (exclusive and request.events & EPOLLONESHOT, EINVAL),
-        (exclusive and request.op == EPOLL_CTL_MOD, EINVAL),
-        (request.op == EPOLL_CTL_ADD and known is not None, EEXIST),
-        (request.op != EPOLL_CTL_ADD and known is None, ENOENT),
-        (request.op == EPOLL_CTL_MOD and known is not None and known.exclusive, EINVAL),
+        (exclusive and change, EINVAL),
+        (exclusive and add and isinstance(thing, Interest), EINVAL),
+        (exclusive and add and request.events & ~WITH_EXCLUSIVE, EINVAL),
+        (add and known is not None, EEXIST),
+        (not add and known is None, ENOENT),
+        (change and known is not None and known.exclusive, EINVAL),
     )
     return next((errno for holds, errno in rules if holds), 0)

@@ -25,7 +25,16 @@ from ...syscalls import Request
 from ..tape import Fate
 from .parts import Completion, Socket, Task, with_piece
 
-__all__ = ["File", "Interest", "Listener", "Pending", "ServerRing", "Stream", "Watch"]
+__all__ = [
+    "File",
+    "Interest",
+    "InternetSocket",
+    "Listener",
+    "Pending",
+    "ServerRing",
+    "Stream",
+    "Watch",
+]
 
 Piece = list[Any]  # [fate or None, bytes]: None for what no client sent
 
@@ -58,10 +67,30 @@ class File(Pollable):
         return EPOLLIN | EPOLLOUT
 
 
-class Listener(Pollable):
+class InternetSocket(Pollable):
+    """A TCP socket: what it is bound to."""
+
+    __slots__ = ("port",)
+    port: int  # 0: to none
+
+    @property
+    def unconnected(self) -> bool:
+        """Is it as socket(2) made it?"""
+        return False
+
+    def become(self, other: InternetSocket) -> None:
+        """`other` stands in its place: who watches this, or sleeps here, is with that now."""
+        for name in ("acceptors", "flags", "operations", "owner", "signo", "timeout", "waiters",
+                     "watches"):  # fmt: skip
+            setattr(other, name, getattr(self, name))
+        for watch in other.watches:
+            watch.thing = other
+
+
+class Listener(InternetSocket):
     """A listening socket: connections whose handshake is over, not yet accepted (listen(2))."""
 
-    __slots__ = ("backlog", "incoming", "port")
+    __slots__ = ("backlog", "incoming")
 
     def __init__(self, fd: int, port: int, backlog: int = SOMAXCONN) -> None:
         super().__init__(fd)
@@ -84,17 +113,17 @@ class Listener(Pollable):
         return EPOLLIN if self.incoming else 0
 
 
-class Stream(Pollable):
+class Stream(InternetSocket):
     """One end of a TCP connection."""
 
     __slots__ = (
-        "arrives", "begun", "broken", "closed", "connecting", "expected", "finishing", "outbox",
-        "owner_of", "peer", "senders", "sent_end", "sndbuf", "unsent", "untold",
+        "arrives", "begun", "broken", "closed", "connecting", "expected", "finishing", "got_end",
+        "outbox", "owner_of", "peer", "senders", "sent_end", "sndbuf", "unsent", "untold",
     )  # fmt: skip
 
     def __init__(self, fd: int, rcvbuf: int, sndbuf: int) -> None:
         super().__init__(fd, rcvbuf)
-        self.sndbuf = sndbuf
+        self.sndbuf, self.port = sndbuf, 0
         self.peer: Stream | None = None  # None: not connected
         self.connecting = False
         self.untold = False  # no call has returned that its handshake is over
@@ -104,9 +133,20 @@ class Stream(Pollable):
         self.expected = 0  # bytes on their way here, or here and not yet received
         self.arrives = 0  # ns: nothing that it sends later arrives before
         self.finishing = self.sent_end = False  # SHUT_WR; and the end is on its way
+        self.got_end = False  # the other side's
         self.closed = self.broken = False
         self.senders: tuple[Task, ...] = ()  # asleep in send
         self.owner_of: Any = None  # the client whose end this is
+
+    @property
+    def unconnected(self) -> bool:
+        """Was it never connected, nor is it about to be?"""
+        return self.peer is None and not (self.broken or self.connecting)
+
+    @property
+    def gone(self) -> bool:
+        """Is the connection over, by a reset or by an end in both directions (TCP_CLOSE)?"""
+        return self.broken or (self.sent_end and self.got_end)
 
     @property
     def room(self) -> int:
@@ -128,8 +168,8 @@ class Stream(Pollable):
         """
         if self.connecting:
             return 0
-        if self.peer is None and not self.broken:
-            return EPOLLOUT | EPOLLHUP
+        if self.unconnected:
+            return EPOLLOUT | EPOLLHUP | (EPOLLIN if self.ended else 0)
         over = self.broken or (self.ended and self.finishing)
         found = EPOLLIN if self.readable else 0
         found |= EPOLLOUT if self.writable else 0
@@ -141,11 +181,11 @@ class Stream(Pollable):
         self.queued += len(data)
 
     def take(self, size: int, peek: bool) -> Completion:
-        """At most `size` bytes out of the receive queue; or the error, once; or the end.
+        """At most `size` bytes out of the receive queue; then the error, once; or the end.
 
         An end that came before the reset is told in its place (SOCK_DONE in tcp_recvmsg).
         """
-        if self.error not in (0, EPIPE):
+        if self.error not in (0, EPIPE) and not self.queue:
             errno, self.error = self.error, 0
             return Completion(b"", errno, [])
         data: list[bytes] = []
@@ -178,9 +218,11 @@ class Stream(Pollable):
             piece[1] = piece[1][count:]
 
     def reset(self) -> None:
-        """The other side broke off: what lies here is lost.  EPIPE if its end had come before."""
-        self.error = EPIPE if self.ended else ECONNRESET
-        self.queue, self.queued = (), 0
+        """The other side broke off: nothing more goes out.  EPIPE if its end had come before.
+
+        What lies here can still be received (tcp_reset).
+        """
+        self.error = EPIPE if self.got_end else ECONNRESET
         self.outbox.clear()
         self.unsent = 0
         self.ended = self.broken = True
@@ -263,5 +305,6 @@ class ServerRing(Pollable):
 
     @property
     def events(self) -> int:
-        """A completion is there."""
-        return EPOLLIN if self.finished else 0
+        """A completion is there, or will be when its owner next runs; there is room to submit."""
+        room = len(self.prepared) < self.entries
+        return (EPOLLIN if self.finished or self.doable else 0) | (EPOLLOUT if room else 0)

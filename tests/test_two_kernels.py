@@ -1,0 +1,185 @@
+"""Two kernels, any program: they tell it the same, call by call, and its clients as well.
+
+IOSIM_SEED=N draws the programs of an earlier run again; a difference is shrunk, and printed as a
+program that can be pasted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+from itertools import zip_longest
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, seed, settings
+from two_kernels import TURN, Acts, Fd, Op, Port, Told, compared, operations, pasted, stories
+
+from iosim import inconclusive, simulate, undisturbed
+from iosim.clients import SEND
+from iosim.kernels.simulated.streams import Stream
+from iosim.syscalls import (
+    EPOLL_CTL_ADD,
+    EPOLLIN,
+    EPOLLOUT,
+    F_SETFL,
+    MSG_DONTWAIT,
+    O_NONBLOCK,
+)  # fmt: skip
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
+
+SEED = int(os.environ.get("IOSIM_SEED") or time.time_ns() // 1_000_000_000)
+PROGRAMS = 200  # in each run, with a seed of its own
+
+
+def agree(ops: Sequence[Op], acts: Acts) -> Told:
+    """What both kernels say; AssertionError with the difference, if it was not the machine's."""
+    simulated, first = compared(ops, acts)
+    if simulated.lines == first.lines:
+        return simulated
+    runs = [first]  # again where other work disturbed it, and only there
+    real = undisturbed(lambda: runs.pop() if runs else compared(ops, acts)[1])
+    if simulated.lines != real.lines and not inconclusive(real):
+        pairs = zip_longest(simulated.lines, real.lines, fillvalue="nothing")
+        ours, linux = next((s, r) for s, r in pairs if s != r)
+        raise AssertionError(
+            f"simulated {ours}\nmeasured {linux}\nIOSIM_SEED={SEED}\n\n{pasted(ops, acts)}"
+        )
+    return simulated
+
+
+@seed(SEED)
+@settings(
+    max_examples=PROGRAMS, derandomize=False, database=None, report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
+@given(operations, stories)
+def test_they_agree_on_any_program(ops: list[Op], acts: Acts) -> None:
+    agree(ops, acts)
+
+
+# -- what they did not agree on ----------------------------------------------------------------
+
+ACCEPTED = Op("accept", (Fd(0),))  # fds[1]
+TURNED = Op(TURN)
+PREPARED = Op("io_uring_prep_recv", (Fd(2), Fd(1), 9))
+QUIET: Acts = [[]]  # a client that only connects
+SENDS: Acts = [[[(SEND, 10)]]]
+SENDS_AND_RESETS: Acts = [[[(SEND, 10), ("reset", 0)]]]
+SENDS_AND_CLOSES: Acts = [[[(SEND, 10), ("close", 0)]]]
+
+
+def receive(fd: int, size: int = 100) -> Op:
+    return Op("recvfrom", (Fd(fd), size, MSG_DONTWAIT))
+
+
+def looked(fd: int) -> Op:
+    return Op("poll", ({Fd(fd): EPOLLIN | EPOLLOUT}, 0))
+
+
+FOUND: dict[str, tuple[list[Op], Acts, str]] = {
+    "what lies there when the reset comes is received first": (
+        [ACCEPTED, TURNED, receive(1, 4), receive(1), receive(1), receive(1)], SENDS_AND_RESETS,
+        "recvfrom(fds[1], 100, 64): ECONNRESET",
+    ),
+    "what lies there when the other side has closed and is sent to": (
+        [ACCEPTED, TURNED, Op("send", (Fd(1), b"x", 0)), receive(1), receive(1)],
+        SENDS_AND_CLOSES, "recvfrom(fds[1], 100, 64): b''",
+    ),
+    "a listener that is shut is a socket again": (
+        [Op("shutdown", (Fd(0), 0)), looked(0), Op("accept", (Fd(0),)), Op("getsockname", (Fd(0),)),
+         Op("listen", (Fd(0), 1))], QUIET, "shutdown(fds[0], 0): None",
+    ),
+    "one that is shut for writing goes on": (
+        [Op("shutdown", (Fd(0), 1)), ACCEPTED], QUIET, "accept(fds[0]): fds[1]",
+    ),
+    "what is not connected is shut all the same": (
+        [Op("socket"), receive(1), Op("shutdown", (Fd(1), 0)), receive(1), looked(1)], QUIET,
+        "recvfrom(fds[1], 100, 64): b''",
+    ),
+    "a connection that is over cannot be shut": (
+        [ACCEPTED, Op("shutdown", (Fd(1), 1)), TURNED, Op("shutdown", (Fd(1), 1))],
+        [[[("close", 0)]]], "shutdown(fds[1], 1): ENOTCONN",
+    ),
+    "a connection's port is its listener's": (
+        [ACCEPTED, Op("getsockname", (Fd(1),)), Op("socket"), Op("getsockname", (Fd(2),))], QUIET,
+        "getsockname(fds[1]): port 0",
+    ),
+    "an interest list goes on where a socket begins to listen": (
+        [Op("socket"), Op("epoll_create"), Op("epoll_ctl", (Fd(2), EPOLL_CTL_ADD, Fd(1), EPOLLIN)),
+         Op("listen", (Fd(1), 1)), Op("socket"), Op("connect", (Fd(3), Port(1))),
+         Op("epoll_wait", (Fd(2), 4, 0))], QUIET, "epoll_wait(fds[2], 4, 0): [fds[1] 0x1]",
+    ),
+    "calls of a socket on what is none": (
+        [Op("epoll_create"), Op("memfd_create"), Op("io_uring_setup"),
+         *[Op(name, (Fd(fd), *more)) for fd in (1, 2, 3)
+           for name, more in (("recvfrom", (1, 0)), ("send", (b"x", 0)), ("listen", (1,)),
+                              ("accept", ()), ("shutdown", (1,)), ("getsockname", ()),
+                              ("getsockopt", ()), ("connect", (Port(0),)),
+                              ("setsockopt", (20, 0)), ("fcntl", (F_SETFL, O_NONBLOCK)))]],
+        QUIET, "recvfrom(fds[3], 1, 0): ENOTSOCK",
+    ),
+    "calls of an interest list on what is none": (
+        [Op("epoll_ctl", (Fd(0), EPOLL_CTL_ADD, Fd(0), EPOLLIN)), Op("epoll_wait", (Fd(0), 1, 0)),
+         Op("epoll_create"), Op("close", (Fd(1),)), Op("epoll_wait", (Fd(1), 1, 0))], QUIET,
+        "epoll_wait(fds[0], 1, 0): EINVAL",
+    ),
+    "poll tells of what is not open, select refuses it": (
+        [Op("socket"), Op("close", (Fd(1),)),
+         Op("poll", ({Fd(0): EPOLLIN, Fd(1): EPOLLIN}, 3_000_000)),
+         Op("select", ((Fd(0), Fd(1)), 0, ()))], QUIET,
+        "poll({fds[0]: 0x1, fds[1]: 0x1}, 3000000): [fds[0] 0x1, fds[1] 0x20]",
+    ),
+    "a descriptor stands in a set once": (
+        [Op("select", ((Fd(0), Fd(0)), 0, ()))], QUIET,
+        "select((fds[0], fds[0]), 0, ()): [fds[0] 0x1]",
+    ),
+    "a ring has room, and is closed with what is under way and what was never handed in": (
+        [ACCEPTED, Op("io_uring_setup", (1,)), looked(2), PREPARED, looked(2), PREPARED,
+         Op("close", (Fd(2),)), TURNED,
+         receive(1)], SENDS, "recvfrom(fds[1], 100, 64): b'",
+    ),
+    "and so at the end of a run": (
+        [ACCEPTED, Op("io_uring_setup", (8,)), PREPARED], QUIET,
+        "io_uring_setup(8): fds[2]",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("ops", "acts", "says"), FOUND.values(), ids=FOUND)
+def test_they_agree_on_what_was_found(ops: list[Op], acts: Acts, says: str) -> None:
+    assert any(line.startswith(says) for line in agree(ops, acts).lines)
+
+
+# -- the machine itself ------------------------------------------------------------------------
+
+
+def test_a_difference_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that forgets what it has as the reset comes, as ours once did."""
+    as_it_is = Stream.reset
+
+    def forgets(self: Stream) -> None:
+        as_it_is(self)
+        self.queue, self.queued = (), 0
+
+    monkeypatch.setattr(Stream, "reset", forgets)
+    ops, acts, _ = FOUND["what lies there when the reset comes is received first"]
+    with pytest.raises(AssertionError, match=r"simulated recvfrom.* ECONNRESET\nmeasured .* b'"):
+        agree(ops, acts)
+
+
+def test_what_is_pasted_runs() -> None:
+    """And is told the same."""
+    ops, acts, says = FOUND["what lies there when the reset comes is received first"]
+    names: dict[str, Any] = {}
+    exec(pasted(ops, acts), names)
+    with redirect_stdout(StringIO()) as out:
+        simulate(names["program"], names["story"])
+    assert out.getvalue().count("recvfrom") == 4
+    assert "ECONNRESET" in repr(says)
+    assert out.getvalue().count("ConnectionResetError") == 1

@@ -1,0 +1,377 @@
+"""Random programs for both kernels: what they are made of, how they run, what they are told.
+
+A program is a list of `Op`s: a call, whose arguments may be descriptors (`Fd`, by their number in
+the order of their making), and a place for the clients' acts (`TURN`).  It is run step by step with
+a nap after each call, so that what a call sets off has happened before the next one asks.
+
+A turn makes the order of what clients do: client 0 is told to let the others act, does so, and
+answers; meanwhile the program waits for that answer, on both kernels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from errno import errorcode
+from typing import Any, NamedTuple
+
+from hypothesis import strategies as st
+
+from iosim import Timeline, clients, measure, simulate, sockets, syscalls
+from iosim.clients import AFTER, RECEIVE, SEND, WAIT, Client, Clients, script
+from iosim.sockets import accept, send
+from iosim.syscalls import Program, ms, recvfrom, sleep
+from iosim.timeline import Disturbance
+
+__all__ = [
+    "TURN", "Acts", "Fd", "Op", "Port", "Told", "compared", "operations", "pasted", "stories",
+]  # fmt: skip
+
+Acts = Sequence[Sequence[Sequence[tuple[str, int]]]]
+
+NAP_NS = ms(1)
+ROUND = 10  # receives of client 0 at each turn: those of the others never make up for one
+LEAST = 5
+ANSWER_NS = ms(20)  # from a turn's beginning to its end; the others act within that
+FOR_EVER = (AFTER, 1_000_000_000)  # what never comes: no clock goes on for it
+MAKERS = ("socket", "accept", "epoll_create", "memfd_create", "kqueue", "io_uring_setup")
+TURN = "turn"
+LIMIT_S = 5.0  # for a run of a real program, which is over after some ms for each call
+ENOUGH = 60  # descriptors for any program
+
+
+@dataclass(frozen=True)
+class Fd:
+    """The descriptor that was made as number `number`: 0 is the listener."""
+
+    number: int
+
+    def __repr__(self) -> str:
+        return f"fds[{self.number}]"
+
+
+@dataclass(frozen=True)
+class Port:
+    """The port of a listener."""
+
+    number: int
+
+    def __repr__(self) -> str:
+        return f"port(fds[{self.number}])"
+
+
+@dataclass(frozen=True)
+class Op:
+    """One statement: a call of this name with these arguments, or a turn."""
+
+    name: str
+    arguments: tuple[Any, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(map(_text, self.arguments))})"
+
+
+def _text(argument: Any) -> str:
+    if isinstance(argument, dict):
+        return "{" + ", ".join(f"{fd!r}: {events:#x}" for fd, events in argument.items()) + "}"
+    if isinstance(argument, bytes) and len(argument) > 20:
+        return f"{argument[:1]!r} * {len(argument)}"
+    return repr(argument)
+
+
+CALLS = {name: getattr(home, name) for home in (syscalls, sockets) for name in home.__all__}
+
+
+def story_of(acts: Acts, turns: int) -> Clients:
+    """A client for each of `acts`, which has its steps for each turn; client 0 makes the turns."""
+    turn = ((RECEIVE, 1),) * ROUND + ((WAIT, ANSWER_NS), (SEND, 1))
+    first = script(*turn * turns, FOR_EVER)
+    others = []
+    for place, rounds in enumerate(acts, start=1):
+        steps: list[tuple[str, int]] = []
+        for number, round_ in enumerate(rounds, start=1):
+            if round_:
+                steps += [(AFTER, ROUND * number - LEAST), (WAIT, ms(place)), *round_]
+        if not steps or steps[-1][0] not in ("reset", "close"):
+            steps.append(FOR_EVER)
+        others.append(Client(ms(place), tuple(steps)))
+    return clients.of(first, *others).in_step()
+
+
+@contextmanager
+def no_holes() -> Iterator[None]:
+    """The numbers that are free follow each other: which one a call gets is the program's doing."""
+    opened = [os.open(os.devnull, os.O_RDONLY)]
+    while len(opened) < ENOUGH or opened[-1] - opened[-ENOUGH] >= ENOUGH:
+        opened.append(os.open(os.devnull, os.O_RDONLY))
+    for fd in opened[-ENOUGH:]:
+        os.close(fd)
+    try:
+        yield
+    finally:
+        for fd in opened[:-ENOUGH]:
+            os.close(fd)
+
+
+class Told(NamedTuple):
+    """A line for each call, and one for each client; how many operations were done."""
+
+    lines: tuple[str, ...]
+    done: int
+    disturbances: tuple[Disturbance, ...]
+
+
+class Teller:
+    """The program that does `ops`, and what it was told."""
+
+    def __init__(self, ops: Sequence[Op]) -> None:
+        self.ops = ops
+        self.said: list[str] = []
+        self.fds: list[int] = []
+        self.ports: dict[int, int] = {}
+        self.at = 0  # which one is being done
+
+    def program(self, listener: int, clients: int) -> Program:
+        """The program itself."""
+        with no_holes():
+            yield from self._all(listener)
+
+    def _all(self, listener: int) -> Program:
+        self.fds.append(listener)
+        self.ports[(yield sockets.getsockname(listener))] = 0
+        self.control = yield accept(listener)
+        yield from self._turn()
+        for place, op in enumerate(self.ops):
+            self.at = place
+            yield from self._turn() if op.name == TURN else self._do(op)
+            yield sleep(NAP_NS)
+
+    def _turn(self) -> Program:
+        yield send(self.control, b"." * ROUND)
+        yield recvfrom(self.control, 1)
+
+    def _do(self, op: Op) -> Program:
+        op = Op(op.name, tuple(map(self._named, op.arguments)))
+        request = CALLS[op.name](*map(self._plain, op.arguments))
+        try:
+            reply = yield request
+        except OSError as error:
+            self.said.append(f"{op!r}: {errorcode[error.errno or 0]}")
+            return
+        self.said.append(f"{op!r}: {self._told(op, reply)}")
+        if op.name == "listen":
+            (fd,) = [argument for argument in op.arguments if isinstance(argument, Fd)]
+            port = yield sockets.getsockname(self.fds[fd.number])
+            self.ports.setdefault(port, fd.number)
+
+    def _named(self, argument: Any) -> Any:
+        """With the number of a descriptor that there is."""
+        if isinstance(argument, Fd):
+            return Fd(argument.number % len(self.fds))
+        if isinstance(argument, dict):
+            return {self._named(fd): events for fd, events in argument.items()}
+        if isinstance(argument, tuple):
+            return tuple(map(self._named, argument))
+        return argument
+
+    def _plain(self, argument: Any) -> Any:
+        """As the call takes it."""
+        if isinstance(argument, Fd):
+            return self.fds[argument.number]
+        if isinstance(argument, Port):
+            return next((port for port, n in self.ports.items() if n == argument.number), 1)
+        if isinstance(argument, dict):
+            return {self._plain(fd): events for fd, events in argument.items()}
+        if isinstance(argument, tuple):
+            return tuple(map(self._plain, argument))
+        return argument
+
+    def _told(self, op: Op, reply: Any) -> str:
+        if op.name in MAKERS:
+            self.fds.append(reply)
+            return f"fds[{len(self.fds) - 1}]"
+        if op.name == "io_uring_submit_and_wait":
+            return f"[{', '.join(map(self._completed, reply))}]"
+        if op.name == "getsockname":
+            return (
+                "0"
+                if not reply
+                else f"port {self.ports[reply]}"
+                if reply in self.ports
+                else "a port"
+            )
+        return self._worded(reply)
+
+    def _completed(self, completion: tuple[type, int, Any]) -> str:
+        kind, fd, result = completion
+        if kind is sockets.io_uring_prep_accept and isinstance(result, int):
+            self.fds.append(result)
+            return f"{kind.__name__} fds[{len(self.fds) - 1}]"
+        return f"{kind.__name__} {self._named_last(fd)} {self._worded(result)}"
+
+    def _named_last(self, fd: int) -> str:
+        return f"fds[{max(n for n, one in enumerate(self.fds) if one == fd)}]"
+
+    def _worded(self, reply: Any) -> str:
+        if isinstance(reply, sockets.Ready):
+            return f"{self._named_last(reply)} {reply.events:#x}"
+        if isinstance(reply, list | tuple):
+            return "[" + ", ".join(map(self._worded, reply)) + "]"
+        if isinstance(reply, bytes):
+            return _text(reply)
+        if isinstance(reply, type):
+            return reply.__name__
+        if isinstance(reply, OSError):
+            return errorcode[reply.errno or 0]
+        return repr(reply)
+
+
+def told(run: Callable[..., Timeline], ops: Sequence[Op], story: Clients) -> Told:
+    """What the program of `ops` is told on a kernel, and what became of its clients."""
+    teller = Teller(ops)
+    try:
+        timeline = run(teller.program, story, limit_s=LIMIT_S)
+    except TimeoutError:
+        return Told((*teller.said, f"{ops[teller.at]!r}: never returns"), teller.at, ())
+    except Exception as error:
+        return Told((*teller.said, f"{type(error).__name__}: {error}"), teller.at, ())
+    visits = [f"client {v.client}: {v.sent}, {v.received}, {v.end!r}" for v in timeline.visits]
+    return Told((*teller.said, *visits), len(ops), timeline.disturbances)
+
+
+def compared(ops: Sequence[Op], acts: Acts) -> tuple[Told, Told]:
+    """What both kernels say.  A call that waits for ever ends the program before it."""
+    story = story_of(acts, ops.count(Op(TURN)) + 1)
+    simulated = told(simulate, ops, story)
+    if simulated.lines and simulated.lines[-1].endswith("never returns"):
+        ops = ops[: simulated.done]
+        simulated = told(simulate, ops, story)
+    return simulated, told(measure, ops, story)
+
+
+def pasted(ops: Sequence[Op], acts: Acts) -> str:
+    """The same as a program of its own, and its story: `simulate` and `measure` take them."""
+    lines = []
+    for op in ops:
+        if op.name == TURN:
+            lines.append("yield from turn(control)")
+        elif op.name in MAKERS:
+            lines.append(f"fds.append((yield from said({op!r})))")
+        else:
+            lines.append(f"yield from said({op!r})")
+    body = "\n    ".join(lines)
+    return PASTED.format(story=story_of(acts, ops.count(Op(TURN)) + 1), body=body)
+
+
+PASTED = """\
+from iosim.clients import *
+from iosim.clients import Client, Clients
+from iosim.sockets import *
+from iosim.syscalls import *
+
+story = {story}
+
+def said(request):
+    try:
+        reply = yield request
+    except OSError as error:
+        reply = error
+    print(request, "->", repr(reply))
+    yield sleep(ms(1))
+    return reply
+
+def turn(control):
+    yield send(control, b"." * 10)
+    yield recvfrom(control, 1)
+
+def program(listener, clients):
+    fds, port = [listener], lambda fd: 1
+    control = yield accept(listener)
+    yield from turn(control)
+    {body}
+"""
+
+
+# -- what there is to draw ---------------------------------------------------------------------
+
+TURNS = 4
+_fd = st.integers(0, 7).map(Fd)
+_size = st.sampled_from((1, 10, 100, 5_000))
+_data = _size.map(lambda size: b"x" * size)
+_timeout = st.sampled_from((0, ms(1), ms(3)))
+_events = st.sampled_from(
+    (syscalls.EPOLLIN, syscalls.EPOLLOUT, syscalls.EPOLLIN | syscalls.EPOLLOUT, 0)
+)
+_modes = st.sampled_from((0, syscalls.EPOLLET, syscalls.EPOLLONESHOT, syscalls.EPOLLEXCLUSIVE))
+_epoll = st.tuples(_events, _modes).map(lambda pair: pair[0] | pair[1])
+_peek, _dontwait = syscalls.MSG_PEEK, syscalls.MSG_DONTWAIT
+_several = st.lists(_fd, min_size=1, max_size=4)
+
+
+def _call(name: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Op]:
+    return st.tuples(*arguments).map(lambda drawn: Op(name, drawn))
+
+
+#: How often, and what.
+KINDS = (
+    (4, st.just(Op(TURN))),
+    (1, _call("socket")),
+    (3, _call("accept", _fd)),
+    (1, _call("listen", _fd, st.sampled_from((0, 1, 10)))),
+    (2, _call("connect", _fd, st.integers(0, 3).map(Port))),
+    (1, _call("getsockname", _fd)),
+    (1, _call("getsockopt", _fd)),
+    (3, _call("send", _fd, _data, st.sampled_from((0, _dontwait)))),
+    (1, _call("recvfrom", _fd, _size, st.sampled_from((0, _peek)))),
+    (3, _call("recvfrom", _fd, _size, st.sampled_from((_dontwait, _peek | _dontwait)))),
+    (2, _call("shutdown", _fd, st.sampled_from((0, 1, 2)))),
+    (2, _call("close", _fd)),
+    (1, _call("memfd_create")),
+    (1, _call("epoll_create")),
+    (3, _call("epoll_ctl", _fd, st.sampled_from((1, 1, 2, 3)), _fd, _epoll)),
+    (2, _call("epoll_wait", _fd, st.integers(1, 4), _timeout)),
+    (2, _call("select", _several.map(tuple), _timeout, _several.map(tuple))),
+    (2, _call("poll", st.dictionaries(_fd, _events, min_size=1, max_size=4), _timeout)),
+    (1, _call("fcntl", _fd, st.just(syscalls.F_SETFL), st.sampled_from((0, syscalls.O_NONBLOCK)))),
+    (1, _call("io_uring_setup", st.sampled_from((1, 8)))),
+    (1, _call("io_uring_prep_accept", _fd, _fd)),
+    (2, _call("io_uring_prep_recv", _fd, _fd, _size)),
+    (2, _call("io_uring_prep_send", _fd, _fd, _data)),
+    (2, _call("io_uring_submit_and_wait", _fd)),
+    (1, _call("setsockopt", _fd, st.just(syscalls.SO_RCVTIMEO), st.sampled_from((0, ms(4))))),
+)  # fmt: skip
+_beginnings = st.lists(
+    st.sampled_from(
+        (Op("accept", (Fd(0),)), Op("epoll_create"), Op("socket"), Op("io_uring_setup"))
+    ),
+    max_size=4,
+)
+_of_kinds = st.sampled_from([kind for often, kind in KINDS for _ in range(often)])
+_middles = st.lists(_of_kinds.flatmap(lambda kind: kind), min_size=1, max_size=20)
+operations = st.tuples(_beginnings, _middles).map(lambda both: [*both[0], *both[1]])
+
+_sends = st.lists(st.tuples(st.just(SEND), _size), max_size=2)
+_last = st.sampled_from(
+    (
+        (),
+        (),
+        (("shutdown", 0),),
+        (("reset", 0),),
+        (("close", 0),),
+        ((RECEIVE, 1),),
+        ((RECEIVE, 100),),
+    )
+)
+
+
+@st.composite
+def _acts(draw: st.DrawFn) -> list[list[tuple[str, int]]]:
+    rounds = draw(st.lists(_sends, max_size=TURNS))
+    if rounds:
+        rounds[-1] = [*rounds[-1], *draw(_last)]
+    return rounds
+
+
+stories = st.lists(_acts(), max_size=3)
