@@ -33,6 +33,7 @@ from .syscalls import (
     MSG_DONTWAIT,
     POLLNVAL,
     Program,
+    Ready,
     Request,
 )  # fmt: skip
 
@@ -48,30 +49,6 @@ __all__ = [
 SHUT_RD, SHUT_WR, SHUT_RDWR = 0, 1, 2
 SO_ERROR = 4
 SOMAXCONN = 4_096  # of Linux since 5.4: listen(2)
-
-
-class Ready(int):
-    """A descriptor that is ready; `events` says for what (EPOLLIN, EPOLLOUT, ...): epoll_ctl(2)."""
-
-    events: int
-
-    def __new__(cls, fd: int, events: int) -> Ready:
-        ready = super().__new__(cls, fd)
-        ready.events = events
-        return ready
-
-    def __reduce__(self) -> tuple[type[Ready], tuple[int, int]]:
-        return Ready, (int(self), self.events)  # for copy and pickle
-
-    @property
-    def readable(self) -> bool:
-        """Would a receive, or accept, not wait?  An end and an error count: poll(2)."""
-        return bool(self.events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-
-    @property
-    def writable(self) -> bool:
-        """Is there room to send?"""
-        return bool(self.events & EPOLLOUT)
 
 
 def _fd(name: str, fd: int) -> None:

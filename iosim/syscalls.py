@@ -26,7 +26,7 @@ __all__ = [
     "EPOLLERR", "EPOLLET", "EPOLLEXCLUSIVE", "EPOLLHUP", "EPOLLIN", "EPOLLONESHOT", "EPOLLOUT",
     "EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD", "F_SETFL", "F_SETOWN", "F_SETSIG",
     "MSG_DONTWAIT", "MSG_PEEK", "O_ASYNC", "O_NONBLOCK", "POLLNVAL", "SELF", "SIGIO", "SIGRTMIN",
-    "SIG_BLOCK", "SIG_UNBLOCK", "SIZE", "SO_RCVTIMEO", "Program", "Request", "aio_error",
+    "SIG_BLOCK", "SIG_UNBLOCK", "SIZE", "SO_RCVTIMEO", "Program", "Ready", "Request", "aio_error",
     "aio_read", "aio_return", "compute", "epoll_create", "epoll_ctl", "epoll_wait", "fcntl",
     "getpid", "io_uring_enter", "io_uring_peek_cqe", "io_uring_setup", "io_uring_submit", "ms",
     "never_yielded", "pause", "poll", "recvfrom", "select", "setsockopt", "sigaction",
@@ -197,6 +197,30 @@ def _timeout(name: str, timeout: int | None) -> None:
         whole(f"{name}: timeout", timeout, 0, HOUR_NS, "ns")
 
 
+class Ready(int):
+    """A descriptor that is ready; `events` says for what (EPOLLIN, EPOLLOUT, ...): epoll_ctl(2)."""
+
+    events: int
+
+    def __new__(cls, fd: int, events: int) -> Ready:
+        ready = super().__new__(cls, fd)
+        ready.events = events
+        return ready
+
+    def __reduce__(self) -> tuple[type[Ready], tuple[int, int]]:
+        return Ready, (int(self), self.events)  # for copy and pickle
+
+    @property
+    def readable(self) -> bool:
+        """Would a receive, or accept, not wait?  An end and an error count: poll(2)."""
+        return bool(self.events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+
+    @property
+    def writable(self) -> bool:
+        """Is there room to send?"""
+        return bool(self.events & EPOLLOUT)
+
+
 @dataclass(slots=True, eq=False)
 class select(Request):
     """Wait until one of `fds` can be read: select(2).
@@ -230,6 +254,12 @@ class poll(Request):
     def __post_init__(self) -> None:
         _descriptors("poll", self.fds)
         _timeout("poll", self.timeout)
+
+    @property
+    def asked(self) -> dict[int, int]:
+        """What of each descriptor."""
+        fds = self.fds
+        return dict(fds) if isinstance(fds, Mapping) else dict.fromkeys(fds, EPOLLIN)
 
 
 @dataclass(slots=True, eq=False)

@@ -145,8 +145,8 @@ FOUND: dict[str, tuple[list[Op], Acts, str]] = {
          receive(1)], SENDS, "recvfrom(fds[1], 100, 64): b'",
     ),
     "and so at the end of a run": (
-        [ACCEPTED, Op("io_uring_setup", (8,)), PREPARED], QUIET,
-        "io_uring_setup(8): fds[2]",
+        [ACCEPTED, Op("io_uring_setup", (1,)), PREPARED], QUIET,
+        "io_uring_setup(1): fds[2]",
     ),
 }  # fmt: skip
 

@@ -18,7 +18,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from errno import EAGAIN, EBADF, EINPROGRESS, EINVAL, EOPNOTSUPP
 from functools import partial
@@ -31,7 +31,6 @@ from ...cores import usable_cores
 from ...costs import Costs
 from ...disturbances import interference
 from ...syscalls import (
-    EPOLL_CTL_ADD,
     F_SETFL,
     F_SETOWN,
     F_SETSIG,
@@ -47,9 +46,6 @@ from ...syscalls import (
     aio_read,
     aio_return,
     compute,
-    epoll_create,
-    epoll_ctl,
-    epoll_wait,
     fcntl,
     getpid,
     io_uring_enter,
@@ -57,9 +53,7 @@ from ...syscalls import (
     io_uring_setup,
     io_uring_submit,
     pause,
-    poll,
     recvfrom,
-    select,
     setsockopt,
     sigaction,
     sigprocmask,
@@ -92,6 +86,7 @@ from .measured import (
     of_stream,
 )  # fmt: skip
 from .meter import Meter, wall_clock
+from .readiness import READINESS
 from .wires import Wires
 from .wrong_kind import NoInterest, as_socket
 
@@ -404,36 +399,43 @@ class LinuxKernel:
         except OSError as error:
             return partial(_fail, error), _nothing
 
-    def _is_mine(self, fd: int) -> bool:
+    def is_mine(self, fd: int) -> bool:
+        """Is it a descriptor of the program?"""
         return fd in self.sockets or fd in self.owned
 
-    def _mine(self, fd: int) -> int:
+    def mine(self, fd: int) -> int:
         """EBADF for what is not the program's: what else is open here is not its business."""
-        if not self._is_mine(fd):
+        if not self.is_mine(fd):
             raise OSError(EBADF, os.strerror(EBADF))
         return fd
 
     def _socket(self, fd: int) -> socket.socket:
         """For a socket's call: the system itself says what it thinks of another descriptor."""
-        one = self.sockets.get(fd) or self.borrowed.get(self._mine(fd))
+        one = self.sockets.get(fd) or self.borrowed.get(self.mine(fd))
         if one is None:
             one = self.borrowed[fd] = as_socket(fd)
         return one
 
-    def _interest(self, fd: int) -> Any:
+    def interest(self, fd: int) -> Any:
         """For epoll's calls, likewise."""
         epoll = getattr(real_select, "epoll", None)
         if epoll is None:
             raise missing("epoll")
-        one = self.owned.get(self._mine(fd))
+        one = self.owned.get(self.mine(fd))
         return one if isinstance(one, epoll) else NoInterest(fd)
 
     def _ring(self, fd: int, errno: int = EINVAL) -> uring.Ring:
         """Its rings lie in memory: there is none to look into behind another descriptor."""
-        one = self.owned.get(self._mine(fd))
+        one = self.owned.get(self.mine(fd))
         if not isinstance(one, uring.Ring):
             raise OSError(errno, os.strerror(errno))
         return one
+
+    def keep(self, call: int, start: int, end: int, made: Any) -> tuple[int, int]:
+        """A new descriptor, that is no socket, is the program's."""
+        fd = made.fileno()
+        self.owned[fd] = made
+        return fd, 0
 
     def _return_borrowed(self, fds: Iterable[int]) -> None:
         """They are no sockets, and are closed as what they are."""
@@ -527,47 +529,6 @@ class LinuxKernel:
         for what, name in (("sent late", "late"), ("not seen asleep", "unseen")):
             if report[name] > 0:
                 self.run.disturbances += (Disturbance(what, report[name]),)
-
-    # -- readiness -----------------------------------------------------------------------------
-
-    def _ready(self, call: int, start: int, end: int, fds: list[int]) -> tuple[list[int], int]:
-        self.notice = set(fds)
-        return fds, 0
-
-    def _select(self, request: select) -> Prepared:
-        fds = _each(self._mine, request.fds)
-        return partial(_select_read, fds, _seconds(request.timeout)), self._ready
-
-    def _poll(self, request: poll) -> Prepared:
-        if not hasattr(real_select, "poll"):
-            raise missing("poll")
-        interest = real_select.poll()
-        for fd in _each(self._mine, list(request.fds)):
-            interest.register(fd, real_select.POLLIN)
-        timeout = None if request.timeout is None else -(-request.timeout // 1_000_000)
-        return partial(_descriptors, interest.poll, timeout), self._ready
-
-    def _epoll_create(self, request: epoll_create) -> Prepared:
-        if not hasattr(real_select, "epoll"):
-            raise missing("epoll")
-        return real_select.epoll, self._keep
-
-    def _keep(self, call: int, start: int, end: int, made: Any) -> tuple[int, int]:
-        fd = made.fileno()
-        self.owned[fd] = made
-        return fd, 0
-
-    def _epoll_ctl(self, request: epoll_ctl) -> Prepared:
-        interest = self._interest(request.epfd)
-        self._mine(request.fd)
-        if request.op == EPOLL_CTL_ADD:
-            return partial(interest.register, request.fd, real_select.EPOLLIN), _nothing
-        return partial(interest.unregister, request.fd), _nothing
-
-    def _epoll_wait(self, request: epoll_wait) -> Prepared:
-        interest = self._interest(request.epfd)
-        wait = partial(interest.poll, maxevents=request.maxevents)
-        return partial(_descriptors, wait, _seconds(request.timeout)), self._ready
 
     # -- descriptors, time ---------------------------------------------------------------------
 
@@ -663,7 +624,7 @@ class LinuxKernel:
 
     def _io_uring_submit(self, request: io_uring_submit) -> Prepared:
         ring = self._ring(request.ring)
-        self._mine(request.fd)
+        self.mine(request.fd)
         return partial(ring.submit, request.fd, request.size), partial(self._submitted, request)
 
     def _submitted(
@@ -718,7 +679,7 @@ class LinuxKernel:
         return parts
 
     def _aio_read(self, request: aio_read) -> Prepared:
-        self._mine(request.fd)
+        self.mine(request.fd)
         if request.signo is not None:
             self.signals.guard(request.signo)
         return partial(aio.Block, request.fd, request.size, request.signo), self._read_begun
@@ -792,9 +753,8 @@ class LinuxKernel:
         self.signals.restore()
 
     _table: ClassVar[dict[type[Request], Callable[[Any, Any], Prepared]]] = {
-        recvfrom: _recvfrom, select: _select, poll: _poll, epoll_create: _epoll_create,
-        epoll_ctl: _epoll_ctl, epoll_wait: _epoll_wait, fcntl: _fcntl, setsockopt: _setsockopt,
-        sleep: _sleep, getpid: _getpid, sigaction: _sigaction, sigprocmask: _sigprocmask,
+        **READINESS, recvfrom: _recvfrom, fcntl: _fcntl, setsockopt: _setsockopt, sleep: _sleep,
+        getpid: _getpid, sigaction: _sigaction, sigprocmask: _sigprocmask,
         sigtimedwait: _sigtimedwait, pause: _pause, io_uring_setup: _io_uring_setup,
         io_uring_submit: _io_uring_submit, io_uring_enter: _io_uring_enter,
         io_uring_peek_cqe: _io_uring_peek_cqe, aio_read: _aio_read, aio_error: _aio_error,
@@ -953,22 +913,8 @@ def _fail(error: OSError) -> None:
     raise error
 
 
-def _each(check: Callable[[int], Any], fds: Sequence[int]) -> list[int]:
-    for fd in fds:
-        check(fd)
-    return list(fds)
-
-
 def _seconds(ns: int | None) -> float | None:
     return None if ns is None else ns / 1e9
-
-
-def _select_read(fds: Sequence[int], timeout: float | None) -> list[int]:
-    return real_select.select(fds, [], [], timeout)[0]
-
-
-def _descriptors(wait: Callable[..., Iterable[tuple[int, int]]], timeout: Any) -> list[int]:
-    return [fd for fd, _ in wait(timeout)]
 
 
 def _receive(one: socket.socket, size: int, flags: int) -> tuple[bytes, list[Any]]:

@@ -14,7 +14,7 @@ import socket as real_socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from errno import ESRCH
 from functools import partial
@@ -23,11 +23,7 @@ from typing import Any, ClassVar
 from ... import evidence
 from ...clients import SEND, Clients
 from ...sockets import (
-    EPOLL_CTL_ADD,
-    EPOLL_CTL_MOD,
     EPOLLIN,
-    EPOLLOUT,
-    POLLNVAL,
     SHUT_RD,
     SHUT_RDWR,
     SHUT_WR,
@@ -52,10 +48,6 @@ from ...syscalls import (
     MSG_DONTWAIT,
     Program,
     Request,
-    epoll_ctl,
-    epoll_wait,
-    poll,
-    select,
     sleep,
 )  # fmt: skip
 from ...timeline import GIL, SLEEPING
@@ -70,6 +62,7 @@ from .helper import Helper
 from .kernel import LinuxKernel, Prepared
 from .measured import Run, Stretch, Thread, Usage
 from .meter import Meter
+from .readiness import told
 
 __all__ = ["Door", "LinuxServerKernel", "SharedTape"]
 
@@ -260,7 +253,7 @@ class LinuxServerKernel(LinuxKernel):
     def _memfd_create(self, request: memfd_create) -> Prepared:
         if not hasattr(os, "memfd_create"):
             raise missing("memfd_create")
-        return partial(_File, "iosim"), self._keep
+        return partial(_File, "iosim"), self.keep
 
     def _close(self, request: close) -> Prepared:
         if request.fd in self.owned:
@@ -332,62 +325,21 @@ class LinuxServerKernel(LinuxKernel):
 
     # -- readiness -----------------------------------------------------------------------------
 
-    def _told(self, call: int, start: int, end: int, found: Any) -> tuple[list[Ready], int]:
-        ready = [Ready(fd, events) for fd, events in found]
-        self.notice = set(ready)
-        return ready, 0
-
-    def _select(self, request: select) -> Prepared:
-        reads, writes = (  # a descriptor stands in a set once
-            list(dict.fromkeys(map(self._mine, fds))) for fds in (request.fds, request.writefds)
-        )
-        timeout = None if request.timeout is None else request.timeout / 1e9
-        return partial(_select, reads, writes, timeout), self._told
-
-    def _poll(self, request: poll) -> Prepared:
-        if not hasattr(real_select, "poll"):
-            raise missing("poll")
-        asked = (
-            request.fds if isinstance(request.fds, dict) else dict.fromkeys(request.fds, EPOLLIN)
-        )
-        mine = {fd: events for fd, events in asked.items() if self._is_mine(fd)}
-        interest = real_select.poll()
-        for fd, events in mine.items():
-            interest.register(fd, events)
-        if len(mine) < len(asked):
-            return partial(_poll_some, interest.poll, asked, mine), self._told
-        timeout = None if request.timeout is None else -(-request.timeout // 1_000_000)
-        return partial(interest.poll, timeout), self._told
-
-    def _epoll_ctl(self, request: epoll_ctl) -> Prepared:
-        interest = self._interest(request.epfd)
-        self._mine(request.fd)
-        if request.op == EPOLL_CTL_ADD:
-            return partial(interest.register, request.fd, request.events), _nothing
-        if request.op == EPOLL_CTL_MOD:
-            return partial(interest.modify, request.fd, request.events), _nothing
-        return partial(interest.unregister, request.fd), _nothing
-
-    def _epoll_wait(self, request: epoll_wait) -> Prepared:
-        interest = self._interest(request.epfd)
-        timeout = None if request.timeout is None else request.timeout / 1e9
-        return partial(interest.poll, timeout, request.maxevents), self._told
-
     def _kqueue(self, request: kqueue) -> Prepared:
         if not hasattr(real_select, "kqueue"):
             raise missing("kqueue")
-        return real_select.kqueue, self._keep
+        return real_select.kqueue, self.keep
 
     def _kevent(self, request: kevent) -> Prepared:
-        interest = self.owned[self._mine(request.kq)]
-        adds = [_kevent_of(self._mine(fd)) for fd in request.adds]
+        interest = self.owned[self.mine(request.kq)]
+        adds = [_kevent_of(self.mine(fd)) for fd in request.adds]
         timeout = None if request.timeout is None else request.timeout / 1e9
         return partial(interest.control, adds, request.nevents, timeout), self._told_by_kqueue
 
     def _told_by_kqueue(
         self, call: int, start: int, end: int, found: Any
     ) -> tuple[list[Ready], int]:
-        return self._told(call, start, end, [(event.ident, EPOLLIN) for event in found])
+        return told(self, call, start, end, [(event.ident, EPOLLIN) for event in found])
 
     # -- threads -------------------------------------------------------------------------------
 
@@ -501,7 +453,6 @@ class LinuxServerKernel(LinuxKernel):
             raise self.trouble[0]
 
     _table: ClassVar[dict[type[Request], Callable[[Any, Any], Prepared]]] = LinuxKernel._table | {
-        select: _select, poll: _poll, epoll_ctl: _epoll_ctl, epoll_wait: _epoll_wait,
         socket: _new_socket, accept: _accept, listen: _listen, getsockname: _getsockname,
         connect: _connect, getsockopt: _getsockopt, send: _send, shutdown: _shutdown,
         close: _close, memfd_create: _memfd_create, kqueue: _kqueue, kevent: _kevent,
@@ -563,33 +514,6 @@ def _nothing(call: int, start: int, end: int, result: Any) -> tuple[None, int]:
 
 def _as_it_is(call: int, start: int, end: int, result: Any) -> tuple[Any, int]:
     return result, 0
-
-
-def _select(
-    reads: Sequence[int], writes: Sequence[int], timeout: float | None
-) -> list[tuple[int, int]]:
-    readable, writable, _ = real_select.select(reads, writes, [], timeout)
-    found = [(fd, EPOLLIN) for fd in readable]  # in the order of the question
-    return _with_writable(found, writable, reads) if writable else found
-
-
-def _with_writable(
-    found: list[tuple[int, int]], writable: list[int], reads: Sequence[int]
-) -> list[tuple[int, int]]:
-    """Each descriptor once, those that were asked about for reading first."""
-    events = dict(found)
-    for fd in writable:
-        events[fd] = events.get(fd, 0) | EPOLLOUT
-    order = dict.fromkeys((*reads, *writable))
-    return [(fd, events[fd]) for fd in order if fd in events]
-
-
-def _poll_some(
-    look: Callable[[int], list[tuple[int, int]]], asked: Iterable[int], mine: Iterable[int]
-) -> list[tuple[int, int]]:
-    """What is not open is POLLNVAL, at once: poll(2)."""
-    found = dict.fromkeys(set(asked) - set(mine), POLLNVAL) | dict(look(0))
-    return [(fd, found[fd]) for fd in asked if fd in found]
 
 
 def _kevent_of(fd: int) -> Any:
