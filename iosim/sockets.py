@@ -1,8 +1,7 @@
 """The vocabulary of a server: calls on listening and connected sockets, and on threads.
 
-These requests go with those of `syscalls`, and only over a story of clients (`clients`).  There the
-waiting calls know more as well: `select`, `poll` and `epoll_wait` reply with `Ready` descriptors,
-which say in `events` for what.  Sizes are in bytes, times in ns.
+These requests go with those of `syscalls`, and only over a story of clients (`clients`).  Sizes are
+in bytes, times in ns.
 
     conn = yield accept(listener)
     data = yield recvfrom(conn, SIZE)

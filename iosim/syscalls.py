@@ -225,9 +225,9 @@ class Ready(int):
 class select(Request):
     """Wait until one of `fds` can be read: select(2).
 
-    Replies with the list of those that can; an empty one after `timeout` ns (None: waits for ever,
-    0: does not wait).  ValueError on the real kernel for a descriptor above 1023 (FD_SETSIZE).
-    Over Clients also until one of `writefds` can be written to.
+    Replies with the list of those that can, as `Ready`; an empty one after `timeout` ns (None:
+    waits for ever, 0: does not wait).  ValueError on the real kernel for a descriptor above 1023
+    (FD_SETSIZE).  It also waits until one of `writefds` can be written to.
     """
 
     fds: Sequence[int]
@@ -244,8 +244,8 @@ class select(Request):
 class poll(Request):
     """As `select`, with an array in place of a bit map: poll(2).  Times are rounded up to ms.
 
-    Over Clients `fds` may be a dict, from each descriptor to its events (EPOLLIN | EPOLLOUT), and
-    one that is not open is POLLNVAL.
+    `fds` may be a dict, from each descriptor to its events (EPOLLIN | EPOLLOUT).  One that is not
+    open is POLLNVAL.
     """
 
     fds: Sequence[int] | Mapping[int, int]
@@ -269,10 +269,9 @@ class epoll_create(Request):
 
 @dataclass(slots=True, eq=False)
 class epoll_ctl(Request):
-    """Put `fd` on the interest list `epfd` for reading, or take it off: epoll_ctl(2).
+    """Put `fd` on the interest list `epfd`, take it off, or change its `events`: epoll_ctl(2).
 
-    FileExistsError if it is on the list already, FileNotFoundError if it is not.  `events` other
-    than EPOLLIN, and EPOLL_CTL_MOD, which changes them, only over Clients.
+    FileExistsError if it is on the list already, FileNotFoundError if it is not.
     """
 
     epfd: int
@@ -291,9 +290,10 @@ class epoll_ctl(Request):
 
 @dataclass(slots=True, eq=False)
 class epoll_wait(Request):
-    """Wait until a descriptor of the list can be read: epoll_wait(2); level-triggered.
+    """Wait until a descriptor of the list is ready: epoll_wait(2); level-triggered, or EPOLLET.
 
-    Replies with a list of at most `maxevents` descriptors, empty after `timeout` ns.
+    Replies with a list of at most `maxevents` `Ready`, empty after `timeout` ns, which are rounded
+    up to ms.
     """
 
     epfd: int

@@ -49,8 +49,9 @@ from iosim.clients import (
     script,
 )
 from iosim.kernels.linux.crowd import SPIN_NS, Crowd
+from iosim.kernels.simulated.readiness import Watch
 from iosim.kernels.simulated.servers import ServerKernel
-from iosim.kernels.simulated.streams import Listener, Stream, Watch
+from iosim.kernels.simulated.streams import Listener, Stream
 from iosim.sockets import (
     EPOLL_CTL_MOD,
     EPOLLERR,

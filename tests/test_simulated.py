@@ -25,6 +25,7 @@ from iosim.syscalls import (
     MSG_PEEK,
     O_ASYNC,
     O_NONBLOCK,
+    POLLNVAL,
     SELF,
     SIG_BLOCK,
     SIG_UNBLOCK,
@@ -557,7 +558,6 @@ def test_the_timer_is_late_by_its_slack() -> None:
     [
         (lambda fd: recvfrom(99, 10), EBADF),
         (lambda fd: select([99]), EBADF),
-        (lambda fd: poll([99]), EBADF),
         (lambda fd: fcntl(99, F_SETFL, 0), EBADF),
         (lambda fd: setsockopt(99, SO_RCVTIMEO, 1), EBADF),
         (lambda fd: epoll_ctl(99, EPOLL_CTL_ADD, fd), EBADF),
@@ -573,6 +573,15 @@ def test_a_wrong_descriptor_is_an_errno(request_of: Any, errno: int) -> None:
         assert caught.value.errno == errno
 
     run(wrong)
+
+
+def test_poll_tells_of_a_wrong_descriptor() -> None:
+    def asks(fd: int, nbytes: int) -> Program:
+        [ready] = yield poll([99], ms(5))
+        assert ready == 99
+        assert ready.events == POLLNVAL
+
+    run(asks)
 
 
 def test_a_wrong_ring_or_block_is_an_error() -> None:

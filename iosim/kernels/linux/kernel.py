@@ -18,9 +18,9 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from errno import EAGAIN, EBADF, EINPROGRESS, EINVAL, EOPNOTSUPP
+from errno import EAGAIN, EBADF, EINPROGRESS, EINVAL, ENOTSOCK, EOPNOTSUPP
 from functools import partial
 from time import perf_counter_ns as clock
 from types import FrameType
@@ -86,9 +86,9 @@ from .measured import (
     of_stream,
 )  # fmt: skip
 from .meter import Meter, wall_clock
+from .no_interest import NoInterest
 from .readiness import READINESS
 from .wires import Wires
-from .wrong_kind import NoInterest, as_socket
 
 __all__ = ["LinuxKernel", "Signals", "measure", "measure_on", "prepare"]
 
@@ -196,7 +196,6 @@ class LinuxKernel:
         ]
         self.nonblocking: set[int] = set()
         self.owned: dict[int, Any] = {}  # its other descriptors: epoll lists, rings, files
-        self.borrowed: dict[int, socket.socket] = {}  # those, as what a socket's calls take
         self.doing = _NOTHING
         self.notice: set[int] | str = ""  # what last told the program of data
         self.looked: dict[tuple[str, int], int] = {}  # when it last saw that nothing is done
@@ -410,10 +409,13 @@ class LinuxKernel:
         return fd
 
     def _socket(self, fd: int) -> socket.socket:
-        """For a socket's call: the system itself says what it thinks of another descriptor."""
-        one = self.sockets.get(fd) or self.borrowed.get(self.mine(fd))
+        """For a socket's call: ENOTSOCK for another descriptor, as the system looks for that first.
+
+        (Python does not let it be asked: it makes no socket of what is none.)
+        """
+        one = self.sockets.get(self.mine(fd))
         if one is None:
-            one = self.borrowed[fd] = as_socket(fd)
+            raise OSError(ENOTSOCK, os.strerror(ENOTSOCK))
         return one
 
     def interest(self, fd: int) -> Any:
@@ -436,12 +438,6 @@ class LinuxKernel:
         fd = made.fileno()
         self.owned[fd] = made
         return fd, 0
-
-    def _return_borrowed(self, fds: Iterable[int]) -> None:
-        """They are no sockets, and are closed as what they are."""
-        for fd in fds:
-            if (one := self.borrowed.pop(fd, None)) is not None:
-                one.detach()
 
     # -- the program's own code ----------------------------------------------------------------
 
@@ -533,9 +529,9 @@ class LinuxKernel:
     # -- descriptors, time ---------------------------------------------------------------------
 
     def _fcntl(self, request: fcntl) -> Prepared:
-        one = self._socket(request.fd)
+        self.mine(request.fd)
         if real_fcntl is None:
-            return self._without_fcntl(one, request)
+            return self._without_fcntl(self._socket(request.fd), request)
         change = {F_SETFL: self._set_flags, F_SETOWN: self._set_owner, F_SETSIG: self._set_signal}
         return partial(real_fcntl.fcntl, request.fd, *change[request.cmd](request)), _nothing
 
@@ -747,7 +743,6 @@ class LinuxKernel:
             self.wires.shut()
         for block in unfinished:
             block.finish()
-        self._return_borrowed(list(self.borrowed))
         for made in self.owned.values():
             made.close()
         self.signals.restore()

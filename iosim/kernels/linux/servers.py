@@ -257,7 +257,6 @@ class LinuxServerKernel(LinuxKernel):
 
     def _close(self, request: close) -> Prepared:
         if request.fd in self.owned:
-            self._return_borrowed([request.fd])
             return self.owned.pop(request.fd).close, _nothing
         one = self._socket(request.fd)
         self._forget(request.fd)

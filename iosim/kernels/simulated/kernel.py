@@ -8,15 +8,17 @@ Who is woken looks again.  Times are int ns, sizes bytes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from errno import EAGAIN, EBADF, ECONNRESET, EEXIST, EINPROGRESS, EINVAL, ENOENT
+from collections.abc import Callable
+from errno import EAGAIN, EBADF, ECONNRESET, EINPROGRESS, EINVAL, EOPNOTSUPP
 from os import strerror
 from typing import Any, ClassVar
 
 from ...bounds import whole
 from ...costs import Costs
 from ...syscalls import (
-    EPOLL_CTL_ADD,
+    EPOLLERR,
+    EPOLLHUP,
+    EPOLLIN,
     F_SETFL,
     F_SETSIG,
     MSG_DONTWAIT,
@@ -32,9 +34,6 @@ from ...syscalls import (
     aio_read,
     aio_return,
     compute,
-    epoll_create,
-    epoll_ctl,
-    epoll_wait,
     fcntl,
     getpid,
     io_uring_enter,
@@ -42,9 +41,7 @@ from ...syscalls import (
     io_uring_setup,
     io_uring_submit,
     pause,
-    poll,
     recvfrom,
-    select,
     setsockopt,
     sigaction,
     sigprocmask,
@@ -56,24 +53,15 @@ from ...traffic import Message, Traffic
 from ..launch import launch, line_of, resume, waits
 from ..tape import Fate, Tape, messages
 from ..watchdog import watchdog
-from .engine import Engine
-from .parts import Block, Completion, Epoll, Ring, Socket, Task, futex, read
+from .parts import Block, Completion, Ring, Socket, Task, futex, read
+from .readiness import READINESS, Readiness, Refused
 
 __all__ = ["DEFAULT_RCVBUF", "SimKernel", "simulate"]
 
 DEFAULT_RCVBUF = 212_992  # net.core.rmem_default of Linux, in bytes: socket(7)
-FIRST_FD = 3  # 0, 1 and 2 are taken
 
 
-class Refused(Exception):
-    """A call on a descriptor that is not open (EBADF), or not of its kind (EINVAL)."""
-
-    def __init__(self, errno: int, fd: int) -> None:
-        super().__init__(errno, fd)
-        self.error = OSError(errno, f"{strerror(errno)}: descriptor {fd}")
-
-
-class SimKernel(Engine):
+class SimKernel(Readiness):
     """Answers the calls of processes (`spawn`) over the arrivals of `story`; `run` runs them all.
 
     `story` None: a network on which nothing comes.
@@ -104,23 +92,19 @@ class SimKernel(Engine):
         self._cold_code = round(price.cold_code)
         self.fates: list[Fate] = []
         self._nobody = Fate(1, 0, 0, 0, 0)  # stands for every message where nothing is taken down
-        self.sockets: dict[int, Any] = {}
         self.connections: list[Socket] = []
         self._wire = Task("network", None)  # type: ignore[arg-type]  # what comes later comes here
         self._part = 0
         if story is not None:
             stream = story.transport == "tcp"
             self._part = price.part if stream and price.segment else 0
-            self.connections += [self._open(Socket, stream, room) for _ in range(story.connections)]
+            self.connections += [Socket(-1, stream, room) for _ in range(story.connections)]
+            for socket in self.connections:
+                self._install(socket)
         self._helpers: list[Task] = []
         self._jobs: deque[Block] = deque()
         self._blocks: dict[int, Block] = {}
         self._when_in_user, self._when_copied = self._trap, self._received
-
-    def _open(self, kind: type, *args: Any) -> Any:
-        fd = FIRST_FD + len(self.sockets)
-        self.sockets[fd] = thing = kind(fd, *args) if kind is Socket else kind(*args)
-        return thing
 
     def spawn(self, name: str, program: Program) -> Task:
         """A new process; it is ready at once."""
@@ -359,10 +343,8 @@ class SimKernel(Engine):
             self._enqueue(socket, number, message)
         else:
             socket.ended = True
-            socket.error = ECONNRESET if message.kind == "reset" else 0
-            if socket.error:
-                socket.queue = ()
-                socket.queued = 0
+            socket.broken = message.kind == "reset"
+            socket.error = ECONNRESET if socket.broken else 0
         self._announce(socket)
 
     def _enqueue(self, socket: Socket, number: int, message: Message) -> None:
@@ -420,26 +402,13 @@ class SimKernel(Engine):
                 ring.owner.work = []
             ring.owner.work.append((ring, socket, size))
             self._nudge(ring.owner)
-        for interest in socket.lists:
-            if socket.readable:
-                interest.ready[socket.fd] = socket
-                self._wake_all(interest)
-        if socket.waiters:
-            self._wake_all(socket)
-        if socket.flags & O_ASYNC and socket.owner is not None:
-            self.signal(socket.owner, socket.signo)
+        self._tell(socket, EPOLLIN | (EPOLLERR | EPOLLHUP if socket.broken else 0))
 
     # -- receiving -----------------------------------------------------------------------------
 
-    def _socket(self, fd: int, kind: type = Socket) -> Any:
-        thing = self.sockets.get(fd)
-        if type(thing) is not kind:
-            raise Refused(EBADF if thing is None else EINVAL, fd)
-        return thing
-
     def _take(self, socket: Socket, size: int, peek: bool = False) -> Completion:
         """Move at most `size` bytes out of the receive queue, or the error, or the end."""
-        if socket.error:
+        if socket.error and not socket.queue:
             errno, socket.error = socket.error, 0
             return Completion(b"", errno, [])
         if socket.queue and not socket.stream:
@@ -551,104 +520,6 @@ class SimKernel(Engine):
         nonblocking = request.flags & MSG_DONTWAIT or socket.flags & O_NONBLOCK
         return "check" if nonblocking else "return"
 
-    def _wait_for(self, task: Task, places: Iterable[Socket | Epoll]) -> None:
-        """Sleep until one of `places` has something."""
-        for place in places:
-            if task not in place.waiters:
-                place.waiters = (*place.waiters, task)
-        self._sleep(task, task.deadline)
-
-    def _wake_all(self, place: Socket | Epoll) -> None:
-        """Who waits here looks again; who finds nothing comes back."""
-        waiters, place.waiters = place.waiters, ()
-        for task in waiters:
-            self._wake(task)
-
-    @staticmethod
-    def _forget(task: Task, places: Iterable[Socket | Epoll]) -> None:
-        """`task` no longer waits here."""
-        for place in places:
-            if place.waiters:
-                place.waiters = tuple(other for other in place.waiters if other is not task)
-
-    # -- readiness -----------------------------------------------------------------------------
-
-    def _scan(self, task: Task, request: select | poll) -> None:
-        """select(2) and poll(2): look at every descriptor, and again after a sleep."""
-        for fd in request.fds:
-            self._socket(fd)
-        per_fd = self.costs.select_per_fd if type(request) is select else self.costs.poll_per_fd
-        self._work(task, KERNEL, round(per_fd * len(request.fds)), self._scanned)
-
-    def _scanned(self, task: Task) -> None:
-        request = task.request
-        assert isinstance(request, select | poll)
-        sockets = [self._socket(fd) for fd in request.fds]
-        ready = [socket.fd for socket in sockets if socket.readable]
-        if ready or self._expired(task, request.timeout):
-            self._forget(task, sockets)
-            task.notice = set(ready)
-            self._reply(task, ready)
-        else:
-            self._wait_for(task, sockets)
-
-    def _expired(self, task: Task, timeout: int | None) -> bool:
-        """Is the time-out over?  Its clock starts at the first look."""
-        if timeout is None:
-            return False
-        if task.deadline is None:
-            task.deadline = self.now + timeout
-        return self.now >= task.deadline
-
-    def _epoll_create(self, task: Task, request: epoll_create) -> None:
-        self._open(Epoll)
-        self._reply(task, FIRST_FD + len(self.sockets) - 1)
-
-    def _epoll_ctl(self, task: Task, request: epoll_ctl) -> None:
-        interest, socket = self._socket(request.epfd, Epoll), self._socket(request.fd)
-        known = request.fd in interest.interest
-        if request.op == EPOLL_CTL_ADD and not known:
-            interest.interest[request.fd] = socket
-            socket.lists = (*socket.lists, interest)
-            if socket.readable:
-                interest.ready[request.fd] = socket
-        elif request.op != EPOLL_CTL_ADD and known:
-            del interest.interest[request.fd]
-            interest.ready.pop(request.fd, None)
-            socket.lists = tuple(other for other in socket.lists if other is not interest)
-        else:
-            self._fail(task, EEXIST if known else ENOENT)
-            return
-        self._reply(task)
-
-    def _epoll_wait(self, task: Task, request: epoll_wait) -> None:
-        interest = self._socket(request.epfd, Epoll)
-        if interest.ready:
-            looks = min(len(interest.ready), request.maxevents)
-            self._work(task, KERNEL, round(self.costs.epoll_per_ready * looks), self._harvest)
-        elif self._expired(task, request.timeout):
-            self._forget(task, [interest])
-            self._reply(task, [])
-        else:
-            self._wait_for(task, [interest])
-
-    def _harvest(self, task: Task) -> None:
-        """Level-triggered: what can still be read goes to the end of the ready list (epoll(7))."""
-        request = task.request
-        assert isinstance(request, epoll_wait)
-        interest = self._socket(request.epfd, Epoll)
-        events: list[int] = []
-        for fd, socket in list(interest.ready.items())[: request.maxevents]:
-            del interest.ready[fd]
-            if socket.readable:
-                events.append(fd)
-                interest.ready[fd] = socket
-        if not events:
-            self._epoll_wait(task, request)
-            return
-        task.notice = set(events)
-        self._reply(task, events)
-
     # -- small calls ---------------------------------------------------------------------------
 
     def _compute(self, task: Task, request: compute) -> None:
@@ -664,7 +535,7 @@ class SimKernel(Engine):
         self._reply(task, 1 + self.processes.index(task))
 
     def _fcntl(self, task: Task, request: fcntl) -> None:
-        socket = self._socket(request.fd)
+        socket = self._thing(request.fd)
         if request.cmd == F_SETFL:
             socket.flags = request.arg & (O_NONBLOCK | O_ASYNC)
         elif request.cmd == F_SETSIG:
@@ -704,18 +575,17 @@ class SimKernel(Engine):
     # -- submission and completion -------------------------------------------------------------
 
     def _io_uring_setup(self, task: Task, request: io_uring_setup) -> None:
-        self._open(Ring, task)
-        self._reply(task, FIRST_FD + len(self.sockets) - 1)
+        self._new(task, Ring(-1, task))
 
     def _io_uring_submit(self, task: Task, request: io_uring_submit) -> None:
-        self._socket(request.ring, Ring), self._socket(request.fd)
+        self._thing(request.ring, Ring), self._thing(request.fd)
         self._after(task, self._submission, self._submitted)
 
     def _submitted(self, task: Task) -> None:
         """What is there already is copied at once, in the submission (io_uring(7))."""
         request = task.request
         assert isinstance(request, io_uring_submit)
-        ring, socket = self._socket(request.ring, Ring), self._socket(request.fd)
+        ring, socket = self._thing(request.ring, Ring), self._socket(request.fd)
         if not socket.readable:
             socket.submissions = (*socket.submissions, (ring, request.size))
             self._reply(task)
@@ -737,7 +607,7 @@ class SimKernel(Engine):
         self._work(task, KERNEL, self.costs.copy(len(got.data)), finish)
 
     def _io_uring_enter(self, task: Task, request: io_uring_enter) -> None:
-        ring = self._socket(request.ring, Ring)
+        ring = self._thing(request.ring, Ring, EOPNOTSUPP)
         if ring.completions:
             self._finish(task, ring.completions.popleft())
         elif task.work:
@@ -755,7 +625,7 @@ class SimKernel(Engine):
         self._reply(task, done.data, done.nbytes)
 
     def _io_uring_peek(self, task: Task, request: io_uring_peek_cqe) -> None:
-        ring = self._socket(request.ring, Ring)
+        ring = self._thing(request.ring, Ring)
         self._look(task, ring.completions.popleft() if ring.completions else None)
 
     def _look(self, task: Task, done: Completion | None) -> None:
@@ -824,8 +694,7 @@ class SimKernel(Engine):
         self._look(task, done)
 
     _table: ClassVar[dict[type, Callable[..., None]]] = {
-        recvfrom: _recvfrom, read: _recvfrom, select: _scan, poll: _scan,
-        epoll_create: _epoll_create, epoll_ctl: _epoll_ctl, epoll_wait: _epoll_wait,
+        **READINESS, recvfrom: _recvfrom, read: _recvfrom,
         compute: _compute, sleep: _nanosleep, getpid: _getpid, fcntl: _fcntl,
         setsockopt: _setsockopt, sigaction: _sigaction, sigprocmask: _sigprocmask,
         sigtimedwait: _sigtimedwait, pause: _pause, io_uring_setup: _io_uring_setup,

@@ -13,13 +13,13 @@ from typing import ClassVar
 from ...clients import AFTER, CLOSE, RECEIVE, RESET, SEND, SHUTDOWN, UNTIL, WAIT, Client, Clients
 from ...costs import Costs
 from ...sockets import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
-from ...syscalls import O_ASYNC
 from ...timeline import Visit
 from ...traffic import Message
 from ..ear import Ear
 from ..tape import Fate
-from .kernel import FIRST_FD, SimKernel
-from .streams import Listener, Pollable, Stream
+from .kernel import SimKernel
+from .parts import Pollable
+from .streams import Listener, Stream
 
 __all__ = ["ANY", "Network", "Visitor"]
 
@@ -60,7 +60,6 @@ class Network(SimKernel):
         price = prices.of_server() if isinstance(prices, Costs) else prices
         super().__init__(None, price, cores, record=record)
         self._sndbuf, self._rcvbuf = sndbuf, rcvbuf
-        self._free = FIRST_FD  # none below it is free
         self._ports: dict[int, Listener] = {}
         self._wire_ns = round(self.costs.network)
         self._answers = 0  # receive steps that are over, of all clients
@@ -75,12 +74,6 @@ class Network(SimKernel):
             self._visitor(place, client, told.get(place, []))
             for place, client in enumerate(story.clients)
         ]
-
-    def _lowest(self) -> int:
-        """The lowest descriptor that is free: open(2)."""
-        while self._free in self.sockets:
-            self._free += 1
-        return self._free
 
     def _listen_on(self, fd: int, backlog: int) -> Listener:
         listener = Listener(fd, 40_000 + len(self._ports), backlog)
@@ -202,44 +195,17 @@ class Network(SimKernel):
         else:
             self._tell(thing, what)
 
-    def _tell(self, thing: Pollable, what: int) -> None:
-        """Wake whoever sleeps for one of the events `what` of `thing`."""
-        if thing.waiters:
-            self._wake_all(thing)
-        if thing.acceptors:
-            first, *thing_rest = thing.acceptors
-            thing.acceptors = tuple(thing_rest)
-            self._wake(first)
+    def _tell_others(self, thing: Pollable) -> None:
+        """Senders look whether there is room now, and rings whether their operation can be done."""
         if isinstance(thing, Stream) and thing.senders:
             senders, thing.senders = thing.senders, ()
             for task in senders:
                 self._wake(task)
-        self._tell_rings(thing)
-        self._tell_watches(thing, what)
-        if what & EPOLLIN and thing.flags & O_ASYNC and thing.owner is not None:
-            self.signal(thing.owner, thing.signo)
-
-    def _tell_rings(self, thing: Pollable) -> None:
         operations, thing.operations = thing.operations, ()
         for operation in operations:
             operation.ring.doable.append(operation)
             self._wake(operation.ring.owner_task)
             self._tell(operation.ring, EPOLLIN)
-
-    def _tell_watches(self, thing: Pollable, what: int) -> None:
-        """Onto the ready lists; of those that watch exclusively, until one wakes somebody."""
-        served = False
-        for watch in sorted(thing.watches, key=lambda watch: watch.exclusive):
-            if watch.exclusive and served:
-                break
-            if not (what & (watch.events | EPOLLERR | EPOLLHUP) and watch.found):
-                continue
-            woke = self._list_ready(watch)
-            served = served or (watch.exclusive and woke)
-
-    def _list_ready(self, watch: object) -> bool:
-        """Put it on its ready list; did that wake somebody?  One sleeper is woken for an event."""
-        raise NotImplementedError
 
     # -- what a client does --------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What the simulated kernel is made of: sockets, interest lists, rings, and tasks."""
+"""What the simulated kernel is made of: open descriptions, and tasks."""
 
 from __future__ import annotations
 
@@ -6,12 +6,25 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ...syscalls import SIGIO, Program, Request, aio_read, recvfrom
+from ...syscalls import (
+    EPOLLERR,
+    EPOLLHUP,
+    EPOLLIN,
+    EPOLLOUT,
+    SIGIO,
+    Program,
+    Request,
+    aio_read,
+    recvfrom,
+)  # fmt: skip
 from ...timeline import USER
 from ...traffic import Message
 from ..tape import Fate
 
-__all__ = ["Block", "Completion", "Epoll", "Ring", "Socket", "Task", "futex", "read", "with_piece"]
+__all__ = [
+    "Block", "Completion", "File", "Pollable", "Ring", "Socket", "Task", "futex", "read",
+    "with_piece",
+]  # fmt: skip
 
 
 Pieces = Any  # a list of pieces, or ()
@@ -24,16 +37,50 @@ def with_piece(pieces: Pieces, piece: list[Any]) -> Pieces:
     return pieces
 
 
-class Socket:
-    """A descriptor's receiving end: what the kernel has queued, and whom it tells."""
+class Pollable:
+    """An open description: who sleeps for it, who watches it, and what it is ready for."""
 
     __slots__ = (
-        "ended", "error", "fd", "flags", "held", "lists", "owner", "queue", "queued", "rcvbuf",
-        "signo", "stream", "submissions", "timeout", "waiters",
+        "acceptors", "fd", "flags", "operations", "owner", "signo", "waiters", "watches",
+    )  # fmt: skip
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.flags = 0  # O_NONBLOCK, O_ASYNC
+        self.owner: Task | None = None
+        self.signo = SIGIO
+        self.waiters: tuple[Task, ...] = ()  # asleep for it: all are woken
+        self.acceptors: tuple[Task, ...] = ()  # asleep in a line: one is woken for an event
+        self.watches: tuple[Any, ...] = ()  # of interest lists, in the order of their registration
+        self.operations: tuple[Any, ...] = ()  # of io_uring, waiting for it
+
+    @property
+    def events(self) -> int:
+        """What poll(2) says of it now."""
+        raise NotImplementedError
+
+
+class File(Pollable):
+    """A regular file: always ready (poll(2))."""
+
+    __slots__ = ()
+
+    @property
+    def events(self) -> int:
+        """Both ways."""
+        return EPOLLIN | EPOLLOUT
+
+
+class Socket(Pollable):
+    """A socket's receiving end: what the kernel has queued."""
+
+    __slots__ = (
+        "broken", "ended", "error", "held", "queue", "queued", "rcvbuf", "stream", "submissions",
+        "timeout",
     )  # fmt: skip
 
     def __init__(self, fd: int, stream: bool, rcvbuf: int) -> None:
-        self.fd = fd
+        super().__init__(fd)
         self.stream = stream
         self.rcvbuf = rcvbuf
         # Pieces [fate, message, bytes of it that lie here].  Empty tuples until there is one: a
@@ -41,14 +88,9 @@ class Socket:
         self.queue: Pieces = ()
         self.held: Pieces = ()  # sent, but the window is closed (TCP flow control)
         self.queued = 0
-        self.ended = False
+        self.ended = self.broken = False  # by the other side's end; by a reset
         self.error = 0
-        self.flags = 0
-        self.owner: Task | None = None
-        self.signo = SIGIO
         self.timeout = 0
-        self.waiters: tuple[Task, ...] = ()
-        self.lists: tuple[Epoll, ...] = ()
         self.submissions: tuple[tuple[Ring, int], ...] = ()
 
     def put(self, fate: Fate, message: Message, nbytes: int) -> None:
@@ -69,26 +111,29 @@ class Socket:
         """Would a receive not wait?  Data, the end of a stream and an error count: poll(2)."""
         return bool(self.queue) or self.ended or bool(self.error)
 
-
-class Epoll:
-    """An interest list and its ready list: epoll(7)."""
-
-    __slots__ = ("interest", "ready", "waiters")
-
-    def __init__(self) -> None:
-        self.interest: dict[int, Socket] = {}
-        self.ready: dict[int, Socket] = {}
-        self.waiters: tuple[Task, ...] = ()
+    @property
+    def events(self) -> int:
+        """As udp_poll and tcp_poll: there is always room to send; a reset is an error, until that
+        was fetched, and a hang-up."""
+        found = EPOLLOUT | (EPOLLIN if self.readable else 0) | (EPOLLERR if self.error else 0)
+        return found | (EPOLLHUP if self.broken else 0)
 
 
-class Ring:
+class Ring(Pollable):
     """An io_uring: who submitted, and the completions that lie in its memory."""
 
-    __slots__ = ("completions", "owner")
+    __slots__ = ("completions",)
+    owner: Task
 
-    def __init__(self, owner: Task) -> None:
+    def __init__(self, fd: int, owner: Task) -> None:
+        super().__init__(fd)
         self.owner = owner
         self.completions: deque[Completion] = deque()
+
+    @property
+    def events(self) -> int:
+        """A completion is there; what was submitted was taken at once, so there is room."""
+        return EPOLLOUT | (EPOLLIN if self.completions else 0)
 
 
 class Completion:

@@ -20,10 +20,10 @@ from ...sockets import (
 from ...syscalls import Request, io_uring_setup
 from ...timeline import KERNEL
 from ..tape import Fate
-from .kernel import Refused
-from .parts import Task
+from .parts import Pollable, Task
+from .readiness import Refused
 from .servers import ServerKernel
-from .streams import Listener, Pending, Pollable, ServerRing
+from .streams import Listener, Pending, ServerRing
 
 __all__ = ["RingKernel"]
 

@@ -6,43 +6,32 @@ to send, edges, one shot.  Each call has the rule of its manual page; see `socke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from errno import (
     EALREADY,
-    EBADF,
-    EEXIST,
     EINPROGRESS,
     EINVAL,
     EISCONN,
     EMFILE,
-    ENOENT,
     ENOTCONN,
-    ENOTSOCK,
-    EPERM,
     EPIPE,
     ESRCH,
 )  # fmt: skip
-from itertools import islice
 from typing import Any, ClassVar
 
 from ...bounds import whole
 from ...clients import Clients
 from ...costs import Costs
 from ...sockets import (
-    EPOLL_CTL_ADD,
-    EPOLL_CTL_DEL,
-    EPOLL_CTL_MOD,
     EPOLLERR,
     EPOLLET,
     EPOLLEXCLUSIVE,
     EPOLLHUP,
     EPOLLIN,
     EPOLLOUT,
-    POLLNVAL,
     SHUT_RD,
     SHUT_WR,
     SOMAXCONN,
-    Ready,
     accept,
     close,
     connect,
@@ -62,27 +51,16 @@ from ...syscalls import (
     MSG_DONTWAIT,
     O_NONBLOCK,
     Request,
-    epoll_create,
-    epoll_ctl,
-    epoll_wait,
     poll,
     recvfrom,
     select,
 )  # fmt: skip
 from ...timeline import KERNEL
-from .kernel import Refused, SimKernel
+from .kernel import SimKernel
 from .network import ANY, Network
-from .parts import Completion, Task
-from .streams import (
-    File,
-    Interest,
-    InternetSocket,
-    Listener,
-    Pollable,
-    ServerRing,
-    Stream,
-    Watch,
-)  # fmt: skip
+from .parts import Completion, File, Pollable, Task
+from .readiness import Interest, Refused
+from .streams import Listener, ServerRing, Stream
 
 __all__ = ["DEFAULT_NOFILE", "ServerKernel"]
 
@@ -123,17 +101,6 @@ class ServerKernel(Network):
 
     # -- descriptors ---------------------------------------------------------------------------
 
-    def _thing(self, fd: int, kind: type = Pollable, errno: int = EINVAL) -> Any:
-        """What is open as `fd`: EBADF; and `errno`, if it is of another kind."""
-        thing = self.sockets.get(fd)
-        if not isinstance(thing, kind):
-            raise Refused(EBADF if thing is None else errno, fd)
-        return thing
-
-    def _socket(self, fd: int, kind: type = InternetSocket) -> Any:
-        """For a socket's call."""
-        return self._thing(fd, kind, ENOTSOCK)
-
     def _connected(self, fd: int, errno: int = ENOTCONN) -> Stream:
         thing = self._socket(fd)
         if not isinstance(thing, Stream):
@@ -147,14 +114,9 @@ class ServerKernel(Network):
         if len(self.sockets) > self._nofile:
             raise Refused(EMFILE, fd)
 
-    def _install(self, thing: Pollable) -> int:
-        thing.fd = self._lowest()
-        self.sockets[thing.fd] = thing
-        return thing.fd
-
     def _new(self, task: Task, thing: Pollable) -> None:
         self._room_for_one()
-        self._reply(task, self._install(thing))
+        super()._new(task, thing)
 
     def _new_socket(self, task: Task, request: socket) -> None:
         self._new(task, Stream(-1, self._rcvbuf, self._sndbuf))
@@ -230,16 +192,6 @@ class ServerKernel(Network):
             self._after(task, self._eagain, self._found_nothing)
         else:
             self._wait_in_line(task, listener)
-
-    def _wait_in_line(self, task: Task, thing: Pollable) -> None:
-        """Asleep as one of whom a single one is woken (prepare_to_wait_exclusive)."""
-        if task not in thing.acceptors:
-            thing.acceptors = (*thing.acceptors, task)
-        self._sleep(task, task.deadline)
-
-    @staticmethod
-    def _leave_line(task: Task, thing: Pollable) -> None:
-        thing.acceptors = tuple(other for other in thing.acceptors if other is not task)
 
     def _connect(self, task: Task, request: connect) -> None:
         stream = self._socket(request.fd)
@@ -378,134 +330,12 @@ class ServerKernel(Network):
             stream.unsent += len(chunk)
             self._transmit(stream)
 
-    # -- readiness -----------------------------------------------------------------------------
-
-    def _scan(self, task: Task, request: select | poll) -> None:
-        wanted = _wanted(request)
-        if type(request) is select:
-            for fd in wanted:
-                self._thing(fd)
-        per_fd = self.costs.select_per_fd if type(request) is select else self.costs.poll_per_fd
-        ns = per_fd * len(wanted)
-        if self.costs.queue_per_fd and request.timeout != 0:
-            ns += self.costs.queue_per_fd / 2 * self._lines(task, request, wanted)
-        self._work(task, KERNEL, round(ns), self._scanned)
-
-    def _lines(self, task: Task, request: select | poll, wanted: Mapping[int, int]) -> int:
-        """How often it now gets into a line, or out of one.
-
-        At the first look into those of all descriptors before the first one that is ready, and if
-        there is one out of them again; after a sleep out of all.
-        """
-        if task.lines:
-            return task.lines
-        found, count = _FOUND[type(request)], 0
-        for fd, asked in wanted.items():
-            if found(self._events(fd), asked):
-                return 2 * count
-            count += 1
-        task.lines = count
-        return count
-
-    def _events(self, fd: int) -> int:
-        """What poll(2) says of it now."""
-        thing = self.sockets.get(fd)
-        return POLLNVAL if thing is None else thing.events
-
-    def _scanned(self, task: Task) -> None:
-        request = task.request
-        assert isinstance(request, select | poll)
-        found, wanted = _FOUND[type(request)], _wanted(request)
-        ready = [
-            Ready(fd, events)
-            for fd, asked in wanted.items()
-            if (events := found(self._events(fd), asked))
-        ]
-        places = [self.sockets[fd] for fd in wanted if fd in self.sockets]
-        if ready or self._expired(task, request.timeout):
-            self._forget(task, places)
-            task.notice, task.lines = set(ready), 0
-            self._reply(task, ready)
-        else:
-            self._wait_for(task, places)
-
-    def _epoll_create(self, task: Task, request: epoll_create | kqueue) -> None:
-        self._new(task, Interest(-1))
-
-    def _epoll_ctl(self, task: Task, request: epoll_ctl) -> None:
-        interest, thing = self._thing(request.epfd), self._thing(request.fd)
-        errno = _refusal(interest, thing, request)
-        if errno:
-            self._fail(task, errno)
-            return
-        if request.op == EPOLL_CTL_DEL:
-            self._drop(interest.watched[request.fd])
-        elif request.op == EPOLL_CTL_MOD:
-            interest.watched[request.fd].events = request.events
-            self._look_at(interest.watched[request.fd])
-        else:
-            self._add(interest, request.fd, thing, request.events)
-        self._reply(task)
-
-    def _add(self, interest: Interest, fd: int, thing: Pollable, events: int) -> None:
-        watch = interest.watched[fd] = Watch(interest, fd, thing, events)
-        thing.watches = (*thing.watches, watch)
-        self._look_at(watch)
-
-    def _look_at(self, watch: Watch) -> None:
-        if watch.found:
-            self._list_ready(watch)
-
-    @staticmethod
-    def _drop(watch: Watch) -> None:
-        watch.interest.watched.pop(watch.fd, None)
-        watch.interest.ready.pop(watch.fd, None)
-        watch.thing.watches = tuple(other for other in watch.thing.watches if other is not watch)
-
-    def _list_ready(self, watch: Any) -> bool:
-        interest: Interest = watch.interest
-        interest.ready.setdefault(watch.fd, watch)
-        woke = bool(interest.acceptors)
-        self._tell(interest, EPOLLIN)
-        return woke
-
-    def _epoll_wait(self, task: Task, request: epoll_wait | kevent) -> None:
-        interest = self._thing(request.fd, Interest)
-        most = request.maxevents if isinstance(request, epoll_wait) else request.nevents
-        if interest.ready:
-            ns = round(self.costs.epoll_per_ready * min(len(interest.ready), most))
-            self._work(task, KERNEL, ns, lambda task: self._reap(task, interest, most))
-        elif self._expired(task, request.timeout):
-            self._leave_line(task, interest)
-            self._reply(task, [])
-        else:
-            self._wait_in_line(task, interest)
-
-    def _reap(self, task: Task, interest: Interest, most: int) -> None:
-        """The events; and if something is left on the ready list, the next sleeper wakes up."""
-        events: list[Ready] = []
-        unseen = len(interest.ready)
-        while unseen and len(events) < most:
-            batch = list(islice(interest.ready.values(), min(unseen, most - len(events))))
-            unseen -= len(batch)
-            events += [found for watch in batch if (found := watch.harvest()) is not None]
-        if not events:
-            self._again(task)
-            return
-        self._leave_line(task, interest)
-        if interest.ready and interest.acceptors:
-            first, *others = interest.acceptors
-            interest.acceptors = tuple(others)
-            self._wake(first)
-        task.notice = set(events)
-        self._reply(task, events)
-
     def _kevent(self, task: Task, request: kevent) -> None:
         interest = self._thing(request.kq, Interest)
         for fd in request.adds:
             if fd not in interest.watched:
                 self._add(interest, fd, self._thing(fd), EPOLLIN)
-        self._epoll_wait(task, request)
+        self._wait_for_events(task, interest, request.nevents, request.timeout)
 
     # -- threads -------------------------------------------------------------------------------
 
@@ -538,55 +368,9 @@ class ServerKernel(Network):
                 self._wake(joiner)
 
     _table: ClassVar[dict[type, Callable[..., None]]] = SimKernel._table | {
-        recvfrom: _recvfrom, select: _scan, poll: _scan, epoll_create: _epoll_create,
-        epoll_ctl: _epoll_ctl, epoll_wait: _epoll_wait, socket: _new_socket, accept: _accept,
+        recvfrom: _recvfrom, socket: _new_socket, accept: _accept,
         listen: _listen, getsockname: _getsockname, connect: _connect, getsockopt: _getsockopt,
         send: _send, shutdown: _shutdown, close: _close, memfd_create: _memfd_create,
-        pthread_create: _pthread_create, pthread_join: _pthread_join, kqueue: _epoll_create,
-        kevent: _kevent,
+        pthread_create: _pthread_create, pthread_join: _pthread_join, kevent: _kevent,
+        kqueue: SimKernel._epoll_create,
     }  # fmt: skip
-
-
-def _wanted(request: select | poll) -> dict[int, int]:
-    """What is asked of each descriptor."""
-    if isinstance(request, poll):
-        fds = request.fds
-        return dict(fds) if isinstance(fds, dict) else dict.fromkeys(fds, EPOLLIN)
-    wanted = dict.fromkeys(request.fds, EPOLLIN)
-    for fd in request.writefds:
-        wanted[fd] = wanted.get(fd, 0) | EPOLLOUT
-    return wanted
-
-
-def _found_by_poll(events: int, asked: int) -> int:
-    return events & (asked | EPOLLERR | EPOLLHUP | POLLNVAL)
-
-
-def _found_by_select(events: int, asked: int) -> int:
-    """Readable at an error or a hang-up, writable at an error: POLLIN_SET, POLLOUT_SET."""
-    readable = EPOLLIN if events & (EPOLLIN | EPOLLHUP | EPOLLERR) else 0
-    writable = EPOLLOUT if events & (EPOLLOUT | EPOLLERR) else 0
-    return (readable | writable) & asked
-
-
-_FOUND: dict[type, Callable[[int, int], int]] = {select: _found_by_select, poll: _found_by_poll}
-
-
-def _refusal(interest: Pollable, thing: Pollable, request: epoll_ctl) -> int:
-    """The errno of epoll_ctl(2), in the order in which do_epoll_ctl finds it; 0: it may be done."""
-    if isinstance(thing, File):
-        return EPERM
-    if thing is interest or not isinstance(interest, Interest):
-        return EINVAL
-    known = interest.watched.get(request.fd)
-    add, change = request.op == EPOLL_CTL_ADD, request.op == EPOLL_CTL_MOD
-    exclusive = request.events & EPOLLEXCLUSIVE
-    rules = (
-        (exclusive and change, EINVAL),
-        (exclusive and add and isinstance(thing, Interest), EINVAL),
-        (exclusive and add and request.events & ~WITH_EXCLUSIVE, EINVAL),
-        (add and known is not None, EEXIST),
-        (not add and known is None, ENOENT),
-        (change and known is not None and known.exclusive, EINVAL),
-    )
-    return next((errno for holds, errno in rules if holds), 0)

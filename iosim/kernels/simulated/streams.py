@@ -12,66 +12,28 @@ from typing import Any
 
 from ...sockets import (
     EPOLLERR,
-    EPOLLET,
-    EPOLLEXCLUSIVE,
     EPOLLHUP,
     EPOLLIN,
-    EPOLLONESHOT,
     EPOLLOUT,
     SOMAXCONN,
-    Ready,
 )  # fmt: skip
 from ...syscalls import Request
 from ..tape import Fate
-from .parts import Completion, Socket, Task, with_piece
+from .parts import Completion, Pollable, Socket, Task, with_piece
 
-__all__ = [
-    "File",
-    "Interest",
-    "InternetSocket",
-    "Listener",
-    "Pending",
-    "ServerRing",
-    "Stream",
-    "Watch",
-]
+__all__ = ["InternetSocket", "Listener", "Pending", "ServerRing", "Stream"]
 
 Piece = list[Any]  # [fate or None, bytes]: None for what no client sent
 
 
-class Pollable(Socket):
-    """A descriptor of a server: who watches it, and what it is ready for."""
-
-    __slots__ = ("acceptors", "operations", "watches")
-
-    def __init__(self, fd: int, rcvbuf: int = 1) -> None:
-        super().__init__(fd, True, rcvbuf)
-        self.watches: tuple[Watch, ...] = ()  # in the order of their registration
-        self.acceptors: tuple[Task, ...] = ()  # asleep in accept: one is woken for a connection
-        self.operations: tuple[Pending, ...] = ()  # of io_uring, waiting for it
-
-    @property
-    def events(self) -> int:
-        """What poll(2) says of it now."""
-        raise NotImplementedError
-
-
-class File(Pollable):
-    """A regular file: always ready (poll(2))."""
-
-    __slots__ = ()
-
-    @property
-    def events(self) -> int:
-        """Both ways."""
-        return EPOLLIN | EPOLLOUT
-
-
-class InternetSocket(Pollable):
+class InternetSocket(Socket):
     """A TCP socket: what it is bound to."""
 
     __slots__ = ("port",)
-    port: int  # 0: to none
+
+    def __init__(self, fd: int, port: int = 0, rcvbuf: int = 1) -> None:
+        super().__init__(fd, True, rcvbuf)
+        self.port = port  # 0: to none
 
     @property
     def unconnected(self) -> bool:
@@ -93,8 +55,8 @@ class Listener(InternetSocket):
     __slots__ = ("backlog", "incoming")
 
     def __init__(self, fd: int, port: int, backlog: int = SOMAXCONN) -> None:
-        super().__init__(fd)
-        self.port, self.backlog = port, backlog
+        super().__init__(fd, port)
+        self.backlog = backlog
         self.incoming: deque[Stream] = deque()
 
     @property
@@ -117,13 +79,13 @@ class Stream(InternetSocket):
     """One end of a TCP connection."""
 
     __slots__ = (
-        "arrives", "begun", "broken", "closed", "connecting", "expected", "finishing", "got_end",
+        "arrives", "begun", "closed", "connecting", "expected", "finishing", "got_end",
         "outbox", "owner_of", "peer", "senders", "sent_end", "sndbuf", "unsent", "untold",
     )  # fmt: skip
 
     def __init__(self, fd: int, rcvbuf: int, sndbuf: int) -> None:
-        super().__init__(fd, rcvbuf)
-        self.sndbuf, self.port = sndbuf, 0
+        super().__init__(fd, rcvbuf=rcvbuf)
+        self.sndbuf = sndbuf
         self.peer: Stream | None = None  # None: not connected
         self.connecting = False
         self.untold = False  # no call has returned that its handshake is over
@@ -134,7 +96,7 @@ class Stream(InternetSocket):
         self.arrives = 0  # ns: nothing that it sends later arrives before
         self.finishing = self.sent_end = False  # SHUT_WR; and the end is on its way
         self.got_end = False  # the other side's
-        self.closed = self.broken = False
+        self.closed = False
         self.senders: tuple[Task, ...] = ()  # asleep in send
         self.owner_of: Any = None  # the client whose end this is
 
@@ -230,55 +192,6 @@ class Stream(InternetSocket):
 
 #: Stands for what is no message of the story: bytes between two sockets of the program.
 _GHOST = Fate(0, 0, 0, 0, 1 << 62)
-
-
-class Watch:
-    """One entry of an interest list: a descriptor, what for, and how it is told."""
-
-    __slots__ = ("events", "fd", "interest", "thing")
-
-    def __init__(self, interest: Interest, fd: int, thing: Pollable, events: int) -> None:
-        self.interest, self.fd, self.thing, self.events = interest, fd, thing, events
-
-    @property
-    def exclusive(self) -> bool:
-        """EPOLLEXCLUSIVE: not all who watch the same thing are woken."""
-        return bool(self.events & EPOLLEXCLUSIVE)
-
-    @property
-    def found(self) -> int:
-        """What it is ready for and was asked about; errors and hang-ups always: epoll_ctl(2)."""
-        if not self.events & (EPOLLIN | EPOLLOUT):  # ONESHOT, spent
-            return 0
-        return self.thing.events & (self.events | EPOLLERR | EPOLLHUP)
-
-    def harvest(self) -> Ready | None:
-        """Take it off the ready list; level-triggered ones come back to its end (epoll(7))."""
-        del self.interest.ready[self.fd]
-        found = self.found & ~(EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE)
-        if not found:
-            return None
-        if self.events & EPOLLONESHOT:
-            self.events &= ~(EPOLLIN | EPOLLOUT)
-        elif not self.events & EPOLLET:
-            self.interest.ready[self.fd] = self
-        return Ready(self.fd, found)
-
-
-class Interest(Pollable):
-    """An interest list and its ready list: epoll(7)."""
-
-    __slots__ = ("ready", "watched")
-
-    def __init__(self, fd: int) -> None:
-        super().__init__(fd)
-        self.watched: dict[int, Watch] = {}
-        self.ready: dict[int, Watch] = {}
-
-    @property
-    def events(self) -> int:
-        """An epoll descriptor is itself readable when its ready list is not empty."""
-        return EPOLLIN if any(watch.found for watch in self.ready.values()) else 0
 
 
 class Pending:

@@ -1,29 +1,21 @@
-"""Calls on descriptors of another kind, made all the same: the system says what is wrong.
+"""epoll's calls on what is no interest list, made all the same: the system says what is wrong.
 
-Python's objects cannot be asked: a `socket` of an epoll's descriptor is possible only if Python
-need not look, and an `epoll` of a socket's would close that at its end.
+An object of Python's `select.epoll` would close the other's descriptor at its end.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import socket
 import struct
 from functools import cache
 from typing import Any
 
 from ...syscalls import EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD
 
-__all__ = ["NoInterest", "as_socket"]
+__all__ = ["NoInterest"]
 
 EVENT = struct.Struct("=I12x")  # struct epoll_event, with room for any architecture's padding
-
-
-def as_socket(fd: int) -> socket.socket:
-    """Whatever `fd` is: `detach` it before it is closed as what it is."""
-    kind = socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
-    return socket.socket(*kind, fileno=fd)  # told all of this, Python does not ask the system
 
 
 class NoInterest:
