@@ -22,19 +22,31 @@ from hypothesis import strategies as st
 from iosim import Timeline, clients, measure, simulate, sockets, syscalls
 from iosim.clients import AFTER, RECEIVE, SEND, WAIT, Client, Clients, script
 from iosim.sockets import accept, send
-from iosim.syscalls import Program, ms, recvfrom, sleep
+from iosim.syscalls import (
+    F_SETFL,
+    MSG_DONTWAIT,
+    MSG_PEEK,
+    O_NONBLOCK,
+    SO_RCVTIMEO,
+    Program,
+    ms,
+    recvfrom,
+    sleep,
+)  # fmt: skip
 from iosim.timeline import Disturbance
+from iosim.traffic import Message, Traffic
 
 __all__ = [
-    "TURN", "Acts", "Fd", "Op", "Port", "Told", "compared", "operations", "pasted", "stories",
+    "TURN", "Acts", "Fd", "Op", "Port", "Told", "acts_of_clients", "acts_of_traffic", "compared",
+    "over_clients", "over_traffic", "pasted", "story_of", "traffic_of",
 ]  # fmt: skip
 
 Acts = Sequence[Sequence[Sequence[tuple[str, int]]]]
 
-NAP_NS = ms(1)
 ROUND = 10  # receives of client 0 at each turn: those of the others never make up for one
 LEAST = 5
 ANSWER_NS = ms(20)  # from a turn's beginning to its end; the others act within that
+APART_NS = ms(100)  # from one turn to the next over traffic: the calls between take less
 FOR_EVER = (AFTER, 1_000_000_000)  # what never comes: no clock goes on for it
 MAKERS = ("socket", "accept", "epoll_create", "memfd_create", "kqueue", "io_uring_setup")
 TURN = "turn"
@@ -85,9 +97,12 @@ CALLS = {name: getattr(home, name) for home in (syscalls, sockets) for name in h
 
 
 def story_of(acts: Acts, turns: int) -> Clients:
-    """A client for each of `acts`, which has its steps for each turn; client 0 makes the turns."""
+    """A client for each of `acts`, which has its steps for each turn; client 0 makes the turns.
+
+    There are two more `turns` than the program asks for: one at its beginning, and one at its end.
+    """
     turn = ((RECEIVE, 1),) * ROUND + ((WAIT, ANSWER_NS), (SEND, 1))
-    first = script(*turn * turns, FOR_EVER)
+    first = script(*turn * (turns + 2), FOR_EVER)
     others = []
     for place, rounds in enumerate(acts, start=1):
         steps: list[tuple[str, int]] = []
@@ -115,6 +130,22 @@ def no_holes() -> Iterator[None]:
             os.close(fd)
 
 
+def traffic_of(transport: str, acts: Acts, turns: int) -> Traffic:
+    """A connection for each of `acts`, with what comes there in each turn; and one of turns.
+
+    There is one more turn, and a last message on each, so that there is a connection for it.
+    """
+    messages = []
+    for turn in range(turns + 1):
+        begins = APART_NS * (turn + 1)
+        for place, rounds in enumerate(acts, start=1):
+            for kind, size in rounds[turn] if turn < len(rounds) else ():
+                messages.append(Message(begins + ms(place), size, place, kind))
+        messages.append(Message(begins + ANSWER_NS, 1))
+    messages += [Message(begins + APART_NS, 1, place) for place in range(1, len(acts) + 1)]
+    return Traffic(tuple(messages), transport).in_step()
+
+
 class Told(NamedTuple):
     """A line for each call, and one for each client; how many operations were done."""
 
@@ -124,7 +155,9 @@ class Told(NamedTuple):
 
 
 class Teller:
-    """The program that does `ops`, and what it was told."""
+    """The program that does `ops` over clients, and what it was told."""
+
+    nap_ns = ms(1)
 
     def __init__(self, ops: Sequence[Op]) -> None:
         self.ops = ops
@@ -143,10 +176,14 @@ class Teller:
         self.ports[(yield sockets.getsockname(listener))] = 0
         self.control = yield accept(listener)
         yield from self._turn()
+        yield from self._statements()
+        yield from self._turn()  # by then all clients have seen what was done to them
+
+    def _statements(self) -> Program:
         for place, op in enumerate(self.ops):
             self.at = place
             yield from self._turn() if op.name == TURN else self._do(op)
-            yield sleep(NAP_NS)
+            yield sleep(self.nap_ns)
 
     def _turn(self) -> Program:
         yield send(self.control, b"." * ROUND)
@@ -228,9 +265,22 @@ class Teller:
         return repr(reply)
 
 
-def told(run: Callable[..., Timeline], ops: Sequence[Op], story: Clients) -> Told:
+class Receiver(Teller):
+    """The same over traffic, whose connections are its descriptors; the first one has the turns."""
+
+    def program(self, fds: list[int], nbytes: int) -> Program:  # type: ignore[override]
+        """The program itself."""
+        with no_holes():
+            self.control, *self.fds = fds
+            yield from self._statements()
+
+    def _turn(self) -> Program:
+        yield recvfrom(self.control, 1)
+
+
+def told(run: Callable[..., Timeline], ops: Sequence[Op], story: Clients | Traffic) -> Told:
     """What the program of `ops` is told on a kernel, and what became of its clients."""
-    teller = Teller(ops)
+    teller = (Teller if isinstance(story, Clients) else Receiver)(ops)
     try:
         timeline = run(teller.program, story, limit_s=LIMIT_S)
     except TimeoutError:
@@ -241,9 +291,8 @@ def told(run: Callable[..., Timeline], ops: Sequence[Op], story: Clients) -> Tol
     return Told((*teller.said, *visits), len(ops), timeline.disturbances)
 
 
-def compared(ops: Sequence[Op], acts: Acts) -> tuple[Told, Told]:
+def compared(ops: Sequence[Op], story: Clients | Traffic) -> tuple[Told, Told]:
     """What both kernels say.  A call that waits for ever ends the program before it."""
-    story = story_of(acts, ops.count(Op(TURN)) + 1)
     simulated = told(simulate, ops, story)
     if simulated.lines and simulated.lines[-1].endswith("never returns"):
         ops = ops[: simulated.done]
@@ -251,7 +300,7 @@ def compared(ops: Sequence[Op], acts: Acts) -> tuple[Told, Told]:
     return simulated, told(measure, ops, story)
 
 
-def pasted(ops: Sequence[Op], acts: Acts) -> str:
+def pasted(ops: Sequence[Op], story: Clients | Traffic) -> str:
     """The same as a program of its own, and its story: `simulate` and `measure` take them."""
     lines = []
     for op in ops:
@@ -262,7 +311,8 @@ def pasted(ops: Sequence[Op], acts: Acts) -> str:
         else:
             lines.append(f"yield from said({op!r})")
     body = "\n    ".join(lines)
-    return PASTED.format(story=story_of(acts, ops.count(Op(TURN)) + 1), body=body)
+    begins = OVER_CLIENTS if isinstance(story, Clients) else OVER_TRAFFIC
+    return PASTED.format(story=story, begins=begins, body=body)
 
 
 PASTED = """\
@@ -270,6 +320,7 @@ from iosim.clients import *
 from iosim.clients import Client, Clients
 from iosim.sockets import *
 from iosim.syscalls import *
+from iosim.traffic import Message, Traffic
 
 story = {story}
 
@@ -282,6 +333,10 @@ def said(request):
     yield sleep(ms(1))
     return reply
 
+{begins}
+    {body}
+"""
+OVER_CLIENTS = """\
 def turn(control):
     yield send(control, b"." * 10)
     yield recvfrom(control, 1)
@@ -289,9 +344,13 @@ def turn(control):
 def program(listener, clients):
     fds, port = [listener], lambda fd: 1
     control = yield accept(listener)
-    yield from turn(control)
-    {body}
-"""
+    yield from turn(control)"""
+OVER_TRAFFIC = """\
+def turn(control):
+    yield recvfrom(control, 1)
+
+def program(fds, nbytes):
+    control = fds.pop(0)"""
 
 
 # -- what there is to draw ---------------------------------------------------------------------
@@ -306,7 +365,7 @@ _events = st.sampled_from(
 )
 _modes = st.sampled_from((0, syscalls.EPOLLET, syscalls.EPOLLONESHOT, syscalls.EPOLLEXCLUSIVE))
 _epoll = st.tuples(_events, _modes).map(lambda pair: pair[0] | pair[1])
-_peek, _dontwait = syscalls.MSG_PEEK, syscalls.MSG_DONTWAIT
+_peek, _dontwait = MSG_PEEK, MSG_DONTWAIT
 _several = st.lists(_fd, min_size=1, max_size=4)
 
 
@@ -314,9 +373,22 @@ def _call(name: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Op
     return st.tuples(*arguments).map(lambda drawn: Op(name, drawn))
 
 
-#: How often, and what.
-KINDS = (
+#: How often, and what: calls over any story,
+ANYWHERE = (
     (4, st.just(Op(TURN))),
+    (1, _call("recvfrom", _fd, _size, st.sampled_from((0, _peek)))),
+    (3, _call("recvfrom", _fd, _size, st.sampled_from((_dontwait, _peek | _dontwait)))),
+    (1, _call("epoll_create")),
+    (3, _call("epoll_ctl", _fd, st.sampled_from((1, 1, 2, 3)), _fd, _epoll)),
+    (2, _call("epoll_wait", _fd, st.integers(1, 4), _timeout)),
+    (2, _call("select", _several.map(tuple), _timeout, _several.map(tuple))),
+    (2, _call("poll", st.dictionaries(_fd, _events, min_size=1, max_size=4), _timeout)),
+    (1, _call("fcntl", _fd, st.just(F_SETFL), st.sampled_from((0, O_NONBLOCK)))),
+    (1, _call("setsockopt", _fd, st.just(SO_RCVTIMEO), st.sampled_from((0, ms(4))))),
+    (1, _call("io_uring_setup", st.sampled_from((1, 8)))),
+)
+#: over clients,
+CLIENTS_ONLY = (
     (1, _call("socket")),
     (3, _call("accept", _fd)),
     (1, _call("listen", _fd, st.sampled_from((0, 1, 10)))),
@@ -324,54 +396,61 @@ KINDS = (
     (1, _call("getsockname", _fd)),
     (1, _call("getsockopt", _fd)),
     (3, _call("send", _fd, _data, st.sampled_from((0, _dontwait)))),
-    (1, _call("recvfrom", _fd, _size, st.sampled_from((0, _peek)))),
-    (3, _call("recvfrom", _fd, _size, st.sampled_from((_dontwait, _peek | _dontwait)))),
     (2, _call("shutdown", _fd, st.sampled_from((0, 1, 2)))),
     (2, _call("close", _fd)),
     (1, _call("memfd_create")),
-    (1, _call("epoll_create")),
-    (3, _call("epoll_ctl", _fd, st.sampled_from((1, 1, 2, 3)), _fd, _epoll)),
-    (2, _call("epoll_wait", _fd, st.integers(1, 4), _timeout)),
-    (2, _call("select", _several.map(tuple), _timeout, _several.map(tuple))),
-    (2, _call("poll", st.dictionaries(_fd, _events, min_size=1, max_size=4), _timeout)),
-    (1, _call("fcntl", _fd, st.just(syscalls.F_SETFL), st.sampled_from((0, syscalls.O_NONBLOCK)))),
-    (1, _call("io_uring_setup", st.sampled_from((1, 8)))),
     (1, _call("io_uring_prep_accept", _fd, _fd)),
     (2, _call("io_uring_prep_recv", _fd, _fd, _size)),
     (2, _call("io_uring_prep_send", _fd, _fd, _data)),
     (2, _call("io_uring_submit_and_wait", _fd)),
-    (1, _call("setsockopt", _fd, st.just(syscalls.SO_RCVTIMEO), st.sampled_from((0, ms(4))))),
-)  # fmt: skip
-_beginnings = st.lists(
-    st.sampled_from(
-        (Op("accept", (Fd(0),)), Op("epoll_create"), Op("socket"), Op("io_uring_setup"))
-    ),
-    max_size=4,
 )
-_of_kinds = st.sampled_from([kind for often, kind in KINDS for _ in range(often)])
-_middles = st.lists(_of_kinds.flatmap(lambda kind: kind), min_size=1, max_size=20)
-operations = st.tuples(_beginnings, _middles).map(lambda both: [*both[0], *both[1]])
+#: and over traffic.
+TRAFFIC_ONLY = (
+    (2, _call("io_uring_submit", _fd, _fd, _size)),
+    (1, _call("io_uring_enter", _fd)),
+    (2, _call("io_uring_peek_cqe", _fd)),
+    (2, _call("aio_read", _fd, _size)),
+    (1, _call("aio_error", st.integers(1, 3))),
+    (1, _call("aio_return", st.integers(1, 3))),
+)
 
-_sends = st.lists(st.tuples(st.just(SEND), _size), max_size=2)
-_last = st.sampled_from(
-    (
-        (),
-        (),
-        (("shutdown", 0),),
-        (("reset", 0),),
-        (("close", 0),),
-        ((RECEIVE, 1),),
-        ((RECEIVE, 100),),
-    )
-)
+
+def _programs(
+    beginnings: Sequence[Op], *tables: Sequence[tuple[int, st.SearchStrategy[Op]]]
+) -> st.SearchStrategy[list[Op]]:
+    """Some of the `beginnings`, so that there is something to work with, and then anything."""
+    kinds = [kind for table in tables for often, kind in table for _ in range(often)]
+    first = st.lists(st.sampled_from(beginnings), max_size=4)
+    then = st.lists(st.sampled_from(kinds).flatmap(lambda kind: kind), min_size=1, max_size=20)
+    return st.tuples(first, then).map(lambda both: [*both[0], *both[1]])
+
+
+_readers = (Op("epoll_create"), Op("io_uring_setup"))
+over_clients = _programs(
+    (Op("accept", (Fd(0),)), Op("socket"), *_readers), ANYWHERE, CLIENTS_ONLY
+)  # fmt: skip
+over_traffic = _programs(_readers, ANYWHERE, TRAFFIC_ONLY)
 
 
 @st.composite
-def _acts(draw: st.DrawFn) -> list[list[tuple[str, int]]]:
-    rounds = draw(st.lists(_sends, max_size=TURNS))
-    if rounds:
-        rounds[-1] = [*rounds[-1], *draw(_last)]
+def _acts(
+    draw: st.DrawFn, kind: str, last: Sequence[tuple[str, int]]
+) -> list[list[tuple[str, int]]]:
+    """Up to two of `kind` in each turn, and at the very end perhaps one of `last`."""
+    sends = st.lists(st.tuples(st.just(kind), _size), max_size=2)
+    rounds = draw(st.lists(sends, max_size=TURNS))
+    if rounds and last:
+        rounds[-1] = [*rounds[-1], *draw(st.lists(st.sampled_from(last), max_size=1))]
     return rounds
 
 
-stories = st.lists(_acts(), max_size=3)
+acts_of_clients = st.lists(
+    _acts(SEND, (("shutdown", 0), ("reset", 0), ("close", 0), (RECEIVE, 1), (RECEIVE, 100))),
+    max_size=3,
+)  # fmt: skip
+acts_of_traffic = st.one_of(
+    st.tuples(st.just("udp"), st.lists(_acts("data", ()), min_size=1, max_size=3)),
+    st.tuples(
+        st.just("tcp"), st.lists(_acts("data", (("eof", 0), ("reset", 0))), min_size=1, max_size=3)
+    ),
+)

@@ -116,7 +116,7 @@ class Tape:
 
     def exit(self, process: str, at: int) -> None:
         """`process` is over."""
-        self.lives[process].end = at
+        self.lives.setdefault(process, _Life()).end = at  # it may have asked for nothing
 
     def enter(
         self, process: str, at: int, name: str, fd: int | None, line: int | None,
@@ -190,6 +190,8 @@ class Tape:
 
     @staticmethod
     def _lane(name: str, life: _Life, calls: list[Call], end: int) -> list[Interval]:
+        if not life.changes:
+            return []
         last = end if life.end is None else life.end
         ends = [change[0] for change in life.changes[1:]] + [last]
         return [

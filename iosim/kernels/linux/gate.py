@@ -59,7 +59,10 @@ class Gate:
             (self._limited.add if request.ns else self._limited.discard)(request.fd)
         elif type(request) is compute:
             self._say(WORKS)
-        elif type(request) is sleep or (waits and self._without_limit(request)):
+        elif waits and self._without_limit(request):
+            self._opened = -1  # whatever it has left unread, nothing but a message wakes it up
+            self._say(SLEEPS)
+        elif type(request) is sleep:
             self._say(SLEEPS)
 
     def after(self, request: Request, line: int | None, reply: Any, error: OSError | None) -> None:

@@ -95,6 +95,7 @@ __all__ = ["LinuxKernel", "Signals", "measure", "measure_on", "prepare"]
 ANCILLARY = 128  # bytes for the arrival stamp
 PREEMPTED_NS = 100_000  # a gap this long in a loop that watches the clock: somebody else ran
 START_NS = 200_000  # between telling the sender when the run begins and its beginning
+NO_FD = -1  # a descriptor that is never open
 LEFTOVERS = 10_000  # receives, at most, to see what is still queued at the end
 
 Action = Callable[[], Any]
@@ -620,8 +621,8 @@ class LinuxKernel:
 
     def _io_uring_submit(self, request: io_uring_submit) -> Prepared:
         ring = self._ring(request.ring)
-        self.mine(request.fd)
-        return partial(ring.submit, request.fd, request.size), partial(self._submitted, request)
+        fd = request.fd if self.is_mine(request.fd) else NO_FD  # its completion is EBADF
+        return partial(ring.submit, fd, request.size), partial(self._submitted, request)
 
     def _submitted(
         self, request: io_uring_submit, call: int, start: int, end: int, number: int
@@ -675,10 +676,10 @@ class LinuxKernel:
         return parts
 
     def _aio_read(self, request: aio_read) -> Prepared:
-        self.mine(request.fd)
+        fd = request.fd if self.is_mine(request.fd) else NO_FD  # EBADF is told by aio_error
         if request.signo is not None:
             self.signals.guard(request.signo)
-        return partial(aio.Block, request.fd, request.size, request.signo), self._read_begun
+        return partial(aio.Block, fd, request.size, request.signo), self._read_begun
 
     def _read_begun(self, call: int, start: int, end: int, block: aio.Block) -> tuple[int, int]:
         number = len(self.blocks) + 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from errno import EAGAIN, EBADF, ECONNRESET, EINPROGRESS, EINVAL, EOPNOTSUPP
+from errno import EAGAIN, EBADF, ECONNRESET, EINPROGRESS, EINVAL, ENOTSOCK, EOPNOTSUPP
 from os import strerror
 from typing import Any, ClassVar
 
@@ -191,13 +191,18 @@ class SimKernel(Readiness):
         """Let the call look at the state of the kernel; also whenever it has been woken."""
         if task.pending and self._deliverable(task):
             self._interrupt(task, 0, self._again)
-        elif task.work and type(task.request) is not io_uring_enter:
-            self._task_work(task, self._again)
         else:
             try:
                 self._table[type(task.request)](self, task, task.request)
             except Refused as refusal:
                 self._fail(task, refusal.error.errno or EBADF, str(refusal.error.strerror))
+
+    def _sleep(self, task: Task, deadline: int | None = None, note: str = "") -> None:
+        """Task work comes first: a call that finds something itself is over before it."""
+        if task.work and type(task.request) is not io_uring_enter:
+            self._task_work(task, self._again)
+        else:
+            super()._sleep(task, deadline, note)
 
     def _look_up(self, task: Task, request: Request) -> None:
         """A request that does not enter the kernel: its own code, or a look into its memory."""
@@ -319,6 +324,11 @@ class SimKernel(Readiness):
         """io_uring's copy, on the submitter's CPU: in no call (io_uring_enter does its own)."""
         assert task.work
         ring, socket, size = task.work.pop(0)
+        if not socket.readable:  # somebody was faster: it waits on
+            socket.submissions = (*socket.submissions, (ring, size))
+            if after is not None:
+                after(task)
+            return
         call, task.call = task.call, None
         got = self._take(socket, size)
         got.begun = self.now
@@ -456,7 +466,8 @@ class SimKernel(Readiness):
             fate.hand_over(task.name, count, self.now, told)
 
     def _recvfrom(self, task: Task, request: recvfrom) -> None:
-        socket = self._socket(request.fd)
+        """recv(2), and read(2), which for what cannot be read is EINVAL, not ENOTSOCK."""
+        socket = self._thing(request.fd, Socket, EINVAL if type(request) is read else ENOTSOCK)
         if socket.queue or socket.readable:
             self._receive(task, request, socket)
         elif self._impatient(task, request, socket):
@@ -479,8 +490,6 @@ class SimKernel(Readiness):
 
     def _impatient(self, task: Task, request: recvfrom, socket: Socket) -> bool:
         """Does this receive not wait (any longer)?"""
-        if type(request) is read:
-            return False
         asked = bool(request.flags & MSG_DONTWAIT or socket.flags & O_NONBLOCK)
         return asked or (task.deadline is not None and self.now >= task.deadline)
 
@@ -578,19 +587,25 @@ class SimKernel(Readiness):
         self._new(task, Ring(-1, task))
 
     def _io_uring_submit(self, task: Task, request: io_uring_submit) -> None:
-        self._thing(request.ring, Ring), self._thing(request.fd)
+        self._thing(request.ring, Ring)
         self._after(task, self._submission, self._submitted)
 
     def _submitted(self, task: Task) -> None:
         """What is there already is copied at once, in the submission (io_uring(7))."""
         request = task.request
         assert isinstance(request, io_uring_submit)
-        ring, socket = self._thing(request.ring, Ring), self._socket(request.fd)
+        ring: Ring = self._thing(request.ring, Ring)
+        try:
+            socket = self._socket(request.fd)
+        except Refused as refusal:  # which is the operation's outcome, not this call's
+            ring.completions.append(Completion(b"", refusal.error.errno or EINVAL, []))
+            self._reply(task)
+            return
         if not socket.readable:
             socket.submissions = (*socket.submissions, (ring, request.size))
             self._reply(task)
-            return
-        self._complete(task, ring, socket, request.size, self._reply)
+        else:
+            self._complete(task, ring, socket, request.size, self._reply)
 
     def _complete(
         self, task: Task, ring: Ring, socket: Socket, size: int, then: Callable[[Task], None]
@@ -611,8 +626,12 @@ class SimKernel(Readiness):
         if ring.completions:
             self._finish(task, ring.completions.popleft())
         elif task.work:
-            _, socket, size = task.work.pop(0)
-            self._complete(task, ring, socket, size, self._again)
+            whose, socket, size = task.work.pop(0)
+            if socket.readable:
+                self._complete(task, whose, socket, size, self._again)
+            else:  # somebody was faster: it waits on
+                socket.submissions = (*socket.submissions, (whose, size))
+                self._again(task)
         else:
             self._sleep(task)
 
@@ -679,7 +698,7 @@ class SimKernel(Readiness):
 
     def _block(self, number: int) -> Block:
         if number not in self._blocks:
-            raise ValueError(f"no aio control block {number}: there are {len(self._blocks)}")
+            raise Refused(EINVAL, number)
         return self._blocks[number]
 
     def _aio_error(self, task: Task, request: aio_error) -> None:
@@ -690,7 +709,7 @@ class SimKernel(Readiness):
     def _aio_return(self, task: Task, request: aio_return) -> None:
         done = self._block(request.block).done
         if done is None:
-            raise ValueError(f"aio_return: block {request.block} is still in progress")
+            raise Refused(EINPROGRESS, request.block)
         self._look(task, done)
 
     _table: ClassVar[dict[type, Callable[..., None]]] = {

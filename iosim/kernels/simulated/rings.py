@@ -69,6 +69,7 @@ class RingKernel(ServerKernel):
             self._finished(task, operation, OSError(errno, strerror(errno)))
 
     def _park(self, task: Task, operation: Pending, thing: Pollable) -> None:
+        """It waits there, whether that is O_NONBLOCK or not."""
         thing.operations = (*thing.operations, operation)
         self._again(task)
 
