@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import errorcode
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from hypothesis import strategies as st
 
@@ -157,7 +157,7 @@ class Told(NamedTuple):
 class Teller:
     """The program that does `ops` over clients, and what it was told."""
 
-    nap_ns = ms(1)
+    naps: ClassVar = {"aio_read": ms(5)}  # what it sets off is another thread's work
 
     def __init__(self, ops: Sequence[Op]) -> None:
         self.ops = ops
@@ -183,7 +183,7 @@ class Teller:
         for place, op in enumerate(self.ops):
             self.at = place
             yield from self._turn() if op.name == TURN else self._do(op)
-            yield sleep(self.nap_ns)
+            yield sleep(self.naps.get(op.name, ms(1)))
 
     def _turn(self) -> Program:
         yield send(self.control, b"." * ROUND)

@@ -21,7 +21,7 @@ import struct
 import sys
 from collections import deque
 from collections.abc import Callable
-from errno import EADDRNOTAVAIL, EAGAIN, EINPROGRESS, ENETUNREACH, errorcode
+from errno import EADDRNOTAVAIL, EAGAIN, ECONNRESET, EINPROGRESS, ENETUNREACH, errorcode
 from functools import partial
 from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,7 @@ class Client:
         self.steps = iter([*steps, CLOSE])
         self.ear = crowd.ear()
         self.outbox: list[memoryview] = []
+        self.end = "eof"  # what a receive means that brings nothing
         self.finishing = False
         self.gone = False  # it follows its script no more
         self.begun: int | None = None
@@ -129,8 +130,10 @@ class Client:
                 self.socket.shutdown(socket.SHUT_WR)
         except BlockingIOError:
             return
-        except OSError:  # the other side is gone: the next receive says how
+        except OSError as error:  # the other side is gone: the next receive says how
             self.outbox.clear()
+            if error.errno == ECONNRESET:  # which is told once
+                self.end = "ECONNRESET"
 
     def receive(self, amount: int) -> bool:
         self.ear.wants = amount
@@ -147,7 +150,7 @@ class Client:
                     self.give_up(errorcode[error.errno or 0])
                 return
             if not data:
-                self.give_up("eof")
+                self.give_up(self.end)
                 return
             self.ear.hear(data)
         self.ear.answered.append(self.crowd.now())

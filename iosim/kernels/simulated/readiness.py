@@ -37,7 +37,7 @@ from ...timeline import KERNEL
 from .engine import Engine
 from .parts import File, Pollable, Socket, Task
 
-__all__ = ["READINESS", "Interest", "Readiness", "Refused", "Watch"]
+__all__ = ["FOUND", "READINESS", "Interest", "Readiness", "Refused", "Watch"]
 
 FIRST_FD = 3  # 0, 1 and 2 are taken
 MAX_NESTS = 4  # interest lists that lie in each other, below the outermost one (EP_MAX_NESTS)
@@ -224,26 +224,12 @@ class Readiness(Engine):
             for fd in wanted:
                 self._thing(fd)
         per_fd = self.costs.select_per_fd if type(request) is select else self.costs.poll_per_fd
-        ns = per_fd * len(wanted)
-        if self.costs.queue_per_fd and request.timeout != 0:
-            ns += self.costs.queue_per_fd / 2 * self._lines(task, request, wanted)
+        ns = per_fd * len(wanted) + self._queueing(task, request, wanted)
         self._work(task, KERNEL, round(ns), self._scanned)
 
-    def _lines(self, task: Task, request: select | poll, wanted: Mapping[int, int]) -> int:
-        """How often it now gets into a line, or out of one.
-
-        At the first look into those of all descriptors before the first one that is ready, and if
-        there is one out of them again; after a sleep out of all.
-        """
-        if task.lines:
-            return task.lines
-        found, count = _FOUND[type(request)], 0
-        for fd, asked in wanted.items():
-            if found(self._events(fd), asked):
-                return 2 * count
-            count += 1
-        task.lines = count
-        return count
+    def _queueing(self, task: Task, request: select | poll, wanted: Mapping[int, int]) -> float:
+        """ns to get into the queues of all, and out again, where that has a price of its own."""
+        return 0
 
     def _events(self, fd: int) -> int:
         """What poll(2) says of it now."""
@@ -253,7 +239,7 @@ class Readiness(Engine):
     def _scanned(self, task: Task) -> None:
         request = task.request
         assert isinstance(request, select | poll)
-        found, wanted = _FOUND[type(request)], _asked(request)
+        found, wanted = FOUND[type(request)], _asked(request)
         ready = [
             Ready(fd, events)
             for fd, asked in wanted.items()
@@ -371,7 +357,7 @@ def _found_by_select(events: int, asked: int) -> int:
     return (readable | writable) & asked
 
 
-_FOUND: dict[type, Callable[[int, int], int]] = {select: _found_by_select, poll: _found_by_poll}
+FOUND: dict[type, Callable[[int, int], int]] = {select: _found_by_select, poll: _found_by_poll}
 
 
 def _refusal(interest: Pollable, thing: Pollable, request: epoll_ctl) -> int:

@@ -6,7 +6,7 @@ to send, edges, one shot.  Each call has the rule of its manual page; see `socke
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from errno import (
     EALREADY,
     EINPROGRESS,
@@ -59,7 +59,7 @@ from ...timeline import KERNEL
 from .kernel import SimKernel
 from .network import ANY, Network
 from .parts import Completion, File, Pollable, Task
-from .readiness import Interest, Refused
+from .readiness import FOUND, Interest, Refused
 from .streams import Listener, ServerRing, Stream
 
 __all__ = ["DEFAULT_NOFILE", "ServerKernel"]
@@ -98,6 +98,27 @@ class ServerKernel(Network):
         if isinstance(request, select | poll):
             ns += round(self.costs.user_per_fd * len(request.fds))
         return ns
+
+    def _queueing(self, task: Task, request: select | poll, wanted: Mapping[int, int]) -> float:
+        if not self.costs.queue_per_fd or request.timeout == 0:
+            return 0
+        return self.costs.queue_per_fd / 2 * self._lines(task, request, wanted)
+
+    def _lines(self, task: Task, request: select | poll, wanted: Mapping[int, int]) -> int:
+        """How often it now gets into a line, or out of one.
+
+        At the first look into those of all descriptors before the first one that is ready, and if
+        there is one out of them again; after a sleep out of all.
+        """
+        if task.lines:
+            return task.lines
+        found, count = FOUND[type(request)], 0
+        for fd, asked in wanted.items():
+            if found(self._events(fd), asked):
+                return 2 * count
+            count += 1
+        task.lines = count
+        return count
 
     # -- descriptors ---------------------------------------------------------------------------
 
@@ -223,10 +244,14 @@ class ServerKernel(Network):
             self._connect_tells(task, stream)
 
     def _connect_tells(self, task: Task, stream: Stream) -> None:
-        """The first call that can tells how it went, also after SO_ERROR (inet_stream_connect)."""
+        """The first call that can tells how it went, also after SO_ERROR (inet_stream_connect).
+
+        One that was refused is then as socket(2) made it (tcp_disconnect).
+        """
         stream.untold = False
         errno, stream.error = stream.error, 0
         if errno:
+            stream.broken = stream.ended = stream.finishing = False
             self._fail(task, errno)
         else:
             self._reply(task)
