@@ -7,9 +7,11 @@ and printed as a program that can be pasted.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from errno import EBADF
 from io import StringIO
 from itertools import zip_longest
 from typing import Any
@@ -35,7 +37,14 @@ from two_kernels import (
 
 from iosim import clients, inconclusive, jobs, measure, simulate, traffic, undisturbed
 from iosim.clients import RECEIVE, SEND, Clients
+from iosim.kernels.linux.features import features
 from iosim.kernels.simulated.streams import Stream
+from iosim.sockets import (
+    io_uring_prep_accept,
+    io_uring_prep_recv,
+    io_uring_prep_send,
+    io_uring_submit_and_wait,
+)  # fmt: skip
 from iosim.syscalls import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_MOD,
@@ -47,12 +56,14 @@ from iosim.syscalls import (
     O_NONBLOCK,
     SO_RCVTIMEO,
     Program,
+    io_uring_setup,
 )  # fmt: skip
 from iosim.traffic import Traffic
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
 
 SEED = int(os.environ.get("IOSIM_SEED", "12"))
+PRESENT = {name: there for name, there, _ in features()}
 PROGRAMS = int(os.environ.get("IOSIM_PROGRAMS", "100"))
 
 
@@ -181,6 +192,12 @@ FOUND: dict[str, tuple[list[Op], Acts, str]] = {
         [Op("select", ((Fd(0), Fd(0)), 0, ()))], QUIET,
         "select((fds[0], fds[0]), 0, ()): [fds[0] 0x1]",
     ),
+    "two listeners are not on one port": (
+        [Op("socket"), Op("listen", (Fd(1), 1)), Op("shutdown", (Fd(0), 0)), Op("socket"),
+         Op("listen", (Fd(2), 1)), Op("socket"), Op("connect", (Fd(3), Port(1))), looked(1),
+         looked(2), Op("close", (Fd(2),)), Op("close", (Fd(1),))], QUIET,
+        "poll({fds[1]: 0x5}, 0): [fds[1] 0x1]",
+    ),
     "a ring has room, and is closed with what is under way and what was never handed in": (
         [ACCEPTED, Op("io_uring_setup", (1,)), looked(2), PREPARED, looked(2), PREPARED,
          Op("close", (Fd(2),)), TURNED,
@@ -287,6 +304,31 @@ def test_a_program_that_asks_for_nothing_is_one(run: Any, program: Any, story: A
     timeline = run(program, story).check()
     assert timeline.calls() == []
     assert str(timeline)
+
+
+def hands_in(listener: int, clients: int, other: int) -> Program:
+    """Operations on `other`, and what becomes of them."""
+    ring = yield io_uring_setup(8)
+    yield io_uring_prep_accept(ring, other)
+    yield io_uring_prep_recv(ring, other, 9)
+    yield io_uring_prep_send(ring, other, b"x")
+    met = []
+    while len(met) < 3:
+        met += [error.errno for *_, error in (yield io_uring_submit_and_wait(ring))]
+    assert met == [EBADF] * 3
+
+
+@pytest.mark.parametrize("run", [simulate, measure])
+def test_a_ring_does_nothing_with_what_is_not_the_programs(run: Any) -> None:
+    """What else is open in this process is not its business."""
+    if run is measure and not PRESENT["io_uring"]:
+        pytest.skip("this system has no io_uring")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        run(hands_in, clients.of(clients.echo()), other=ours.fileno())
+        theirs.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.recv(1)
 
 
 # -- the machine itself ------------------------------------------------------------------------

@@ -427,12 +427,21 @@ class LinuxKernel:
         one = self.owned.get(self.mine(fd))
         return one if isinstance(one, epoll) else NoInterest(fd)
 
-    def _ring(self, fd: int, errno: int = EINVAL) -> uring.Ring:
-        """Its rings lie in memory: there is none to look into behind another descriptor."""
+    def operand(self, fd: int) -> int:
+        """For what tells of EBADF later: a closed one in place of what is not the program's."""
+        return fd if self.is_mine(fd) else NO_FD
+
+    def _own(self, fd: int, kind: Any, errno: int) -> Any:
+        """What is kept for the descriptor; `errno`, if that is of another kind."""
         one = self.owned.get(self.mine(fd))
-        if not isinstance(one, uring.Ring):
+        if not isinstance(one, kind):
             raise OSError(errno, os.strerror(errno))
         return one
+
+    def _ring(self, fd: int, errno: int = EINVAL) -> uring.Ring:
+        """Its rings lie in memory: there is none to look into behind another descriptor."""
+        ring: uring.Ring = self._own(fd, uring.Ring, errno)
+        return ring
 
     def keep(self, call: int, start: int, end: int, made: Any) -> tuple[int, int]:
         """A new descriptor, that is no socket, is the program's."""
@@ -621,8 +630,8 @@ class LinuxKernel:
 
     def _io_uring_submit(self, request: io_uring_submit) -> Prepared:
         ring = self._ring(request.ring)
-        fd = request.fd if self.is_mine(request.fd) else NO_FD  # its completion is EBADF
-        return partial(ring.submit, fd, request.size), partial(self._submitted, request)
+        submit = partial(ring.submit, self.operand(request.fd), request.size)
+        return submit, partial(self._submitted, request)
 
     def _submitted(
         self, request: io_uring_submit, call: int, start: int, end: int, number: int
@@ -676,7 +685,7 @@ class LinuxKernel:
         return parts
 
     def _aio_read(self, request: aio_read) -> Prepared:
-        fd = request.fd if self.is_mine(request.fd) else NO_FD  # EBADF is told by aio_error
+        fd = self.operand(request.fd)
         if request.signo is not None:
             self.signals.guard(request.signo)
         return partial(aio.Block, fd, request.size, request.signo), self._read_begun

@@ -15,6 +15,7 @@ from ...sockets import (
     io_uring_submit_and_wait,
 )  # fmt: skip
 from ...syscalls import Request
+from . import uring
 from .kernel import Prepared
 from .measured import Receipt
 from .servers import LinuxServerKernel
@@ -30,20 +31,17 @@ class LinuxRingKernel(LinuxServerKernel):
         self.operations: dict[tuple[int, int], tuple[type, int]] = {}  # (ring, number): what of fd
 
     def _prep_accept(self, request: io_uring_prep_accept) -> Prepared:
-        ring = self._ring(request.ring)
-        return partial(ring.prepare_accept, request.fd), partial(self._prepared, request)
+        return self._prepare_one(request, uring.Ring.prepare_accept)
 
     def _prep_recv(self, request: io_uring_prep_recv) -> Prepared:
-        ring = self._ring(request.ring)
-        return partial(ring.prepare_recv, request.fd, request.size), partial(
-            self._prepared, request
-        )
+        return self._prepare_one(request, uring.Ring.prepare_recv, request.size)
 
     def _prep_send(self, request: io_uring_prep_send) -> Prepared:
-        ring = self._ring(request.ring)
-        return partial(ring.prepare_send, request.fd, request.data), partial(
-            self._prepared, request
-        )
+        return self._prepare_one(request, uring.Ring.prepare_send, request.data)
+
+    def _prepare_one(self, request: Any, prepare: Callable[..., int], *more: Any) -> Prepared:
+        ring, fd = self._ring(request.ring), self.operand(request.fd)
+        return partial(prepare, ring, fd, *more), partial(self._prepared, request)
 
     def _prepared(
         self, request: Any, call: int, start: int, end: int, number: int

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from errno import ESRCH
+from errno import EBADF, ESRCH
 from functools import partial
 from typing import Any, ClassVar
 
@@ -330,7 +330,7 @@ class LinuxServerKernel(LinuxKernel):
         return real_select.kqueue, self.keep
 
     def _kevent(self, request: kevent) -> Prepared:
-        interest = self.owned[self.mine(request.kq)]
+        interest = self._own(request.kq, getattr(real_select, "kqueue", ()), EBADF)
         adds = [_kevent_of(self.mine(fd)) for fd in request.adds]
         timeout = None if request.timeout is None else request.timeout / 1e9
         return partial(interest.control, adds, request.nevents, timeout), self._told_by_kqueue

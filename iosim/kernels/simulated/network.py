@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from errno import ECONNREFUSED, ETIMEDOUT, errorcode
+from itertools import count
 from typing import ClassVar
 
 from ...clients import AFTER, CLOSE, RECEIVE, RESET, SEND, SHUTDOWN, UNTIL, WAIT, Client, Clients
@@ -25,6 +26,7 @@ __all__ = ["ANY", "Network", "Visitor"]
 
 SYN_RETRIES = (1, 2, 4, 8, 16, 32)  # s until the next try: tcp(7), tcp_syn_retries (RFC 6298)
 SECOND = 1_000_000_000
+FIRST_PORT = 40_000  # of listeners
 ANY = EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP
 
 
@@ -61,6 +63,7 @@ class Network(SimKernel):
         super().__init__(None, price, cores, record=record)
         self._sndbuf, self._rcvbuf = sndbuf, rcvbuf
         self._ports: dict[int, Listener] = {}
+        self._free_ports = count(FIRST_PORT)  # none is given to a second listener
         self._wire_ns = round(self.costs.network)
         self._answers = 0  # receive steps that are over, of all clients
         self._turns: list[tuple[int, Visitor]] = []  # who waits for how many of them
@@ -76,7 +79,7 @@ class Network(SimKernel):
         ]
 
     def _listen_on(self, fd: int, backlog: int) -> Listener:
-        listener = Listener(fd, 40_000 + len(self._ports), backlog)
+        listener = Listener(fd, next(self._free_ports), backlog)
         self.sockets[fd] = self._ports[listener.port] = listener
         return listener
 
