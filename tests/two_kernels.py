@@ -38,7 +38,7 @@ from iosim.traffic import Message, Traffic
 
 __all__ = [
     "TURN", "Acts", "Fd", "Op", "Port", "Told", "acts_of_clients", "acts_of_traffic", "compared",
-    "over_clients", "over_traffic", "pasted", "story_of", "traffic_of",
+    "over_clients", "over_traffic", "pasted", "story_of", "told", "traffic_of",
 ]  # fmt: skip
 
 Acts = Sequence[Sequence[Sequence[tuple[str, int]]]]
@@ -147,10 +147,10 @@ def traffic_of(transport: str, acts: Acts, turns: int) -> Traffic:
 
 
 class Told(NamedTuple):
-    """A line for each call, and one for each client; how many operations were done."""
+    """A line for each call, and one for each client; the operations as they were done."""
 
     lines: tuple[str, ...]
-    done: int
+    done: tuple[Op, ...]
     disturbances: tuple[Disturbance, ...]
 
 
@@ -164,7 +164,7 @@ class Teller:
         self.said: list[str] = []
         self.fds: list[int] = []
         self.ports: dict[int, int] = {}
-        self.at = 0  # which one is being done
+        self.done: list[Op] = []  # with the numbers of descriptors that there are
 
     def program(self, listener: int, clients: int) -> Program:
         """The program itself."""
@@ -180,9 +180,10 @@ class Teller:
         yield from self._turn()  # by then all clients have seen what was done to them
 
     def _statements(self) -> Program:
-        for place, op in enumerate(self.ops):
-            self.at = place
-            yield from self._turn() if op.name == TURN else self._do(op)
+        for op in self.ops:
+            self.doing = Op(op.name, tuple(map(self._named, op.arguments)))
+            yield from self._turn() if op.name == TURN else self._do(self.doing)
+            self.done.append(self.doing)
             yield sleep(self.naps.get(op.name, ms(1)))
 
     def _turn(self) -> Program:
@@ -190,7 +191,6 @@ class Teller:
         yield recvfrom(self.control, 1)
 
     def _do(self, op: Op) -> Program:
-        op = Op(op.name, tuple(map(self._named, op.arguments)))
         request = CALLS[op.name](*map(self._plain, op.arguments))
         try:
             reply = yield request
@@ -199,14 +199,15 @@ class Teller:
             return
         self.said.append(f"{op!r}: {self._told(op, reply)}")
         if op.name == "listen":
-            (fd,) = [argument for argument in op.arguments if isinstance(argument, Fd)]
-            port = yield sockets.getsockname(self.fds[fd.number])
-            self.ports.setdefault(port, fd.number)
+            fd = op.arguments[0].number
+            self.ports.setdefault((yield sockets.getsockname(self.fds[fd])), fd)
 
     def _named(self, argument: Any) -> Any:
-        """With the number of a descriptor that there is."""
+        """With the number of a descriptor that there is; port 1 for one that is not known."""
         if isinstance(argument, Fd):
             return Fd(argument.number % len(self.fds))
+        if isinstance(argument, Port) and argument.number not in self.ports.values():
+            return 1
         if isinstance(argument, dict):
             return {self._named(fd): events for fd, events in argument.items()}
         if isinstance(argument, tuple):
@@ -218,7 +219,7 @@ class Teller:
         if isinstance(argument, Fd):
             return self.fds[argument.number]
         if isinstance(argument, Port):
-            return next((port for port, n in self.ports.items() if n == argument.number), 1)
+            return next(port for port, n in self.ports.items() if n == argument.number)
         if isinstance(argument, dict):
             return {self._plain(fd): events for fd, events in argument.items()}
         if isinstance(argument, tuple):
@@ -232,13 +233,8 @@ class Teller:
         if op.name == "io_uring_submit_and_wait":
             return f"[{', '.join(map(self._completed, reply))}]"
         if op.name == "getsockname":
-            return (
-                "0"
-                if not reply
-                else f"port {self.ports[reply]}"
-                if reply in self.ports
-                else "a port"
-            )
+            known = self.ports.get(reply)
+            return ("a port" if reply else "no port") if known is None else f"port {known}"
         return self._worded(reply)
 
     def _completed(self, completion: tuple[type, int, Any]) -> str:
@@ -284,38 +280,36 @@ def told(run: Callable[..., Timeline], ops: Sequence[Op], story: Clients | Traff
     try:
         timeline = run(teller.program, story, limit_s=LIMIT_S)
     except TimeoutError:
-        return Told((*teller.said, f"{ops[teller.at]!r}: never returns"), teller.at, ())
+        return Told((*teller.said, f"{teller.doing!r}: never returns"), tuple(teller.done), ())
     except Exception as error:
-        return Told((*teller.said, f"{type(error).__name__}: {error}"), teller.at, ())
+        words = f"{type(error).__name__}: {error}"
+        return Told((*teller.said, words), tuple(teller.done), ())
     visits = [f"client {v.client}: {v.sent}, {v.received}, {v.end!r}" for v in timeline.visits]
-    return Told((*teller.said, *visits), len(ops), timeline.disturbances)
+    return Told((*teller.said, *visits), tuple(teller.done), timeline.disturbances)
 
 
 def compared(ops: Sequence[Op], story: Clients | Traffic) -> tuple[Told, Told]:
     """What both kernels say.  A call that waits for ever ends the program before it."""
     simulated = told(simulate, ops, story)
     if simulated.lines and simulated.lines[-1].endswith("never returns"):
-        ops = ops[: simulated.done]
+        ops = simulated.done
         simulated = told(simulate, ops, story)
     return simulated, told(measure, ops, story)
 
 
-def pasted(ops: Sequence[Op], story: Clients | Traffic) -> str:
-    """The same as a program of its own, and its story: `simulate` and `measure` take them."""
-    lines = []
-    for op in ops:
-        if op.name == TURN:
-            lines.append("yield from turn(control)")
-        elif op.name in MAKERS:
-            lines.append(f"fds.append((yield from said({op!r})))")
-        else:
-            lines.append(f"yield from said({op!r})")
-    body = "\n    ".join(lines)
+def pasted(done: Sequence[Op], story: Clients | Traffic) -> str:
+    """The operations of a `Told` as a program of its own: `simulate` and `measure` take it.
+
+    It prints a call and its errno, or its reply.
+    """
     begins = OVER_CLIENTS if isinstance(story, Clients) else OVER_TRAFFIC
-    return PASTED.format(story=story, begins=begins, body=body)
+    body = "\n    ".join("yield from turn(control)" if op.name == TURN else
+                         f"yield from said(fds, {op!r})" for op in done)  # fmt: skip
+    return PASTED.format(story=story, begins=begins, body=body, makers=MAKERS)
 
 
 PASTED = """\
+from errno import errorcode
 from iosim.clients import *
 from iosim.clients import Client, Clients
 from iosim.sockets import *
@@ -323,15 +317,26 @@ from iosim.syscalls import *
 from iosim.traffic import Message, Traffic
 
 story = {story}
+ports = {{}}
 
-def said(request):
+def port(fd):
+    return ports[fd]
+
+def said(fds, request):
+    name = type(request).__name__
     try:
         reply = yield request
+        print(name, reply)
     except OSError as error:
-        reply = error
-    print(request, "->", repr(reply))
-    yield sleep(ms(1))
-    return reply
+        print(name, errorcode[error.errno])
+    else:
+        if name in {makers}:
+            fds.append(reply)
+        elif name == "io_uring_submit_and_wait":
+            fds += [fd for kind, _, fd in reply if kind is io_uring_prep_accept if type(fd) is int]
+        elif name == "listen":
+            ports[request.fd] = yield getsockname(request.fd)
+    yield sleep(ms(5 if name == "aio_read" else 1))
 
 {begins}
     {body}
@@ -342,7 +347,8 @@ def turn(control):
     yield recvfrom(control, 1)
 
 def program(listener, clients):
-    fds, port = [listener], lambda fd: 1
+    fds = [listener]
+    ports[listener] = yield getsockname(listener)
     control = yield accept(listener)
     yield from turn(control)"""
 OVER_TRAFFIC = """\
@@ -365,7 +371,6 @@ _events = st.sampled_from(
 )
 _modes = st.sampled_from((0, syscalls.EPOLLET, syscalls.EPOLLONESHOT, syscalls.EPOLLEXCLUSIVE))
 _epoll = st.tuples(_events, _modes).map(lambda pair: pair[0] | pair[1])
-_peek, _dontwait = MSG_PEEK, MSG_DONTWAIT
 _several = st.lists(_fd, min_size=1, max_size=4)
 
 
@@ -376,8 +381,8 @@ def _call(name: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Op
 #: How often, and what: calls over any story,
 ANYWHERE = (
     (4, st.just(Op(TURN))),
-    (1, _call("recvfrom", _fd, _size, st.sampled_from((0, _peek)))),
-    (3, _call("recvfrom", _fd, _size, st.sampled_from((_dontwait, _peek | _dontwait)))),
+    (1, _call("recvfrom", _fd, _size, st.sampled_from((0, MSG_PEEK)))),
+    (3, _call("recvfrom", _fd, _size, st.sampled_from((MSG_DONTWAIT, MSG_PEEK | MSG_DONTWAIT)))),
     (1, _call("epoll_create")),
     (3, _call("epoll_ctl", _fd, st.sampled_from((1, 1, 2, 3)), _fd, _epoll)),
     (2, _call("epoll_wait", _fd, st.integers(1, 4), _timeout)),
@@ -395,7 +400,7 @@ CLIENTS_ONLY = (
     (2, _call("connect", _fd, st.integers(0, 3).map(Port))),
     (1, _call("getsockname", _fd)),
     (1, _call("getsockopt", _fd)),
-    (3, _call("send", _fd, _data, st.sampled_from((0, _dontwait)))),
+    (3, _call("send", _fd, _data, st.sampled_from((0, MSG_DONTWAIT)))),
     (2, _call("shutdown", _fd, st.sampled_from((0, 1, 2)))),
     (2, _call("close", _fd)),
     (1, _call("memfd_create")),
