@@ -239,6 +239,14 @@ class select(Request):
         _descriptors("select", self.writefds)
         _timeout("select", self.timeout)
 
+    @property
+    def asked(self) -> dict[int, int]:
+        """What of each descriptor: EPOLLIN, EPOLLOUT or both."""
+        asked = dict.fromkeys(self.fds, EPOLLIN)
+        for fd in self.writefds:
+            asked[fd] = asked.get(fd, 0) | EPOLLOUT
+        return asked
+
 
 @dataclass(slots=True, eq=False)
 class poll(Request):
@@ -257,7 +265,7 @@ class poll(Request):
 
     @property
     def asked(self) -> dict[int, int]:
-        """What of each descriptor."""
+        """What of each descriptor, as for `select`."""
         fds = self.fds
         return dict(fds) if isinstance(fds, Mapping) else dict.fromkeys(fds, EPOLLIN)
 

@@ -486,20 +486,20 @@ def explained(page: Page, server: Server) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        picture = PICTURES / "failed.png"
         raise RuntimeError(
-            f"{error}\nThe page ({picture.relative_to(ROOT)}) shows: {_shown(page, picture)}\n"
-            f"The server's log ends:\n{_end_of(server.log)}"
+            f"{error}\n{_shown(page)}\nThe server's log ends:\n{_end_of(server.log)}"
         ) from error
 
 
-def _shown(page: Page, picture: Path) -> str:
-    """The text of a page that may not answer any more; its picture is stored."""
+def _shown(page: Page) -> str:
+    """What a page shows, which may not answer any more; its picture is stored."""
+    picture = PICTURES / "failed.png"
     try:
         page.screenshot(path=picture, timeout=LOOK_MS)
-        return repr(page.locator("body").inner_text(timeout=LOOK_MS))
+        text = repr(page.locator("body").inner_text(timeout=LOOK_MS))
     except Exception as error:
-        return f"nothing that can be looked at ({error})"
+        text = f"nothing that can be looked at ({error})"
+    return f"The page ({picture.relative_to(ROOT)}) shows: {text}"
 
 
 @contextmanager
@@ -509,8 +509,7 @@ def told(desk: Desk) -> Iterator[None]:
         yield
     except Exception as error:
         if not hasattr(error, "__notes__"):
-            picture = PICTURES / "failed.png"
-            error.add_note(f"The page shows: {_shown(desk.page, picture)}")
+            error.add_note(_shown(desk.page))
             error.add_note(f"Its errors: {desk.seen.errors}")
         raise
 

@@ -11,6 +11,8 @@ import platform
 from errno import EINPROGRESS, ENOSYS
 from time import perf_counter, sleep
 
+from .libc import failure
+
 __all__ = ["Block", "available"]
 
 SIGEV_SIGNAL, SIGEV_NONE = 0, 1
@@ -53,8 +55,7 @@ class Block:
             fildes=fd, buf=ctypes.addressof(self._buffer), nbytes=size, signo=signo or 0, notify=how
         )
         if self._library.aio_read(ctypes.byref(self._control)):
-            errno = ctypes.get_errno()
-            raise OSError(errno, os.strerror(errno))
+            raise failure()
 
     def error(self) -> int:
         """EINPROGRESS, 0 or the read's errno: aio_error(3)."""

@@ -87,6 +87,7 @@ from .measured import (
 )  # fmt: skip
 from .meter import Meter, wall_clock
 from .no_interest import NoInterest
+from .prepared import Action, Finish, Prepared, as_it_is, nothing, seconds
 from .readiness import READINESS
 from .wires import Wires
 
@@ -98,10 +99,6 @@ START_NS = 200_000  # between telling the sender when the run begins and its beg
 NO_FD = -1  # a descriptor that is never open
 LEFTOVERS = 10_000  # receives, at most, to see what is still queued at the end
 
-Action = Callable[[], Any]
-#: What becomes of an action's result: `(call, start, end, result)` to `(reply, bytes received)`.
-Finish = Callable[[int, int, int, Any], tuple[Any, int]]
-Prepared = tuple[Action, Finish]
 #: The call that a program is in and its line; None and None in its own code.
 Doing = tuple[Request | None, int | None]
 _NOTHING: Doing = (None, None)
@@ -397,7 +394,7 @@ class LinuxKernel:
         try:
             return prepare(self, request)
         except OSError as error:
-            return partial(_fail, error), _nothing
+            return partial(_fail, error), nothing
 
     def is_mine(self, fd: int) -> bool:
         """Is it a descriptor of the program?"""
@@ -543,14 +540,14 @@ class LinuxKernel:
         if real_fcntl is None:
             return self._without_fcntl(self._socket(request.fd), request)
         change = {F_SETFL: self._set_flags, F_SETOWN: self._set_owner, F_SETSIG: self._set_signal}
-        return partial(real_fcntl.fcntl, request.fd, *change[request.cmd](request)), _nothing
+        return partial(real_fcntl.fcntl, request.fd, *change[request.cmd](request)), nothing
 
     def _without_fcntl(self, one: socket.socket, request: fcntl) -> Prepared:
         """Windows: O_NONBLOCK by ioctlsocket(FIONBIO), and nothing else."""
         if request.cmd != F_SETFL or request.arg & O_ASYNC:
             raise missing("fcntl")
         self._note_nonblocking(request)
-        return partial(one.setblocking, not request.arg & O_NONBLOCK), _nothing
+        return partial(one.setblocking, not request.arg & O_NONBLOCK), nothing
 
     def _note_nonblocking(self, request: fcntl) -> None:
         (self.nonblocking.add if request.arg & O_NONBLOCK else self.nonblocking.discard)(request.fd)
@@ -582,19 +579,19 @@ class LinuxKernel:
         seconds, rest = divmod(request.ns, 1_000_000_000)
         value = struct.pack("ll", seconds, -(-rest // 1_000))  # struct timeval; 0 would be never
         one = self._socket(request.fd)
-        return partial(one.setsockopt, socket.SOL_SOCKET, socket.SO_RCVTIMEO, value), _nothing
+        return partial(one.setsockopt, socket.SOL_SOCKET, socket.SO_RCVTIMEO, value), nothing
 
     def _sleep(self, request: sleep) -> Prepared:
         # outside of the main thread nothing else ends a sleep: it must not pass the limit
-        return partial(time.sleep, min(request.ns / 1e9, self.limit_s)), _nothing
+        return partial(time.sleep, min(request.ns / 1e9, self.limit_s)), nothing
 
     def _getpid(self, request: getpid) -> Prepared:
-        return os.getpid, _as_it_is
+        return os.getpid, as_it_is
 
     # -- signals -------------------------------------------------------------------------------
 
     def _sigaction(self, request: sigaction) -> Prepared:
-        return partial(self.signals.install, request.signo, request.handler), _nothing
+        return partial(self.signals.install, request.signo, request.handler), nothing
 
     def _sigprocmask(self, request: sigprocmask) -> Prepared:
         self.signals.need_main_thread()
@@ -602,13 +599,13 @@ class LinuxKernel:
         how = signal.SIG_BLOCK if request.how == SIG_BLOCK else signal.SIG_UNBLOCK
         for signo in signals:
             self.signals.guard(signo)
-        return partial(signal.pthread_sigmask, how, signals), _nothing
+        return partial(signal.pthread_sigmask, how, signals), nothing
 
     def _sigtimedwait(self, request: sigtimedwait) -> Prepared:
         self.signals.need_main_thread()
         if not hasattr(signal, "sigtimedwait"):
             raise missing("sigtimedwait")
-        wait = partial(_take_signal, set(request.signals), _seconds(request.timeout))
+        wait = partial(_take_signal, set(request.signals), seconds(request.timeout))
         return wait, self._told_by_signal
 
     def _told_by_signal(self, call: int, start: int, end: int, result: Any) -> tuple[Any, int]:
@@ -897,14 +894,6 @@ class Signals:
 # -- small parts -------------------------------------------------------------------------------
 
 
-def _nothing(call: int, start: int, end: int, result: Any) -> tuple[None, int]:
-    return None, 0
-
-
-def _as_it_is(call: int, start: int, end: int, result: Any) -> tuple[Any, int]:
-    return result, 0
-
-
 def _mask() -> set[Any] | None:
     """What this thread holds back; None where a program that uses signals cannot run."""
     if threading.current_thread() is not threading.main_thread():
@@ -916,10 +905,6 @@ def _mask() -> set[Any] | None:
 
 def _fail(error: OSError) -> None:
     raise error
-
-
-def _seconds(ns: int | None) -> float | None:
-    return None if ns is None else ns / 1e9
 
 
 def _receive(one: socket.socket, size: int, flags: int) -> tuple[bytes, list[Any]]:

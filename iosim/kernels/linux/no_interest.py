@@ -6,12 +6,11 @@ An object of Python's `select.epoll` would close the other's descriptor at its e
 from __future__ import annotations
 
 import ctypes
-import os
 import struct
-from functools import cache
 from typing import Any
 
 from ...syscalls import EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD
+from .libc import failure, libc
 
 __all__ = ["NoInterest"]
 
@@ -40,19 +39,13 @@ class NoInterest:
         """epoll_wait(2)."""
         found = ctypes.create_string_buffer(EVENT.size * maxevents)
         wait = -1 if timeout is None else round(1_000 * timeout)
-        _check(_libc().epoll_wait(self._fd, found, maxevents, wait))
+        _check(libc().epoll_wait(self._fd, found, maxevents, wait))
         return []
 
     def _control(self, op: int, fd: int, events: int) -> None:
-        _check(_libc().epoll_ctl(self._fd, op, fd, EVENT.pack(events)))
+        _check(libc().epoll_ctl(self._fd, op, fd, EVENT.pack(events)))
 
 
 def _check(result: int) -> None:
     if result < 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, os.strerror(errno))
-
-
-@cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
+        raise failure()

@@ -26,9 +26,10 @@ from ...syscalls import (
     select,
 )
 from .features import missing
+from .prepared import Prepared, nothing, seconds
 
 if TYPE_CHECKING:
-    from .kernel import LinuxKernel, Prepared
+    from .kernel import LinuxKernel
 
 __all__ = ["READINESS", "told"]
 
@@ -45,16 +46,12 @@ def told(
     return ready, 0
 
 
-def _seconds(ns: int | None) -> float | None:
-    return None if ns is None else ns / 1e9
-
-
 def _select(kernel: LinuxKernel, request: select) -> Prepared:
     """A descriptor stands in a set once."""
     reads, writes = (
         list(dict.fromkeys(map(kernel.mine, fds))) for fds in (request.fds, request.writefds)
     )
-    return partial(_selected, reads, writes, _seconds(request.timeout)), partial(told, kernel)
+    return partial(_selected, reads, writes, seconds(request.timeout)), partial(told, kernel)
 
 
 def _selected(reads: Sequence[int], writes: Sequence[int], timeout: float | None) -> Found:
@@ -96,17 +93,13 @@ def _epoll_create(kernel: LinuxKernel, request: epoll_create) -> Prepared:
 
 def _epoll_ctl(kernel: LinuxKernel, request: epoll_ctl) -> Prepared:
     control = getattr(kernel.interest(request.epfd), METHODS[request.op])
-    what = (kernel.mine(request.fd), request.events)
-    return partial(control, *what[: 1 if request.op == EPOLL_CTL_DEL else 2]), _nothing
-
-
-def _nothing(call: int, start: int, end: int, result: Any) -> tuple[None, int]:
-    return None, 0
+    events = () if request.op == EPOLL_CTL_DEL else (request.events,)
+    return partial(control, kernel.mine(request.fd), *events), nothing
 
 
 def _epoll_wait(kernel: LinuxKernel, request: epoll_wait) -> Prepared:
     wait = kernel.interest(request.epfd).poll
-    return partial(wait, _seconds(request.timeout), request.maxevents), partial(told, kernel)
+    return partial(wait, seconds(request.timeout), request.maxevents), partial(told, kernel)
 
 
 READINESS: dict[type[Request], Callable[[Any, Any], Prepared]] = {

@@ -16,8 +16,8 @@ from ...sockets import (
 )  # fmt: skip
 from ...syscalls import Request
 from . import uring
-from .kernel import Prepared
 from .measured import Receipt
+from .prepared import Prepared
 from .servers import LinuxServerKernel
 
 __all__ = ["LinuxRingKernel"]

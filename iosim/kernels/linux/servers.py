@@ -59,9 +59,10 @@ from .board import Board, new_file
 from .features import Unsupported, missing, stamp
 from .gate import ServerGate
 from .helper import Helper
-from .kernel import LinuxKernel, Prepared
+from .kernel import LinuxKernel
 from .measured import Run, Stretch, Thread, Usage
 from .meter import Meter
+from .prepared import Prepared, as_it_is, nothing, seconds
 from .readiness import told
 
 __all__ = ["Door", "LinuxServerKernel", "SharedTape"]
@@ -257,10 +258,10 @@ class LinuxServerKernel(LinuxKernel):
 
     def _close(self, request: close) -> Prepared:
         if request.fd in self.owned:
-            return self.owned.pop(request.fd).close, _nothing
+            return self.owned.pop(request.fd).close, nothing
         one = self._socket(request.fd)
         self._forget(request.fd)
-        return one.close, _nothing
+        return one.close, nothing
 
     def _forget(self, fd: int) -> None:
         """Before its close: after it another thread's accept may have the number again."""
@@ -292,19 +293,19 @@ class LinuxServerKernel(LinuxKernel):
             self.gate = None  # the first client has come: there is nothing more to wait for
 
     def _listen(self, request: listen) -> Prepared:
-        return partial(self._socket(request.fd).listen, request.backlog), _nothing
+        return partial(self._socket(request.fd).listen, request.backlog), nothing
 
     def _getsockname(self, request: getsockname) -> Prepared:
         one = self._socket(request.fd)
         return one.getsockname, lambda call, start, end, address: (address[1], 0)
 
     def _connect(self, request: connect) -> Prepared:
-        return partial(self._socket(request.fd).connect, ("127.0.0.1", request.port)), _nothing
+        return partial(self._socket(request.fd).connect, ("127.0.0.1", request.port)), nothing
 
     def _getsockopt(self, request: getsockopt) -> Prepared:
         one = self._socket(request.fd)
         assert request.option == SO_ERROR
-        return partial(one.getsockopt, real_socket.SOL_SOCKET, real_socket.SO_ERROR), _as_it_is
+        return partial(one.getsockopt, real_socket.SOL_SOCKET, real_socket.SO_ERROR), as_it_is
 
     def _send(self, request: send) -> Prepared:
         one = self._socket(request.fd)
@@ -320,7 +321,7 @@ class LinuxServerKernel(LinuxKernel):
         return count, 0
 
     def _shutdown(self, request: shutdown) -> Prepared:
-        return partial(self._socket(request.fd).shutdown, _SHUT[request.how]), _nothing
+        return partial(self._socket(request.fd).shutdown, _SHUT[request.how]), nothing
 
     # -- readiness -----------------------------------------------------------------------------
 
@@ -332,8 +333,8 @@ class LinuxServerKernel(LinuxKernel):
     def _kevent(self, request: kevent) -> Prepared:
         interest = self._own(request.kq, getattr(real_select, "kqueue", ()), EBADF)
         adds = [_kevent_of(self.mine(fd)) for fd in request.adds]
-        timeout = None if request.timeout is None else request.timeout / 1e9
-        return partial(interest.control, adds, request.nevents, timeout), self._told_by_kqueue
+        wait = partial(interest.control, adds, request.nevents, seconds(request.timeout))
+        return wait, self._told_by_kqueue
 
     def _told_by_kqueue(
         self, call: int, start: int, end: int, found: Any
@@ -371,7 +372,7 @@ class LinuxServerKernel(LinuxKernel):
         if request.thread > len(self.threads):
             raise OSError(ESRCH, os.strerror(ESRCH))
         # Not Thread.join: if an alarm interrupts it, CPython 3.11 takes the thread for stopped.
-        return self.ends[request.thread - 1].wait, _nothing
+        return self.ends[request.thread - 1].wait, nothing
 
     def _say_ended(self, number: int) -> None:
         if self.door.board is not None:
@@ -505,14 +506,6 @@ def _accept4(listener: real_socket.socket) -> tuple[int, tuple[str, int]]:
     """The call alone: socket.accept makes an object around it."""
     made: tuple[int, tuple[str, int]] = listener._accept()  # type: ignore[attr-defined]
     return made
-
-
-def _nothing(call: int, start: int, end: int, result: Any) -> tuple[None, int]:
-    return None, 0
-
-
-def _as_it_is(call: int, start: int, end: int, result: Any) -> tuple[Any, int]:
-    return result, 0
 
 
 def _kevent_of(fd: int) -> Any:

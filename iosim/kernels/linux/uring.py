@@ -11,7 +11,8 @@ import os
 import struct
 import sys
 from errno import EBUSY, EINTR, ENOSYS
-from functools import cache
+
+from .libc import failure, libc
 
 __all__ = ["Ring"]
 
@@ -191,23 +192,14 @@ def _address(buffer: bytearray) -> int:
     return ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
 
 
-@cache
-def _libc() -> ctypes.CDLL:
-    # Made once: opening the library takes longer than a call.
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.restype = ctypes.c_long
-    return libc
-
-
 def _enter_kernel(number: int, *arguments: int) -> int:
     """syscall(2), repeated when a signal interrupts it; OSError with the errno."""
     if not sys.platform.startswith("linux"):
         raise OSError(ENOSYS, "io_uring is Linux's own")
-    libc = _libc()
+    syscall = libc().syscall
     while True:
-        result: int = libc.syscall(ctypes.c_long(number), *map(ctypes.c_long, arguments))
+        result: int = syscall(ctypes.c_long(number), *map(ctypes.c_long, arguments))
         if result >= 0:
             return result
-        errno = ctypes.get_errno()
-        if errno != EINTR:
-            raise OSError(errno, os.strerror(errno))
+        if ctypes.get_errno() != EINTR:
+            raise failure()

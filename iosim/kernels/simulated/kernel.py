@@ -325,7 +325,7 @@ class SimKernel(Readiness):
         assert task.work
         ring, socket, size = task.work.pop(0)
         if not socket.readable:  # somebody was faster: it waits on
-            socket.submissions = (*socket.submissions, (ring, size))
+            socket.submit(ring, size)
             if after is not None:
                 after(task)
             return
@@ -602,7 +602,7 @@ class SimKernel(Readiness):
             self._reply(task)
             return
         if not socket.readable:
-            socket.submissions = (*socket.submissions, (ring, request.size))
+            socket.submit(ring, request.size)
             self._reply(task)
         else:
             self._complete(task, ring, socket, request.size, self._reply)
@@ -630,7 +630,7 @@ class SimKernel(Readiness):
             if socket.readable:
                 self._complete(task, whose, socket, size, self._again)
             else:  # somebody was faster: it waits on
-                socket.submissions = (*socket.submissions, (whose, size))
+                socket.submit(whose, size)
                 self._again(task)
         else:
             self._sleep(task)
@@ -698,7 +698,7 @@ class SimKernel(Readiness):
 
     def _block(self, number: int) -> Block:
         if number not in self._blocks:
-            raise Refused(EINVAL, number)
+            raise Refused(EINVAL, number, "control block")
         return self._blocks[number]
 
     def _aio_error(self, task: Task, request: aio_error) -> None:
@@ -709,7 +709,7 @@ class SimKernel(Readiness):
     def _aio_return(self, task: Task, request: aio_return) -> None:
         done = self._block(request.block).done
         if done is None:
-            raise Refused(EINPROGRESS, request.block)
+            raise Refused(EINPROGRESS, request.block, "control block")
         self._look(task, done)
 
     _table: ClassVar[dict[type, Callable[..., None]]] = {

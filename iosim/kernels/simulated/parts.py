@@ -106,6 +106,10 @@ class Socket(Pollable):
         """How many of its bytes no receive has begun to take."""
         return sum(size for who, _, size in (*self.queue, *self.held) if who is fate)
 
+    def submit(self, ring: Ring, size: int) -> None:
+        """A receive of at most `size` bytes for `ring` waits here."""
+        self.submissions = (*self.submissions, (ring, size))
+
     @property
     def readable(self) -> bool:
         """Would a receive not wait?  Data, the end of a stream and an error count: poll(2)."""

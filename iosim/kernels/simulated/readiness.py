@@ -47,11 +47,11 @@ WITH_EXCLUSIVE = EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLET | EPOLLEXCLU
 
 
 class Refused(Exception):
-    """A call on a descriptor that is not open (EBADF), or not of its kind (EINVAL)."""
+    """A call that fails with `errno` because of what is, or is not, number `number`."""
 
-    def __init__(self, errno: int, fd: int) -> None:
-        super().__init__(errno, fd)
-        self.error = OSError(errno, f"{strerror(errno)}: descriptor {fd}")
+    def __init__(self, errno: int, number: int, what: str = "descriptor") -> None:
+        super().__init__(errno, number)
+        self.error = OSError(errno, f"{strerror(errno)}: {what} {number}")
 
 
 class Watch:
@@ -219,7 +219,7 @@ class Readiness(Engine):
     # -- the calls -----------------------------------------------------------------------------
 
     def _scan(self, task: Task, request: select | poll) -> None:
-        wanted = _asked(request)
+        wanted = request.asked
         if type(request) is select:
             for fd in wanted:
                 self._thing(fd)
@@ -239,7 +239,7 @@ class Readiness(Engine):
     def _scanned(self, task: Task) -> None:
         request = task.request
         assert isinstance(request, select | poll)
-        found, wanted = FOUND[type(request)], _asked(request)
+        found, wanted = FOUND[type(request)], request.asked
         ready = [
             Ready(fd, events)
             for fd, asked in wanted.items()
@@ -329,16 +329,6 @@ class Readiness(Engine):
             self._wake(first)
         task.notice = set(events)
         self._reply(task, events)
-
-
-def _asked(request: select | poll) -> dict[int, int]:
-    """What is asked of each descriptor."""
-    if isinstance(request, poll):
-        return request.asked
-    asked = dict.fromkeys(request.fds, EPOLLIN)
-    for fd in request.writefds:
-        asked[fd] = asked.get(fd, 0) | EPOLLOUT
-    return asked
 
 
 def _whole_ms(timeout: int | None) -> int | None:

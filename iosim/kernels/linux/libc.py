@@ -1,0 +1,23 @@
+"""The C library, for calls that Python does not have."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import cache
+
+__all__ = ["failure", "libc"]
+
+
+@cache
+def libc() -> ctypes.CDLL:
+    """Made once: opening the library takes longer than a call."""
+    library = ctypes.CDLL(None, use_errno=True)
+    library.syscall.restype = ctypes.c_long
+    return library
+
+
+def failure() -> OSError:
+    """What the last call of this thread has left in errno."""
+    errno = ctypes.get_errno()
+    return OSError(errno, os.strerror(errno))
