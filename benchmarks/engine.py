@@ -27,7 +27,8 @@ from typing import Any
 import simpy
 
 from iosim import Costs, draw, models, simulate, traffic
-from iosim.kernels.simulated.kernel import SimKernel
+from iosim.sim.kernel import Kernel
+from iosim.sim.simulate import over_traffic
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import oracle
@@ -83,9 +84,10 @@ def throughput(count: int) -> None:
     print(f"  events/s, iosim : SimPy's bare Store = {ratio:.2f}")
 
 
-def _kernel(story: traffic.Traffic) -> SimKernel:
-    kernel = SimKernel(story, COSTS, CORES, record=False)
-    for number, socket in enumerate(kernel.connections):
+def _kernel(story: traffic.Traffic) -> Kernel:
+    kernel = over_traffic(story, COSTS, CORES, record=False)
+    assert kernel.traffic is not None
+    for number, socket in enumerate(kernel.traffic.connections):
         kernel.spawn("p", models.blocking(socket.fd, story.nbytes(number)))
     return kernel
 
@@ -141,8 +143,9 @@ def _idle_iosim() -> float:
     story = traffic.replay([(0, 1, CONNECTIONS - 1)])
     gc.collect()
     tracemalloc.start()
-    kernel = SimKernel(story, COSTS, CORES, record=False)
-    for socket in kernel.connections:
+    kernel = over_traffic(story, COSTS, CORES, record=False)
+    assert kernel.traffic is not None
+    for socket in kernel.traffic.connections:
         kernel.spawn("p", models.blocking(socket.fd, 2))
     with contextlib.suppress(TimeoutError):
         kernel.run()

@@ -51,6 +51,7 @@ class call(Request):
     Replies with its value; raises what it raises.
     """
 
+    enters: ClassVar[bool] = False
     job: int
 
     def __post_init__(self) -> None:

@@ -86,9 +86,14 @@ def us(value: float) -> int:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One call.  `trap`: it enters the kernel (others only read the program's own memory)."""
+    """One call.  `trap`: it enters the kernel (others only read the program's own memory).
+
+    `enters`: at the price of a system call; `listed`: how many descriptors the program lists in it.
+    """
 
     trap: ClassVar[bool] = True
+    enters: ClassVar[bool] = True
+    listed: ClassVar[int] = 0
     arms: ClassVar[bool] = False
     yielded: bool = field(default=False, init=False, repr=False)
     number: int = field(default_factory=_numbers.__next__, init=False, repr=False)
@@ -240,6 +245,11 @@ class select(Request):
         _timeout("select", self.timeout)
 
     @property
+    def listed(self) -> int:  # type: ignore[override]
+        """Who scans has made a list of what to scan."""
+        return len(self.fds)
+
+    @property
     def asked(self) -> dict[int, int]:
         """What of each descriptor: EPOLLIN, EPOLLOUT or both."""
         asked = dict.fromkeys(self.fds, EPOLLIN)
@@ -262,6 +272,11 @@ class poll(Request):
     def __post_init__(self) -> None:
         _descriptors("poll", self.fds)
         _timeout("poll", self.timeout)
+
+    @property
+    def listed(self) -> int:  # type: ignore[override]
+        """Who scans has made a list of what to scan."""
+        return len(self.fds)
 
     @property
     def asked(self) -> dict[int, int]:

@@ -40,9 +40,12 @@ class Message:
         low, high = (1, MAX_STREAM) if self.kind == "data" else (0, 0)
         whole("size", self.size, low, high, "bytes")
 
-    def payload(self, number: int) -> bytes:
-        """Its bytes if it is message `number` of its story: each byte is that number, mod 251."""
-        return bytes([number % 251]) * self.size
+    def payload(self, number: int, count: int | None = None) -> bytes:
+        """Its first `count` bytes (None: all) if it is message `number` of its story.
+
+        Each byte is that number, mod 251.
+        """
+        return bytes([number % 251]) * (self.size if count is None else count)
 
 
 @dataclass(frozen=True, slots=True)

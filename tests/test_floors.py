@@ -22,13 +22,13 @@ VALUES = {
 FLOORS = dict.fromkeys(VALUES, VALUES) | {
     "programs": {"programs", "syscalls", "sockets", "futures", "bounds"},
     "kernels": {"kernels"} | VALUES,
+    "sim": {"sim", "kernels"} | VALUES,
     "draw": {"draw", "comparison", "readiness", "shown", "timeline", "bounds"},
 }  # whatever is not named here (the facade, explore, puzzles, …) stands on top
 
 #: Inside kernels/: which of its folders each of them knows; "shared" is what stands beside them.
 KERNELS = {
     "shared": {"shared"},
-    "simulated": {"simulated", "shared"},
     "linux": {"linux", "shared"},
     "recorder": {"recorder", "linux", "shared"},
     "witness": {"witness", "linux", "shared"},
@@ -56,9 +56,9 @@ def allowed(module: tuple[str, ...], target: tuple[str, ...]) -> bool:
     floor = FLOORS.get(module[0])
     if floor is not None and (not target or target[0] not in floor):
         return False
-    if module[0] != "kernels" or target[0] != "kernels":
+    if target[:1] != ("kernels",) or module[0] not in ("kernels", "sim"):
         return True
-    folders = KERNELS.get(folder(module[1:]))
+    folders = KERNELS.get("shared" if module[0] == "sim" else folder(module[1:]))
     return folders is None or folder(target[1:]) in folders
 
 
@@ -98,21 +98,21 @@ def test_every_folder_of_the_kernels_stands_in_the_table() -> None:
     ("file", "code"),
     [
         ("timeline.py", "from iosim.draw import svg"),
-        ("costs.py", "import iosim.kernels.simulated"),
+        ("costs.py", "import iosim.sim.kernel"),
         ("programs/models.py", "from iosim import kernels"),
-        ("programs/models.py", "from ..kernels.simulated import Kernel"),
+        ("programs/models.py", "from ..sim.kernel import Kernel"),
         ("programs/models.py", "def later():\n    from .. import timeline"),
         ("kernels/linux/kernel.py", "from ...programs import models"),
         ("kernels/linux/kernel.py", "from ...draw.svg import draw"),
         ("kernels/linux/kernel.py", "import iosim"),
-        ("draw/svg.py", "from iosim.kernels import simulated"),
+        ("draw/svg.py", "from iosim.sim import kernel"),
         ("draw/svg.py", "if TYPE_CHECKING:\n    from ..costs import Costs"),
-        ("kernels/simulated/network.py", "from ..linux.crowd import Crowd"),
-        ("kernels/simulated/kernel.py", "from iosim.kernels import linux"),
-        ("kernels/linux/servers.py", "def later():\n    from ..simulated import servers"),
+        ("sim/tcp.py", "from ..kernels.linux.crowd import Crowd"),
+        ("sim/kernel.py", "from iosim.kernels import linux"),
+        ("kernels/linux/servers.py", "def later():\n    from ...sim import tcp"),
         ("kernels/linux/features.py", "from ..witness import stand"),
         ("kernels/linux/kernel.py", "from ..front import simulate"),
-        ("kernels/tape.py", "from .simulated.parts import Task"),
+        ("kernels/tape.py", "from ..sim.task import Task"),
         ("kernels/witness/stand.py", "import iosim.kernels.recorder.record"),
     ],
 )
@@ -130,14 +130,11 @@ def test_a_planted_violation_is_seen(tmp_path: Path, file: str, code: str) -> No
         ("programs/models.py", "from ..syscalls import recvfrom\nfrom .calls import apply"),
         ("kernels/linux/kernel.py", "from ... import costs, timeline\nfrom .. import tape"),
         ("draw/svg.py", "from iosim.timeline import Timeline\nfrom .marks import box"),
-        ("explore/stepper.py", "from ..kernels import simulated\nimport iosim"),
-        (
-            "kernels/simulated/rings.py",
-            "from ..tape import Fate\nfrom .servers import ServerKernel",
-        ),
+        ("explore/stepper.py", "from ..sim import kernel\nimport iosim"),
+        ("sim/uring.py", "from ..kernels.tape import Fate\nfrom .kernel import Kernel"),
         ("kernels/witness/stand.py", "from ..linux.wires import Wires\nfrom .parcel import unpack"),
         ("kernels/calibration/calibrate.py", "from ..front import measure"),
-        ("kernels/front.py", "from . import linux, simulated"),
+        ("kernels/front.py", "from . import linux, tape"),
     ],
 )
 def test_an_import_on_the_same_floor_or_down_is_fine(tmp_path: Path, file: str, code: str) -> None:

@@ -49,9 +49,9 @@ from iosim.clients import (
     script,
 )
 from iosim.kernels.linux.crowd import SPIN_NS, Crowd
-from iosim.kernels.simulated.readiness import Watch
-from iosim.kernels.simulated.servers import ServerKernel
-from iosim.kernels.simulated.streams import Listener, Stream
+from iosim.sim.descriptions import Descriptors
+from iosim.sim.readiness import Watch
+from iosim.sim.tcp import Listener, Stream
 from iosim.sockets import (
     EPOLL_CTL_MOD,
     EPOLLERR,
@@ -951,7 +951,7 @@ def _as_if_at_an_end(stream: Stream) -> None:
         (Stream, "reset", _as_if_at_an_end, "was_reset"),
         (Stream, "writable", False, "writable"),
         (Listener, "full", False, "backlog"),
-        (ServerKernel, "_room_for_one", lambda *_: None, "descriptors"),
+        (Descriptors, "room_for_one", lambda *_: None, "descriptors"),
     ],
 )
 def test_a_planted_fault_is_seen(

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import cores, costs, programs, stories
 
-from iosim import Costs, Timeline, models, simulate, traffic
-from iosim.kernels.simulated.kernel import SimKernel
+from iosim import Costs, Timeline, futures, models, simulate, sockets, syscalls, traffic
+from iosim.sim.answers import answer_of
+from iosim.sim.simulate import over_traffic
 from iosim.syscalls import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
@@ -33,6 +34,7 @@ from iosim.syscalls import (
     SIGRTMIN,
     SO_RCVTIMEO,
     Program,
+    Request,
     aio_error,
     aio_read,
     aio_return,
@@ -112,12 +114,13 @@ def test_a_small_buffer_drops_datagrams_and_throttles_streams(
     story: traffic.Traffic, prices: Costs
 ) -> None:
     room = max(message.size for message in story.messages)
-    kernel = SimKernel(story, prices, 1, room)
-    kernel.spawn("process", _receive_for(kernel.connections[0].fd, story))
+    kernel = over_traffic(story, prices, rcvbuf=room)
+    assert kernel.traffic is not None
+    kernel.spawn("process", _receive_for(kernel.traffic.connections[0].fd, story))
     kernel.run()
-    dropped = [fate for fate in kernel.fates if fate.dropped]
+    dropped = [fate for fate in kernel.traffic.fates if fate.dropped]
     lost = sum(fate.size for fate in dropped)
-    taken = sum(fate.size for fate in kernel.fates if fate.received is not None)
+    taken = sum(fate.size for fate in kernel.traffic.fates if fate.received is not None)
     assert taken + lost == story.nbytes()
     assert not (dropped and story.transport == "tcp")
 
@@ -668,9 +671,121 @@ def test_bad_arguments_get_one_line(arguments: Any, error: type, line: str) -> N
 @given(st.integers(1, 40))
 def test_events_are_counted_with_and_without_a_record(count: int) -> None:
     story = traffic.several(count, every_ms=1, size=10)
-    kernels = [SimKernel(story, None, 1, None, record) for record in (True, False)]
+    kernels = [over_traffic(story, record=record) for record in (True, False)]
     for kernel in kernels:
-        kernel.spawn("process", models.blocking(kernel.connections[0].fd, story.nbytes()))
+        assert kernel.traffic is not None
+        kernel.spawn("process", models.blocking(kernel.traffic.connections[0].fd, story.nbytes()))
         kernel.run()
     assert kernels[0].events == kernels[1].events
     assert kernels[0].now == kernels[1].now
+
+
+# -- one kernel: every call, over any story ----------------------------------------------------
+
+
+def test_every_call_has_an_answer() -> None:
+    """A call that is in no table is found here, not by a reader."""
+    named = [getattr(home, name) for home in (syscalls, sockets, futures) for name in home.__all__]
+    calls = [one for one in named if isinstance(one, type) and issubclass(one, Request)]
+    assert len(calls) > 40
+    for kind in set(calls) - {Request, compute}:  # which is the program's own code
+        assert callable(answer_of(kind.__new__(kind)))
+
+
+class unheard_of(Request):
+    """A call that nobody answers."""
+
+
+def test_a_call_without_an_answer_is_refused_in_one_line() -> None:
+    def program(fd: int, nbytes: int) -> Program:
+        yield unheard_of()
+
+    with pytest.raises(RuntimeError, match=r"^the simulated kernel has no call unheard_of$"):
+        simulate(program, ONE)
+
+
+def test_what_does_not_go_with_a_story_is_refused_in_one_line() -> None:
+    def sends(fd: int, nbytes: int) -> Program:
+        yield sockets.send(fd, b"x")
+
+    def asks(fd: int, nbytes: int) -> Program:
+        yield futures.submit(1)
+
+    with pytest.raises(RuntimeError, match=r"^send: to a connection of Traffic one only listens"):
+        simulate(sends, ONE)
+    with pytest.raises(RuntimeError, match=r"^submit needs a story of Jobs$"):
+        simulate(asks, ONE)
+
+
+def test_a_program_over_traffic_may_have_threads_and_connections_of_its_own() -> None:
+    got: list[bytes] = []
+
+    def echo(listener: int) -> Program:
+        conn = yield sockets.accept(listener)
+        got.append((yield recvfrom(conn, 10)))
+
+    def program(fd: int, nbytes: int) -> Program:
+        listener, end = (yield sockets.socket()), (yield sockets.socket())
+        yield sockets.listen(listener)
+        thread = yield sockets.pthread_create(echo(listener))
+        yield sockets.connect(end, (yield sockets.getsockname(listener)))
+        yield sockets.send(end, (yield recvfrom(fd, 10)))
+        yield sockets.pthread_join(thread)
+
+    simulate(program, traffic.one(size=10)).check()
+    assert got == [b"\x01" * 10]
+
+
+# -- signals that come at a bad moment ---------------------------------------------------------
+
+
+def test_a_signal_during_the_scan_of_select_is_not_lost() -> None:
+    """Linux looks for signals before it sleeps: the handler runs then, not at the next arrival."""
+
+    def handler(signo: int) -> Program:
+        yield getpid()
+
+    def program(fds: list[int], nbytes: int) -> Program:
+        yield sigaction(SIGIO, handler)
+        yield fcntl(fds[0], F_SETOWN, SELF)
+        yield fcntl(fds[0], F_SETFL, O_ASYNC)
+        yield select([fds[1]])
+
+    # The scan is from 2.8 to 3 ms; a message is 1 ms on its way.
+    run = simulate(program, traffic.replay([(us(1_900), 10, 0), (ms(20), 10, 1)]))
+    (looked,) = (call for call in run.call_log if call.name == "getpid")
+    (waited,) = (call for call in run.call_log if call.name == "select")
+    assert waited.start < looked.start < ms(10) < waited.end
+
+
+def test_a_signal_that_is_held_back_wakes_nobody() -> None:
+    """It stays pending; who sleeps, sleeps on (signal(7))."""
+
+    def program(fd: int, nbytes: int) -> Program:
+        yield sigprocmask(SIG_BLOCK, [SIGIO])
+        yield fcntl(fd, F_SETOWN, SELF)
+        yield fcntl(fd, F_SETFL, O_ASYNC)
+        yield sleep(ms(30))
+        assert (yield sigtimedwait([SIGIO], 0)) == SIGIO
+
+    run = simulate(program, ONE)
+    naps = [i for i in run.intervals if i.lane == "process" and i.state == SLEEPING]
+    assert len(naps) == 1
+
+
+# -- what a receive costs the reader's own machine ---------------------------------------------
+
+
+def test_a_receive_makes_no_more_bytes_than_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once each receive made the whole message anew: 32 MB in pieces took 25 s."""
+    made: list[int] = []
+    as_it_is = traffic.Message.payload
+
+    def counted(self: traffic.Message, *given: Any) -> bytes:
+        made.append(len(data := as_it_is(self, *given)))
+        return data
+
+    monkeypatch.setattr(traffic.Message, "payload", counted)
+    size = 4_000_000
+    simulate(models.blocking, traffic.one(size=size, transport="tcp"), costs=Costs.typical())
+    assert sum(made) == size

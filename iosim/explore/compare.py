@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 from ..draw.clock import HEADS, clock, table
 from ..draw.compare import compare
 from ..draw.words import duration
-from ..kernels.simulated.kernel import DEFAULT_RCVBUF
 from ..prediction import predict
 from ..programs import models
+from ..sim.traffic import DEFAULT_RCVBUF
 from ..syscalls import compute, ms
 from ..timeline import COPY, WAIT, Timeline
 from .background import COMMAND, Background, Job, Told

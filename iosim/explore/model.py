@@ -11,8 +11,8 @@ from ..costs import Costs
 from ..draw.stevens import stevens
 from ..draw.words import count, duration, row_words
 from ..kernels.front import simulate
-from ..kernels.simulated.kernel import DEFAULT_RCVBUF
 from ..programs import models
+from ..sim.traffic import DEFAULT_RCVBUF
 from ..syscalls import compute, ms, sleep
 from ..timeline import COPY, FIGURE_6_6, WAIT, Timeline
 from ..traffic import Traffic, several

@@ -16,9 +16,9 @@ __all__ = ["measure", "simulate"]
 
 #: A story's type: where its kernels live, `(module, function)`.  Fetched when first asked for.
 _SIMULATED = {
-    Traffic: (".simulated.kernel", "simulate"),
-    Jobs: (".simulated.pool", "simulate_jobs"),
-    Clients: (".simulated.served", "simulate_clients"),
+    Traffic: ("..sim.simulate", "simulate_traffic"),
+    Jobs: ("..sim.simulate", "simulate_jobs"),
+    Clients: ("..sim.simulate", "simulate_clients"),
 }
 _REAL = {
     Traffic: (".linux.kernel", "measure"),

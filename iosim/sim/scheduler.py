@@ -1,7 +1,7 @@
-"""The simulated kernel's engine: one heap of events, the cores, and one run queue.
+"""Time, the cores and one run queue.
 
 Events happen in the order of `(time, number)`: what was planned first happens first, and of what
-happens at the same instant an arrival from the network comes first.  The processes share the cores
+happens at the same instant an arrival from the network comes first.  The tasks share the cores
 first come first served, with a time slice (sched(7), SCHED_RR).  Times are int ns.
 """
 
@@ -12,29 +12,30 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ...bounds import whole
-from ...costs import Costs
-from ...timeline import KERNEL, READY, SLEEPING, USER
-from ...traffic import Message, Traffic
-from ..tape import Tape
-from .parts import Task
+from ..bounds import whole
+from ..costs import Costs
+from ..kernels.tape import Tape
+from ..timeline import KERNEL, READY, SLEEPING, USER
+from ..traffic import Message
+from .task import Task
 
-__all__ = ["Engine"]
+__all__ = ["Scheduler", "Then"]
 
 STANDSTILL = 100_000  # events at one instant before the run is given up
 
-Event = tuple[int, int, Any, Task, int]  # time, number, what to do, to whom, its token
+Event = tuple[int, int, Any, Any, int]  # time, number, what to do, to whom, its token
+Then = Callable[[Any], None]
 
 
-class Engine:
-    """Time, cores and processes; the calls are in `SimKernel`, which stands on it.
+class Scheduler:
+    """Time, cores and tasks; what they ask for is answered in `Kernel`, which stands on it.
 
     `events` counts what has happened; `tape` None takes nothing down (for large runs).
     """
 
-    def __init__(self, story: Traffic | None, costs: Costs, cores: int, tape: Tape | None) -> None:
+    def __init__(self, costs: Costs, cores: int, tape: Tape | None) -> None:
         self.costs, self.tape = costs, tape
-        self._messages: Sequence[Message] = () if story is None else story.messages
+        self.arrivals: Sequence[Message] = ()  # what comes from the network, in time
         self.cores = whole("cores", cores, 1, 1024, "cores")
         self.now = 0
         self.events = 0
@@ -46,24 +47,23 @@ class Engine:
         self._queue: deque[Task] = deque()
         self._idle = self.cores
         self._running: list[Task] = []
+        self._nobody = Task("network", None)  # for events that no task has a part in
         self._wakeup, self._switch = round(costs.wakeup), round(costs.context_switch)
         self._slice, self._slack = round(costs.time_slice), round(costs.timer_slack)
         self._cold_call = round(costs.cold_call)
         self._cools_off = bool(costs.cold_call or costs.cold_receive)
         # Bound once: a bound method costs time and memory for every task that holds one.
         self._when_ready, self._when_on_core = self._ready, self._on_core
-        self._when_awake, self._when_preempted = self._again, self._preempt
+        self._when_awake, self._when_preempted = self._awake, self._preempt
 
-    def _again(self, task: Task) -> None:
+    def _awake(self, task: Task) -> None:
+        """`task` has slept, and has a core again."""
         raise NotImplementedError
 
     def _arrive(self, number: int, message: Message) -> None:
         raise NotImplementedError
 
-    def _told(self, task: Task) -> bool:
-        raise NotImplementedError
-
-    def _interrupt(self, task: Task, left: int, then: Callable[[Task], None] | None = None) -> None:
+    def _interrupt(self, task: Task, left: int, then: Then | None = None) -> None:
         raise NotImplementedError
 
     def run(self) -> None:
@@ -72,8 +72,8 @@ class Engine:
         One loop and no calls but the event's: it turns a million times in a large run.
         """
         for task in self.processes:
-            self._start(task)
-        heap, messages, transit = self._heap, self._messages, self.costs.transit
+            self.start(task)
+        heap, messages, transit = self._heap, self.arrivals, self.costs.transit
         count, arrived, still = len(messages), 0, 0
         coming = messages[0].at_ns + transit(messages[0].size) if count else 0
         while self._alive:
@@ -113,18 +113,28 @@ class Engine:
         name = type(stuck.request).__name__
         return f"{stuck.name} would wait in {name} for ever: nothing more is on its way"
 
-    def _plan(self, delay: int, act: Callable[[Task], None], task: Task) -> None:
+    def plan(self, delay: int, act: Then, task: Task) -> None:
+        """`act(task)` in `delay` ns, unless `task` begins something else before."""
         self._number += 1
         heapq.heappush(self._heap, (self.now + delay, self._number, act, task, task.token))
 
+    def later(self, delay: int, act: Callable[[], None]) -> None:
+        """`act` in `delay` ns: an event that no task has a part in."""
+        self.plan(delay, lambda nobody: act(), self._nobody)
+
     # -- cores and the run queue ---------------------------------------------------------------
 
-    def _start(self, task: Task) -> None:
+    def start(self, task: Task) -> None:
+        """A new task: on a core at once, if one is idle."""
         if self._idle:
             self._idle -= 1
             self._on_core(task)
         else:
             self._ready(task)
+
+    def start_later(self, task: Task) -> None:
+        """A new task: ready once it was woken for the first time."""
+        self.plan(self._wakeup, self._when_ready, task)
 
     def _ready(self, task: Task) -> None:
         """`task` may run: give it a core, or a place in the queue and an end to others' slices."""
@@ -140,24 +150,25 @@ class Engine:
 
     def _plan_preemption(self, task: Task) -> None:
         if task.slice_end < task.until:
-            self._plan(max(0, task.slice_end - self.now), self._when_preempted, task)
+            self.plan(max(0, task.slice_end - self.now), self._when_preempted, task)
 
     def _dispatch(self) -> None:
         while self._idle and self._queue:
             self._idle -= 1
-            self._plan(self._switch, self._when_on_core, self._queue.popleft())
+            self.plan(self._switch, self._when_on_core, self._queue.popleft())
 
     def _on_core(self, task: Task) -> None:
         self._running.append(task)
         task.slice_end = self.now + self._slice
-        if task.mode is USER and task.left and self._told(task):
+        if task.mode is USER and task.left and task.told:
             self._interrupt(task, task.left)
         elif task.left:
-            self._work(task, task.mode, task.left, task.then)
+            self.work(task, task.mode, task.left, task.then)
         else:
             task.then(task)  # type: ignore[misc]
 
-    def _off_core(self, task: Task) -> None:
+    def off_core(self, task: Task) -> None:
+        """Its core is for the next one."""
         self._running.remove(task)
         self._idle += 1
         if self._queue:
@@ -170,16 +181,23 @@ class Engine:
         task.token += 1
         self._mark(task, READY)
         self._queue.append(task)
-        self._off_core(task)
+        self.off_core(task)
 
-    def _work(
-        self, task: Task, mode: str, ns: int, then: Callable[[Task], None] | None, note: str = ""
-    ) -> None:
+    def in_own_code(self, task: Task) -> bool:
+        """Does it run, outside of the kernel?"""
+        return task.mode is USER and task in self._running
+
+    def work(self, task: Task, mode: str, ns: int, then: Then | None, note: str = "") -> None:
         """Hold the core for `ns` in `mode`, then go on with `then`.
 
-        What is left of a call in which its process slept takes `Costs.cold_call` longer.
+        What is left of a call in which its task slept takes `Costs.cold_call` longer.  Own code
+        needs the interpreter's lock, if there is one.
         """
-        if task.chilled and mode is KERNEL:
+        if mode is USER and task.interpreter is not None:
+            if not task.interpreter.take(task):
+                task.interpreter.wait_for(task, ns, then)
+                return
+        elif task.chilled and mode is KERNEL:
             ns += self._cold_call
             task.chilled = False
         task.mode, task.then, task.left = mode, then, 0
@@ -194,8 +212,10 @@ class Engine:
         if self._queue:
             self._plan_preemption(task)
 
-    def _sleep(self, task: Task, deadline: int | None = None, note: str = "") -> None:
+    def sleep(self, task: Task, deadline: int | None = None, note: str = "") -> None:
         """Give up the core until woken, or until `deadline` (ns) and the timer's slack."""
+        if task.interpreter is not None:
+            task.interpreter.let_go(task)
         if self.tape is not None:
             self._mark(task, SLEEPING, note)
         task.sleeping = task.cold = True
@@ -204,14 +224,15 @@ class Engine:
         task.token += 1
         task.mode, task.then, task.left = KERNEL, self._when_awake, 0
         if deadline is not None:
-            self._plan(max(0, deadline + self._slack - self.now), self._wake, task)
-        self._off_core(task)
+            self.plan(max(0, deadline + self._slack - self.now), self.wake, task)
+        self.off_core(task)
 
-    def _wake(self, task: Task) -> None:
+    def wake(self, task: Task) -> None:
+        """It looks again, once it has a core; nothing if it does not sleep."""
         if task.sleeping:
             task.sleeping = False
             task.token += 1
-            self._plan(self._wakeup, self._when_ready, task)
+            self.plan(self._wakeup, self._when_ready, task)
 
     def _mark(self, task: Task, state: str, note: str = "") -> None:
         if self.tape is not None:

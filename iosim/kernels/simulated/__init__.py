@@ -1,1 +1,0 @@
-"""The simulated kernel: it answers the calls of programs in virtual nanoseconds."""

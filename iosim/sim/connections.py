@@ -1,0 +1,239 @@
+"""The calls on listening and connected sockets: socket(2), accept(2), connect(2), send(2)."""
+
+from __future__ import annotations
+
+from errno import (
+    EAGAIN,
+    EALREADY,
+    EINPROGRESS,
+    EINVAL,
+    EISCONN,
+    ENOTCONN,
+    EPIPE,
+)  # fmt: skip
+from typing import Any
+
+from ..sockets import (
+    EPOLLIN,
+    EPOLLOUT,
+    SHUT_RD,
+    SHUT_WR,
+    accept,
+    close,
+    connect,
+    getsockname,
+    getsockopt,
+    listen,
+    memfd_create,
+    send,
+    shutdown,
+    socket,
+)  # fmt: skip
+from ..syscalls import MSG_DONTWAIT, O_NONBLOCK, Request
+from .answers import answers
+from .descriptions import File, changed, failure, in_line, refusal, sleep_on
+from .kernel import Kernel
+from .sockets import socket_of
+from .task import FOREVER, Side, Task
+from .tcp import ANY, InternetSocket, Listener, Stream
+
+__all__ = ["connected", "listening"]
+
+EPHEMERAL = 50_000  # the first of the ports for who does not ask for a certain one
+
+
+def internet(kernel: Kernel, request: Any) -> Any:
+    """The socket of a call: EBADF, ENOTSOCK.  RuntimeError for a connection of a traffic story."""
+    thing = socket_of(kernel, request.fd)
+    if not isinstance(thing, InternetSocket):
+        name = type(request).__name__
+        raise RuntimeError(f"{name}: to a connection of Traffic one only listens; take Clients")
+    return thing
+
+
+def connected(kernel: Kernel, request: Any, errno: int = ENOTCONN) -> Stream:
+    """The same, with a peer; `errno` if it has, or had, none."""
+    thing = internet(kernel, request)
+    if not isinstance(thing, Stream) or (thing.peer is None and not thing.broken):
+        raise refusal(errno, request.fd)
+    return thing
+
+
+def listening(kernel: Kernel, request: Any) -> Listener:
+    """The same, in LISTEN; EINVAL if it does not, EMFILE if there is no room for a connection.
+
+    The descriptor is looked for first: EMFILE comes before EAGAIN (do_accept).
+    """
+    thing = internet(kernel, request)
+    if not isinstance(thing, Listener):
+        raise refusal(EINVAL, request.fd)
+    kernel.table.room_for_one(request.fd)
+    return thing
+
+
+# -- descriptors -------------------------------------------------------------------------------
+
+
+@answers(socket)
+def new_socket(kernel: Kernel, task: Task, request: socket) -> int:
+    """socket(2)."""
+    return kernel.table.new(kernel.network.new_stream())
+
+
+@answers(memfd_create)
+def new_file(kernel: Kernel, task: Task, request: Request) -> int:
+    """memfd_create(2)."""
+    return kernel.table.new(File())
+
+
+@answers(close)
+def close_descriptor(kernel: Kernel, task: Task, request: close) -> None:
+    """close(2)."""
+    thing = kernel.table.remove(request.fd)
+    for watch in thing.watches:
+        watch.drop()
+    thing.put_away(kernel)
+
+
+@answers(getsockname)
+def bound_to(kernel: Kernel, task: Task, request: getsockname) -> int:
+    """getsockname(2)."""
+    port: int = internet(kernel, request).port
+    return port
+
+
+@answers(getsockopt)
+def pending_error(kernel: Kernel, task: Task, request: getsockopt) -> int:
+    """SO_ERROR: socket(7)."""
+    thing = socket_of(kernel, request.fd)
+    errno, thing.error = thing.error, 0
+    return int(errno)
+
+
+# -- connections -------------------------------------------------------------------------------
+
+
+@answers(listen)
+def begin_to_listen(kernel: Kernel, task: Task, request: listen) -> None:
+    """listen(2): a new length for a listener's queue, or a socket becomes one."""
+    thing = internet(kernel, request)
+    if isinstance(thing, Listener):
+        thing.backlog = request.backlog
+    elif thing.unconnected:
+        _replace(kernel, thing, kernel.network.listener(request.backlog))
+    else:
+        raise refusal(EINVAL, request.fd)
+
+
+def _replace(kernel: Kernel, thing: InternetSocket, other: InternetSocket) -> None:
+    thing.become(other)
+    kernel.table.open[thing.fd] = other
+
+
+@answers(accept)
+def take_connection(kernel: Kernel, task: Task, request: accept) -> Side:
+    """accept(2): sleep in the line until there is a connection."""
+    while not (listener := listening(kernel, request)).incoming:
+        if listener.flags & O_NONBLOCK:
+            if kernel.eagain:
+                yield kernel.eagain
+            raise failure(EAGAIN)
+        yield in_line(task, listener)
+    stream = listener.incoming.popleft()
+    ns = round(kernel.costs.accept)
+    if ns:
+        yield ns
+    return kernel.table.install(stream)
+
+
+@answers(connect)
+def begin_connection(kernel: Kernel, task: Task, request: connect) -> Side:
+    """connect(2): the handshake; EINPROGRESS if it is not waited for."""
+    stream = internet(kernel, request)
+    if not isinstance(stream, Stream):
+        raise refusal(EISCONN, request.fd)
+    if stream.connecting:
+        raise refusal(EALREADY, request.fd)
+    if not stream.untold:
+        if stream.peer is not None:
+            raise refusal(EISCONN, request.fd)
+        stream.connecting = stream.untold = True
+        stream.port = EPHEMERAL + request.fd
+        kernel.network.connect(
+            stream, request.port, lambda errno: _handshake_over(kernel, stream, errno)
+        )
+        if stream.flags & O_NONBLOCK:
+            raise failure(EINPROGRESS)
+        while stream.connecting:
+            yield sleep_on(task, [stream])
+    # The first call that can tells how it went, also after SO_ERROR (inet_stream_connect).
+    stream.untold = False
+    errno, stream.error = stream.error, 0
+    if errno:  # it is as socket(2) made it again (tcp_disconnect)
+        stream.broken = stream.ended = stream.finishing = False
+        raise failure(errno)
+
+
+def _handshake_over(kernel: Kernel, stream: Stream, errno: int) -> None:
+    stream.connecting = False
+    stream.error, stream.broken = errno, bool(errno)
+    stream.ended = stream.ended or bool(errno)
+    changed(kernel, stream, EPOLLIN | EPOLLOUT if errno else EPOLLOUT)
+
+
+@answers(shutdown)
+def shut(kernel: Kernel, task: Task, request: shutdown) -> None:
+    """shutdown(2): what is not connected is shut all the same, ENOTCONN says so (inet_shutdown)."""
+    thing = internet(kernel, request)
+    if isinstance(thing, Listener):
+        if request.how != SHUT_WR:
+            _listen_no_more(kernel, thing)
+        return
+    is_connected = not (thing.unconnected or thing.gone)
+    if request.how != SHUT_RD:
+        thing.finishing = True
+        kernel.network.transmit(thing)
+    if request.how != SHUT_WR:
+        thing.ended = True
+    changed(kernel, thing, ANY)
+    if not is_connected:
+        raise failure(ENOTCONN)
+
+
+def _listen_no_more(kernel: Kernel, listener: Listener) -> None:
+    """It is a socket again that is not connected (tcp_disconnect)."""
+    listener.put_away(kernel)
+    stream = kernel.network.new_stream()
+    stream.port = listener.port
+    _replace(kernel, listener, stream)
+    changed(kernel, stream, ANY)
+
+
+@answers(send)
+def send_bytes(kernel: Kernel, task: Task, request: send) -> Side:
+    """send(2): copy to the send buffer, and sleep until all fit."""
+    data, done = memoryview(request.data), 0
+    while True:
+        stream = connected(kernel, request, EPIPE)
+        nonblocking = request.flags & MSG_DONTWAIT or stream.flags & O_NONBLOCK
+        errno = stream.send_error()
+        count = min(stream.room, len(data) - done)
+        if errno and not done:
+            raise failure(errno)
+        if errno or done == len(data) or (done and nonblocking and not count):
+            return done
+        if count:
+            yield kernel.costs.copy(count) + (0 if done else round(kernel.costs.send))
+            chunk = bytes(data[done : done + count])
+            done += count
+            if kernel.tape is not None and task.call is not None:
+                kernel.tape.took(task.call, count)
+            if not stream.broken:
+                stream.post(kernel, chunk)
+        elif nonblocking:
+            if kernel.eagain:
+                yield kernel.eagain
+            raise failure(EAGAIN)
+        else:
+            stream.senders = (*stream.senders, task)
+            yield FOREVER

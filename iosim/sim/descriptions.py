@@ -1,0 +1,184 @@
+"""Open file descriptions, the table of descriptors, and the queues of who waits for a change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from errno import EBADF, EINVAL, EMFILE
+from os import strerror
+from typing import TYPE_CHECKING, Any
+
+from ..syscalls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, O_ASYNC, SIGIO
+from .task import Sleep, Task, asleep
+
+if TYPE_CHECKING:
+    from .kernel import Kernel
+
+__all__ = [
+    "DEFAULT_NOFILE", "Description", "Descriptors", "File", "changed", "failure", "forget",
+    "in_line", "leave_line", "refusal", "sleep_on", "wake_first",
+]  # fmt: skip
+
+FIRST_FD = 3  # 0, 1 and 2 are taken
+DEFAULT_NOFILE = 1 << 20
+
+
+def failure(errno: int) -> OSError:
+    """The error of a call that ends with `errno`."""
+    return OSError(errno, strerror(errno))
+
+
+def refusal(errno: int, number: int, what: str = "descriptor") -> OSError:
+    """The error of a call that fails because of what is, or is not, `what` `number`."""
+    return OSError(errno, f"{strerror(errno)}: {what} {number}")
+
+
+class Description:
+    """An open file description: who sleeps for it, who watches it, and what it is ready for.
+
+    `flags` are shared by all who have it open (dup(2)), unlike its number.
+    """
+
+    __slots__ = (
+        "fd", "flags", "in_line", "operations", "owner", "senders", "signo", "waiters", "watches",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.fd = -1
+        self.flags = 0  # O_NONBLOCK, O_ASYNC
+        self.owner: Task | None = None  # of its signals: fcntl(2), F_SETOWN
+        self.signo = SIGIO
+        self.waiters: tuple[Task, ...] = ()  # asleep for it: all are woken
+        self.in_line: tuple[Task, ...] = ()  # asleep in a line: one is woken for an event
+        self.senders: tuple[Task, ...] = ()  # asleep until there is room to send
+        self.watches: tuple[Any, ...] = ()  # of interest lists, in the order of their registration
+        self.operations: tuple[Any, ...] = ()  # of io_uring, waiting for it
+
+    @property
+    def events(self) -> int:
+        """What poll(2) says of it now."""
+        raise NotImplementedError
+
+    def put_away(self, kernel: Kernel) -> None:
+        """Its last descriptor was closed."""
+
+
+class File(Description):
+    """A regular file: always ready (poll(2))."""
+
+    __slots__ = ()
+
+    @property
+    def events(self) -> int:
+        """Both ways."""
+        return EPOLLIN | EPOLLOUT
+
+
+class Descriptors:
+    """The table of a process: descriptions by their number; at most `nofile` and a listener."""
+
+    def __init__(self, nofile: int) -> None:
+        self.open: dict[int, Description] = {}
+        self._nofile = nofile
+        self._free = FIRST_FD  # none below it is free
+
+    def get(self, fd: int, kind: type = Description, errno: int = EINVAL) -> Any:
+        """What is open as `fd`: EBADF; and `errno`, if it is of another kind."""
+        thing = self.open.get(fd)
+        if not isinstance(thing, kind):
+            raise refusal(EBADF if thing is None else errno, fd)
+        return thing
+
+    def room_for_one(self, fd: int = -1) -> None:
+        """EMFILE at the limit; the listener does not count."""
+        if len(self.open) > self._nofile:
+            raise refusal(EMFILE, fd)
+
+    def install(self, thing: Description) -> int:
+        """Open `thing` as the lowest descriptor that is free: open(2)."""
+        while self._free in self.open:
+            self._free += 1
+        thing.fd = self._free
+        self.open[thing.fd] = thing
+        return thing.fd
+
+    def new(self, thing: Description) -> int:
+        """The same, if the limit allows it."""
+        self.room_for_one()
+        return self.install(thing)
+
+    def remove(self, fd: int) -> Description:
+        """Its number is free again."""
+        thing: Description = self.get(fd)
+        del self.open[fd]
+        self._free = min(self._free, fd)
+        return thing
+
+
+# -- sleeping, and being told ------------------------------------------------------------------
+
+
+def sleep_on(task: Task, places: Iterable[Description], until: int | None = None) -> Sleep:
+    """Stand in the queue of each of `places`, to sleep until one has something."""
+    for place in places:
+        if task not in place.waiters:
+            place.waiters = (*place.waiters, task)
+    return asleep(until)
+
+
+def forget(task: Task, places: Iterable[Description]) -> None:
+    """`task` no longer waits here."""
+    for place in places:
+        if place.waiters:
+            place.waiters = tuple(other for other in place.waiters if other is not task)
+
+
+def in_line(task: Task, thing: Description, until: int | None = None) -> Sleep:
+    """To sleep as one of whom a single one is woken (prepare_to_wait_exclusive)."""
+    if task not in thing.in_line:
+        thing.in_line = (*thing.in_line, task)
+    return asleep(until)
+
+
+def leave_line(task: Task, thing: Description) -> None:
+    """`task` no longer stands there."""
+    thing.in_line = tuple(other for other in thing.in_line if other is not task)
+
+
+def wake_first(kernel: Kernel, thing: Description) -> None:
+    """The first of the line wakes up."""
+    if thing.in_line:
+        first, *others = thing.in_line
+        thing.in_line = tuple(others)
+        kernel.wake(first)
+
+
+def changed(kernel: Kernel, thing: Description, what: int) -> None:
+    """Something has changed: tell whoever sleeps for one of the events `what` of `thing`."""
+    if thing.waiters:
+        waiters, thing.waiters = thing.waiters, ()
+        for task in waiters:  # who finds nothing comes back
+            kernel.wake(task)
+    wake_first(kernel, thing)
+    if thing.senders:
+        senders, thing.senders = thing.senders, ()
+        for task in senders:
+            kernel.wake(task)
+    if thing.operations:
+        operations, thing.operations = thing.operations, ()
+        for operation in operations:
+            operation.tell(kernel, thing)
+    if thing.watches:
+        _tell_watches(kernel, thing, what)
+    if what & EPOLLIN and thing.flags & O_ASYNC and thing.owner is not None:
+        kernel.signal(thing.owner, thing.signo)
+
+
+def _tell_watches(kernel: Kernel, thing: Description, what: int) -> None:
+    """Onto the ready lists; of those that watch exclusively, until one wakes somebody."""
+    served = False
+    for watch in sorted(thing.watches, key=lambda watch: watch.exclusive):
+        if watch.exclusive and served:
+            break
+        if what & (watch.events | EPOLLERR | EPOLLHUP) and watch.found:
+            woke = watch.list_ready(kernel)
+            served = served or (watch.exclusive and woke)

@@ -1,0 +1,387 @@
+"""The simulated kernel: programs, their calls, and what comes between.
+
+How a call goes: the program's own code takes `Costs.user`, the trap `Costs.syscall`; then the
+kernel's side of the call (`answers`) replies at once, or works on, or sleeps.  Signals and the
+task work of io_uring come between, where Linux looks for them.  Times are int ns, sizes bytes.
+"""
+
+from __future__ import annotations
+
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from ..costs import Costs
+from ..kernels.launch import line_of, resume, waits
+from ..kernels.tape import Tape
+from ..syscalls import (
+    O_NONBLOCK,
+    SIGRTMIN,
+    Program,
+    Request,
+    compute,
+    io_uring_enter,
+    pause,
+    sigtimedwait,
+)  # fmt: skip
+from ..timeline import KERNEL, USER
+from ..traffic import Message
+from .answers import answer_of
+from .descriptions import DEFAULT_NOFILE, Descriptors
+from .scheduler import Scheduler, Then
+from .task import Frame, Sleep, Task, Thrown
+
+if TYPE_CHECKING:
+    from .aio import Asynchronous
+    from .pools import Pool
+    from .tcp import Network
+    from .traffic import Arrivals
+    from .uring import Operation
+
+__all__ = ["Kernel"]
+
+
+class Kernel(Scheduler):
+    """Answers the calls of processes (`spawn`); `run` runs them all.
+
+    `table` has their descriptors; `network`, `pool` and `traffic` what a story brings.
+    `record` False takes nothing down (for large runs).
+    """
+
+    network: Network
+    asynchronous: Asynchronous
+    pool: Pool | None = None
+    traffic: Arrivals | None = None
+
+    def __init__(
+        self, costs: Costs, cores: int = 1, nofile: int = DEFAULT_NOFILE, record: bool = True
+    ) -> None:
+        super().__init__(costs, cores, Tape() if record else None)
+        self.table = Descriptors(nofile)
+        self.threads: list[Task] = []  # by pthread_create, by their number
+        self.when_over: dict[Task, list[Task]] = {}  # who waits for its end
+        self.eagain = round(costs.eagain)
+        self._syscall, self._user = round(costs.syscall), round(costs.user)
+        self._signal, self._step = round(costs.signal_delivery), round(costs.step)
+        self._cold_code = round(costs.cold_code)
+        self._always_warm = not any(
+            (
+                costs.start, costs.first_call, costs.cold_user, costs.cold_code,
+                costs.user_per_byte, costs.user_per_fd,
+            )
+        )  # fmt: skip
+        self._when_trapped, self._when_entered = self._trap, self._entered
+        self._when_worked, self.when_begun, self.when_awake = self._go_on, self.begin, self._awake
+
+    def spawn(self, name: str, program: Program) -> Task:
+        """A new process; it is ready at once."""
+        return self.add(Task(name, program))
+
+    def add(self, task: Task) -> Task:
+        """The run is not over before `task` is."""
+        task.then = self.when_begun
+        self.processes.append(task)
+        self._alive += 1
+        return task
+
+    # -- programs ------------------------------------------------------------------------------
+
+    def begin(self, task: Task) -> None:
+        """Its program goes on, and is told nothing."""
+        self._resume(task, None)
+
+    def _resume(self, task: Task, value: Any, error: BaseException | None = None) -> None:
+        """Hand the program its reply and take its next request."""
+        try:
+            request = resume(task.program, value, error)
+        except StopIteration:
+            self._over(task)
+            return
+        except OSError as failure:
+            failure.add_note(
+                f"in {task.name}: {task.request!r}, at {self.now / 1e6:,.3f} ms of virtual time"
+            )
+            raise
+        task.request = request
+        if not request.trap:
+            self._look_up(task, request)
+        elif ns := self._user if self._always_warm else self._own_code(task, request):
+            self.work(task, USER, ns, self._when_trapped)
+        else:
+            self._trap(task)
+
+    def _own_code(self, task: Task, request: Request) -> int:
+        """ns of the program's own code before its next call, with what its caches have lost."""
+        kind, ns = type(request), self._user + self.costs.user_per_byte * task.brought
+        new_lately = self._new_lately(task, kind)
+        if task.cold:
+            ns += self.costs.cold_user
+        if task.made is None:
+            task.made = {kind}
+            ns += self.costs.start
+        elif kind not in task.made:
+            task.made.add(kind)
+            ns += self.costs.first_call
+        elif new_lately and not task.cold:
+            ns += self._cold_code
+        task.cold, task.brought = False, 0
+        return round(ns) + round(self.costs.user_per_fd * request.listed)
+
+    @staticmethod
+    def _new_lately(task: Task, kind: type[Request]) -> bool:
+        """Has `task` made no request of this kind since it slept?"""
+        if task.lately is None:
+            task.lately = set()
+        new = kind not in task.lately
+        task.lately.add(kind)
+        return new
+
+    def _over(self, task: Task) -> None:
+        if task.frames:
+            self._frame_over(task)
+            return
+        if task.interpreter is not None:
+            task.interpreter.let_go(task)
+        task.program = None
+        if self.tape is not None:
+            self.tape.exit(task.name, self.now)
+        task.token += 1
+        self._alive -= 1
+        self.off_core(task)
+        for joiner in self.when_over.pop(task, ()):
+            self.wake(joiner)
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    def _trap(self, task: Task) -> None:
+        """Enter the kernel."""
+        request = task.request
+        if (task.work or task.pending) and task.told:
+            self._interrupt(task, 0, self._when_trapped)
+            return
+        if self.tape is not None:
+            task.call = self._enter(task)
+        if request.enters:  # type: ignore[union-attr]
+            self.work(task, KERNEL, self._syscall, self._when_entered)
+        else:
+            self._entered(task)
+
+    def _entered(self, task: Task) -> None:
+        """The kernel's side of the call begins."""
+        if task.pending and task.deliverable():
+            self._interrupt(task, 0, self._when_entered)
+            return
+        task.brought = 0
+        request = task.request
+        try:
+            side = answer_of(request)(self, task, request)  # type: ignore[arg-type]
+        except OSError as error:
+            self._return(task, None, error)
+            return
+        if type(side) is GeneratorType:
+            task.side = side
+            self._go_on(task)
+        else:
+            self._return(task, side)
+
+    def _go_on(self, task: Task) -> None:
+        """The kernel's side of the call takes its next step."""
+        value: Any = None
+        failure: Exception | None = None
+        try:
+            need = task.side.send(None)  # type: ignore[union-attr]
+        except StopIteration as over:
+            value = over.value
+        except OSError as error:
+            failure = error
+        except Thrown as thrown:
+            failure = thrown.error
+        else:
+            if type(need) is int:
+                self.work(task, KERNEL, need, self._when_worked)
+            elif type(need) is Sleep:
+                self._fall_asleep(task, need)
+            else:
+                self._insert(task, need, self._when_worked)
+            return
+        task.side = None
+        self._return(task, value, failure)
+
+    def _awake(self, task: Task) -> None:
+        """A call that has slept looks again; after a signal that came meanwhile."""
+        if task.pending and task.deliverable():
+            self._interrupt(task, 0, self._when_awake)
+        else:
+            self._go_on(task)
+
+    def _fall_asleep(self, task: Task, sleep: Sleep) -> None:
+        """Task work comes first: a call that finds something itself is over before it."""
+        if task.work and type(task.request) is not io_uring_enter:
+            self._task_work(task, self._when_awake)
+        elif task.pending and task.deliverable():
+            self._interrupt(task, 0, self._when_awake)
+        else:
+            self.sleep(task, sleep.deadline)
+
+    def _return(self, task: Task, value: Any, error: Exception | None = None) -> None:
+        """The call returns with a reply, or with an errno."""
+        if not task.request.trap:  # type: ignore[union-attr]
+            self._resume(task, value, error)
+            return
+        if error is None:
+            if task.chilled:
+                self.work(task, KERNEL, 0, lambda task: self._return(task, value))
+                return
+            self.leave(task, None, task.brought)
+        else:
+            error = error.with_traceback(None)
+            self.leave(task, getattr(error, "errno", None))
+        if (task.work or task.pending) and task.told:
+            self._interrupt(task, 0, lambda task: self._resume(task, value, error))
+        else:
+            self._resume(task, value, error)
+
+    def _look_up(self, task: Task, request: Request) -> None:
+        """A request that does not enter the kernel: its own code, or a look into its memory."""
+        if type(request) is compute:
+            self.work(task, USER, self._step + request.ns, self.when_begun)
+        elif self._step or self._cold_code:
+            cold = self._cold_code if self._new_lately(task, type(request)) else 0
+            self.work(task, USER, self._step + cold, self._answer)
+        else:
+            self._answer(task)
+
+    def _answer(self, task: Task) -> None:
+        request = task.request
+        try:
+            side = answer_of(request)(self, task, request)  # type: ignore[arg-type]
+        except OSError as error:
+            self._resume(task, None, error.with_traceback(None))
+            return
+        if type(side) is GeneratorType:
+            task.side = side
+            self._go_on(task)
+        else:
+            self._resume(task, side)
+
+    # -- the record ----------------------------------------------------------------------------
+
+    def _enter(self, task: Task) -> int:
+        """Take down that a request begins."""
+        request: Any = task.request
+        assert self.tape is not None
+        fd = getattr(request, "fd", None)
+        nonblocking = getattr(self.table.open.get(fd), "flags", 0) & O_NONBLOCK  # type: ignore[arg-type]
+        return self.tape.enter(
+            task.name, self.now, type(request).__name__, fd,
+            line_of(task.program) if task.has_source else None,
+            waits(request, bool(nonblocking)), request.arms, request.trap,
+        )  # fmt: skip
+
+    def leave(self, task: Task, errno: int | None = None, nbytes: int = 0) -> None:
+        """Take down that the call of `task` ends."""
+        if self.tape is not None and task.call is not None:
+            self.tape.leave(task.call, self.now, errno, nbytes)
+            task.call = None
+
+    def glance(self, task: Task, nbytes: int = 0) -> None:
+        """A look into the program's own memory: no call, but worth a line in the record."""
+        if self.tape is not None:
+            self.tape.leave(self._enter(task), self.now, None, nbytes)
+
+    # -- signals and task work: what comes between ---------------------------------------------
+
+    def _interrupt(self, task: Task, left: int, then: Then | None = None) -> None:
+        """Signals and task work before `task` goes on with `then`, or `left` ns of its own code."""
+        resume = then or task.then
+        after: Any = resume if not left else lambda task: self.work(task, USER, left, resume)
+        if task.work:
+            self._task_work(task, after)
+            return
+        signo = task.deliverable()
+        assert task.pending is not None
+        assert signo is not None
+        task.pending.remove(signo)
+        handler = (task.handlers or {}).get(signo)
+        if handler is None:
+            raise RuntimeError(f"signal {signo} ends {task.name}: it has no handler (signal(7))")
+        self._push(task, handler(signo), after, signo)
+        task.call = None
+        self.work(task, KERNEL, self._signal, self.when_begun, f"signal {signo}")
+
+    @staticmethod
+    def _push(task: Task, program: Program, after: Then, signo: int = 0) -> None:
+        """`program` runs in the place of the task's own, which then goes on with `after`."""
+        if task.frames is None:
+            task.frames = []
+        task.frames.append(Frame(task.program, task.request, task.call, task.side, after, signo))
+        task.program, task.side = program, None
+
+    def _insert(self, task: Task, program: Program, after: Then) -> None:
+        """The task runs another program before its call returns."""
+        self._push(task, program, after)
+        self.begin(task)
+
+    def _frame_over(self, task: Task) -> None:
+        """A handler returns, or what a call ran."""
+        assert task.frames
+        task.program, task.request, task.call, task.side, after, _ = task.frames.pop()
+        if type(task.request) is pause and task.call is not None:  # which that ends
+            task.side = None
+            self._return(task, None)
+        elif task.told:
+            self._interrupt(task, 0, after)
+        else:
+            after(task)
+
+    def signal(self, task: Task, signo: int) -> None:
+        """Send `signo`: real-time signals queue, the others are pending once (signal(7))."""
+        if task.pending is None:
+            task.pending = []
+        if signo < SIGRTMIN and signo in task.pending:
+            return
+        task.pending.append(signo)
+        request = task.request
+        if task.sleeping and type(request) is sigtimedwait and signo in request.signals:
+            self.wake(task)
+        else:
+            self.nudge(task)
+
+    def nudge(self, task: Task) -> None:
+        """`task` may have something new to see: at once if it sleeps or runs its own code.
+
+        A signal that is held back wakes nobody: signal(7).
+        """
+        if not task.told:
+            return
+        if task.sleeping:
+            self.wake(task)
+        elif self.in_own_code(task):
+            self._interrupt(task, task.until - self.now)
+
+    def _task_work(self, task: Task, after: Then | None) -> None:
+        """io_uring's operations, on the submitter's CPU: in no call (io_uring_enter does its own).
+
+        Their generators are driven as those of calls are; none of them sleeps.
+        """
+        assert task.work
+        operation: Operation = task.work.pop(0)
+        call, task.call = task.call, None
+        steps = operation.in_task_work(self, task)
+
+        def step(task: Task) -> None:
+            try:
+                ns = next(steps)
+            except StopIteration:
+                task.call = call
+                if task.told:
+                    self._interrupt(task, 0, after)
+                elif after is not None:
+                    after(task)
+            else:
+                self.work(task, KERNEL, ns, step, "task work")
+
+        step(task)
+
+    def _arrive(self, number: int, message: Message) -> None:
+        assert self.traffic is not None
+        self.traffic.arrive(number, message)

@@ -1,0 +1,196 @@
+"""Sockets: what has come in, and the calls that take it: socket(7), recv(2)."""
+
+from __future__ import annotations
+
+from errno import EAGAIN, EINVAL, ENOTSOCK
+from typing import Any
+
+from ..kernels.tape import Fate
+from ..syscalls import (
+    F_SETFL,
+    F_SETSIG,
+    MSG_DONTWAIT,
+    MSG_PEEK,
+    O_ASYNC,
+    O_NONBLOCK,
+    SIGIO,
+    fcntl,
+    recvfrom,
+    setsockopt,
+)  # fmt: skip
+from .answers import answers
+from .descriptions import Description, failure, forget, sleep_on
+from .kernel import Kernel
+from .task import Side, Task
+
+__all__ = [
+    "Pieces", "Received", "Socket", "copied", "in_hands", "read", "socket_of", "take",
+    "with_piece",
+]  # fmt: skip
+
+Pieces = Any  # a list of pieces, or ()
+Parts = list[tuple[Fate, int]]  # how many bytes of which messages
+
+
+class Received:
+    """What a receive took: bytes or an errno, and how much of which messages is in them."""
+
+    __slots__ = ("begun", "data", "error", "nbytes", "parts", "told")
+
+    def __init__(self, data: bytes, error: int, parts: Parts) -> None:
+        self.data, self.error, self.parts = data, error, parts
+        self.nbytes = len(data) if len(parts) != 1 else parts[0][1]  # with what was cut off
+        self.begun = 0  # when the copy to the program's buffer began, in ns
+        self.told = ""  # by what the program had learnt of it
+
+
+def with_piece(pieces: Pieces, piece: list[Any]) -> Pieces:
+    """A thousand idle sockets should not hold two thousand lists: () until there is a piece."""
+    if not pieces:
+        return [piece]
+    pieces.append(piece)
+    return pieces
+
+
+class Socket(Description):
+    """A socket's receiving end: what the kernel has queued."""
+
+    __slots__ = ("ended", "error", "queue", "queued", "rcvbuf", "timeout")
+
+    port = 0  # that it is bound to: none
+
+    def __init__(self, rcvbuf: int) -> None:
+        super().__init__()
+        self.rcvbuf = rcvbuf
+        self.queue: Pieces = ()
+        self.queued = 0  # bytes of the queue
+        self.ended = False  # by the other side's end, or by a reset
+        self.error = 0  # an errno that no call has told yet
+        self.timeout = 0  # SO_RCVTIMEO, in ns
+
+    @property
+    def readable(self) -> bool:
+        """Would a receive not wait?  Data, the end of a stream and an error count: poll(2)."""
+        return bool(self.queue) or self.ended or bool(self.error)
+
+    def receiving(self) -> None:
+        """ENOTCONN if nothing can be received from it."""
+
+    def take(self, size: int, peek: bool) -> Received:
+        """Move at most `size` bytes out of the receive queue, or the error, or the end."""
+        raise NotImplementedError
+
+    def window_opened(self, kernel: Kernel) -> None:
+        """There is room in its receive buffer again: TCP's flow control."""
+
+
+class read(recvfrom):
+    """What glibc's helper thread calls; it waits even if the descriptor is O_NONBLOCK."""
+
+    __slots__ = ()
+
+
+def socket_of(kernel: Kernel, fd: int) -> Socket:
+    """EBADF, ENOTSOCK."""
+    socket: Socket = kernel.table.get(fd, Socket, ENOTSOCK)
+    return socket
+
+
+@answers(recvfrom, read)
+def receive(kernel: Kernel, task: Task, request: recvfrom) -> Side:
+    """recv(2): sleep until there is something, then copy it.
+
+    read(2) of what cannot be read is EINVAL, not ENOTSOCK.
+    """
+    wrong_kind = EINVAL if type(request) is read else ENOTSOCK
+    socket: Socket = kernel.table.get(request.fd, Socket, wrong_kind)
+    socket.receiving()
+    until = None
+    while not socket.readable:
+        if _nonblocking(socket, request) or (until is not None and kernel.now >= until):
+            forget(task, [socket])
+            if kernel.eagain:
+                yield kernel.eagain
+            raise failure(EAGAIN)
+        if socket.timeout and until is None:
+            until = kernel.now + socket.timeout
+        yield sleep_on(task, [socket], until)
+    got = take(kernel, socket, request.size, bool(request.flags & MSG_PEEK))
+    if got.error:
+        raise failure(got.error)
+    if got.parts:
+        got.told = _how_told(task, socket, request)
+        yield _copying(kernel, task, got)
+        copied(kernel, task, got)
+    return _delivered(kernel, task, request, got)
+
+
+def _nonblocking(socket: Socket, request: recvfrom) -> bool:
+    return bool(request.flags & MSG_DONTWAIT or socket.flags & O_NONBLOCK)
+
+
+def _copying(kernel: Kernel, task: Task, got: Received) -> int:
+    """ns of the copy to the program's buffer; who has slept finds cold caches."""
+    ns = kernel.costs.copy(len(got.data))
+    if task.chilled:
+        ns, task.chilled = ns + round(kernel.costs.cold_receive), False
+    return ns
+
+
+def _delivered(kernel: Kernel, task: Task, request: recvfrom, got: Received) -> Any:
+    """What the call returns with.  What was only looked at is in nobody's hands."""
+    if type(request) is read:
+        return got
+    if got.parts and not request.flags & MSG_PEEK:
+        in_hands(kernel, task, got.parts, got.told)
+        task.brought = got.nbytes
+    return got.data
+
+
+def take(kernel: Kernel, socket: Socket, size: int, peek: bool = False) -> Received:
+    """Out of the receive queue, and who waits for room in it may send."""
+    got = socket.take(size, peek)
+    got.begun = kernel.now
+    if not peek:
+        socket.window_opened(kernel)
+    return got
+
+
+def copied(kernel: Kernel, task: Task, got: Received) -> None:
+    """Take down a copy that is over, in the call that `task` is in."""
+    if kernel.tape is not None:
+        for fate, _ in got.parts:
+            kernel.tape.copied(fate.number, got.begun, kernel.now, task.call)
+
+
+def in_hands(kernel: Kernel, task: Task, parts: Parts, told: str) -> None:
+    """`task` has these bytes now."""
+    for fate, count in parts:
+        fate.hand_over(task.name, count, kernel.now, told)
+
+
+def _how_told(task: Task, socket: Socket, request: recvfrom) -> str:
+    """By what did the task learn of the data that it now takes?"""
+    if task.frames or task.notice == "signal":
+        return "signal"
+    if isinstance(task.notice, set) and socket.fd in task.notice:
+        return "return"
+    return "check" if _nonblocking(socket, request) else "return"
+
+
+@answers(fcntl)
+def change(kernel: Kernel, task: Task, request: fcntl) -> None:
+    """fcntl(2), of what descriptors share."""
+    thing = kernel.table.get(request.fd)
+    if request.cmd == F_SETFL:
+        thing.flags = request.arg & (O_NONBLOCK | O_ASYNC)
+    elif request.cmd == F_SETSIG:
+        thing.signo = request.arg or SIGIO
+    else:
+        thing.owner = task
+
+
+@answers(setsockopt)
+def set_timeout(kernel: Kernel, task: Task, request: setsockopt) -> None:
+    """SO_RCVTIMEO: socket(7)."""
+    socket_of(kernel, request.fd).timeout = request.ns

@@ -1,0 +1,36 @@
+"""Threads: they share all descriptors (clone(2), CLONE_FILES)."""
+
+from __future__ import annotations
+
+from errno import ESRCH
+
+from ..sockets import pthread_create, pthread_join
+from .answers import answers
+from .descriptions import failure
+from .kernel import Kernel
+from .task import FOREVER, Side, Task
+
+__all__: list[str] = []
+
+
+@answers(pthread_create)
+def start_thread(kernel: Kernel, task: Task, request: pthread_create) -> Side:
+    """pthread_create(3)."""
+    clone = round(kernel.costs.clone)
+    if clone:
+        yield clone
+    thread = kernel.spawn(f"thread {len(kernel.threads) + 1}", request.start)
+    kernel.threads.append(thread)
+    kernel.start_later(thread)
+    return len(kernel.threads)
+
+
+@answers(pthread_join)
+def await_thread(kernel: Kernel, task: Task, request: pthread_join) -> Side:
+    """pthread_join(3)."""
+    if request.thread > len(kernel.threads):
+        raise failure(ESRCH)
+    thread = kernel.threads[request.thread - 1]
+    while thread.program is not None:
+        kernel.when_over.setdefault(thread, []).append(task)
+        yield FOREVER

@@ -1,0 +1,179 @@
+"""What a story of traffic brings: sockets that are open already, and messages that come there."""
+
+from __future__ import annotations
+
+from errno import ECONNRESET
+from typing import Any
+
+from ..kernels.tape import Fate
+from ..syscalls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
+from ..traffic import Message, Traffic
+from .descriptions import changed
+from .kernel import Kernel
+from .sockets import Pieces, Received, Socket, with_piece
+
+__all__ = ["DEFAULT_RCVBUF", "Arrivals", "DatagramSocket", "TrafficStream"]
+
+DEFAULT_RCVBUF = 212_992  # net.core.rmem_default of Linux, in bytes: socket(7)
+
+
+class _TrafficSocket(Socket):
+    """Its queue has pieces `[fate, message, bytes of it that lie here]`."""
+
+    __slots__ = ()
+
+    def put(self, fate: Fate, message: Message, nbytes: int) -> None:
+        """`nbytes` of `message` lie in the receive queue."""
+        self.queue = with_piece(self.queue, [fate, message, nbytes])
+        self.queued += nbytes
+
+
+class DatagramSocket(_TrafficSocket):
+    """A UDP socket: udp(7)."""
+
+    __slots__ = ()
+
+    @property
+    def events(self) -> int:
+        """There is always room to send (udp_poll)."""
+        return EPOLLOUT | (EPOLLIN if self.queue else 0)
+
+    def arrive(self, arrivals: Arrivals, fate: Fate, message: Message) -> None:
+        """No room, no datagram: udp(7)."""
+        if self.queued + message.size > self.rcvbuf:
+            fate.dropped = True
+        else:
+            self.put(fate, message, message.size)
+
+    def take(self, size: int, peek: bool) -> Received:
+        """A datagram goes whole: what does not fit is lost (recv(2))."""
+        fate, message, there = self.queue[0]
+        if not peek:
+            del self.queue[0]
+            self.queued -= there
+        return Received(message.payload(fate.number, min(size, there)), 0, [(fate, there)])
+
+
+class TrafficStream(_TrafficSocket):
+    """The program's end of a TCP connection, whose other end only sends."""
+
+    __slots__ = ("broken", "held")
+
+    def __init__(self, rcvbuf: int) -> None:
+        super().__init__(rcvbuf)
+        self.held: Pieces = ()  # sent, but the window is closed
+        self.broken = False  # by a reset
+
+    @property
+    def events(self) -> int:
+        """As tcp_poll: a reset is an error, until that was fetched, and a hang-up."""
+        found = EPOLLOUT | (EPOLLIN if self.readable else 0) | (EPOLLERR if self.error else 0)
+        return found | (EPOLLHUP if self.broken else 0)
+
+    def arrive(self, arrivals: Arrivals, fate: Fate, message: Message) -> None:
+        """Its first part, and later the rest."""
+        first = min(arrivals.part or message.size, message.size)
+        self.hold(fate, message, first)
+        if first < message.size:
+            arrivals.rest_comes(self, fate, message, first)
+
+    def hold(self, fate: Fate, message: Message, nbytes: int) -> None:
+        """The sender wants to send `nbytes` more of `message`."""
+        self.held = with_piece(self.held, [fate, message, nbytes])
+        self.open_window()
+
+    def open_window(self) -> None:
+        """Flow control: the sender holds back what the receive buffer cannot take."""
+        while self.held and (room := self.rcvbuf - self.queued) > 0:
+            piece = self.held[0]
+            size = min(room, piece[2])
+            self.put(piece[0], piece[1], size)
+            piece[2] -= size
+            if not piece[2]:
+                self.held.pop(0)
+
+    def window_opened(self, kernel: Kernel) -> None:
+        """The sender goes on at once."""
+        self.open_window()
+
+    def unread(self, fate: Fate) -> int:
+        """How many of its bytes no receive has begun to take."""
+        return sum(size for who, _, size in (*self.queue, *self.held) if who is fate)
+
+    def end(self, kind: str) -> None:
+        """An "eof", or a "reset"."""
+        self.ended = True
+        self.broken = kind == "reset"
+        self.error = ECONNRESET if self.broken else 0
+
+    def take(self, size: int, peek: bool) -> Received:
+        """What there is, in order; then the error, once; or the end."""
+        if self.error and not self.queue:
+            errno, self.error = self.error, 0
+            return Received(b"", errno, [])
+        data, parts, room = [], [], size
+        for piece in self.queue[:]:
+            fate, message, there = piece
+            count = min(room, there)
+            if not count:
+                break
+            data.append(message.payload(fate.number, count))
+            parts.append((fate, count))
+            room -= count
+            if not peek:
+                self._shorten(piece, count)
+        return Received(b"".join(data), 0, parts)
+
+    def _shorten(self, piece: list[Any], count: int) -> None:
+        self.queued -= count
+        piece[2] -= count
+        if not piece[2]:
+            self.queue.pop(0)
+
+
+class Arrivals:
+    """The connections of a story of traffic, and what comes there; `fates` has their messages."""
+
+    def __init__(self, kernel: Kernel, story: Traffic, rcvbuf: int) -> None:
+        stream = story.transport == "tcp"
+        kind: Any = TrafficStream if stream else DatagramSocket
+        self._kernel = kernel
+        self.fates: list[Fate] = []
+        self._unrecorded = Fate(1, 0, 0, 0, 0)  # for every message where nothing is taken down
+        self.part = kernel.costs.part if stream and kernel.costs.segment else 0  # that comes first
+        self.connections = [kind(rcvbuf) for _ in range(story.connections)]
+        for socket in self.connections:
+            kernel.table.install(socket)
+        kernel.traffic, kernel.arrivals = self, story.messages
+
+    def arrive(self, number: int, message: Message) -> None:
+        """`message`, number `number` of its story, is here."""
+        socket = self.connections[message.connection]
+        if message.kind == "data":
+            socket.arrive(self, self._fate(number, message), message)
+        else:
+            socket.end(message.kind)
+        self._announce(socket)
+
+    def _fate(self, number: int, message: Message) -> Fate:
+        if self._kernel.tape is None:
+            return self._unrecorded
+        fate = Fate(number, message.connection, message.size, message.at_ns, message.size)
+        fate.arrived = self._kernel.now
+        self.fates.append(fate)
+        return fate
+
+    def rest_comes(self, socket: TrafficStream, fate: Fate, message: Message, first: int) -> None:
+        """The second part; a message that nobody has begun to take is there only then."""
+
+        def arrive() -> None:
+            if socket.unread(fate) == first:
+                fate.arrived = self._kernel.now
+            socket.hold(fate, message, message.size - first)
+            self._announce(socket)
+
+        self._kernel.later(round(self._kernel.costs.segment), arrive)
+
+    def _announce(self, socket: Any) -> None:
+        broken = getattr(socket, "broken", False)
+        changed(self._kernel, socket, EPOLLIN | (EPOLLERR | EPOLLHUP if broken else 0))

@@ -1,0 +1,261 @@
+"""io_uring: operations that are handed in now and done later: io_uring(7).
+
+An operation that cannot be done yet waits at its description.  Once it can, it is done on its
+submitter's core: as task work, which comes between two steps of whatever that does
+(`io_uring_submit`), or only within the call that waits for completions (`io_uring_prep_*`:
+IORING_SETUP_DEFER_TASKRUN).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from errno import EBUSY, EINVAL, EOPNOTSUPP, EPIPE
+from typing import Any
+
+from ..sockets import (
+    io_uring_prep_accept,
+    io_uring_prep_recv,
+    io_uring_prep_send,
+    io_uring_submit_and_wait,
+)  # fmt: skip
+from ..syscalls import (
+    EPOLLIN,
+    EPOLLOUT,
+    Request,
+    io_uring_enter,
+    io_uring_peek_cqe,
+    io_uring_setup,
+    io_uring_submit,
+)  # fmt: skip
+from .answers import answers
+from .connections import connected, listening
+from .descriptions import Description, changed, failure, refusal
+from .kernel import Kernel
+from .sockets import Received, copied, in_hands, socket_of, take
+from .task import FOREVER, Side, Task
+
+__all__ = ["Operation", "Ring"]
+
+
+class Ring(Description):
+    """What was prepared, what can be done now, and the completions that lie in its memory."""
+
+    __slots__ = ("completions", "doable", "entries", "prepared", "submitter")
+
+    def __init__(self, submitter: Task, entries: int) -> None:
+        super().__init__()
+        self.submitter, self.entries = submitter, entries
+        self.prepared: list[Operation] = []
+        self.doable: deque[Operation] = deque()
+        self.completions: deque[Operation] = deque()
+
+    @property
+    def events(self) -> int:
+        """A completion is there, or will be when its owner next runs; there is room to submit."""
+        room = len(self.prepared) < self.entries
+        return (EPOLLIN if self.completions or self.doable else 0) | (EPOLLOUT if room else 0)
+
+    def put_away(self, kernel: Kernel) -> None:
+        """What it has under way is called off: nobody could be told (io_ring_ctx_wait_and_kill)."""
+        for thing in kernel.table.open.values():
+            if thing.operations:
+                thing.operations = tuple(one for one in thing.operations if one.ring is not self)
+
+
+class Operation:
+    """What was asked for, how much of it is done, and its outcome."""
+
+    __slots__ = ("done", "got", "request", "result", "ring")
+
+    def __init__(self, ring: Ring, request: Request) -> None:
+        self.ring, self.request = ring, request
+        self.done = 0
+        self.result: Any = None  # a descriptor, bytes, a count, or the OSError that it met
+        self.got: Received | None = None
+
+    @property
+    def deferred(self) -> bool:
+        """Is it done only in the call that waits for completions?"""
+        return type(self.request) is not io_uring_submit
+
+    def tell(self, kernel: Kernel, thing: Any) -> None:
+        """Its description has changed: perhaps it can be done."""
+        submitter = self.ring.submitter
+        if self.deferred:
+            self.ring.doable.append(self)
+            kernel.wake(submitter)
+            changed(kernel, self.ring, EPOLLIN)
+        elif thing.readable:
+            submitter.work = [*(submitter.work or ()), self]
+            kernel.nudge(submitter)
+        else:
+            self.park(thing)
+
+    def park(self, thing: Description) -> None:
+        """It waits there, whether that is O_NONBLOCK or not."""
+        thing.operations = (*thing.operations, self)
+
+    def complete(self, kernel: Kernel, result: Any, got: Received | None = None) -> None:
+        """Into the completion ring."""
+        self.result, self.got = result, got
+        self.ring.completions.append(self)
+        if not self.deferred:
+            changed(kernel, self.ring, EPOLLIN)
+
+    def attempt(self, kernel: Kernel, task: Task, before: int = 0) -> Iterator[int]:
+        """Do it, or leave it at its description; `before` the copy so many ns of work."""
+        try:
+            yield from WAYS[type(self.request)](kernel, task, self, before)
+        except OSError as error:
+            self.complete(kernel, failure(error.errno or EINVAL))
+
+    def in_task_work(self, kernel: Kernel, task: Task) -> Iterator[int]:
+        """The same, with its way to the submitter."""
+        return self.attempt(kernel, task, round(kernel.costs.completion))
+
+    def fetch(self, kernel: Kernel, task: Task) -> int:
+        """The outcome reaches the program; how many bytes of the story are in it."""
+        if self.got is None:
+            return 0
+        in_hands(kernel, task, self.got.parts, "completion")
+        return self.got.nbytes
+
+
+# -- what an operation does --------------------------------------------------------------------
+
+
+def _receive(kernel: Kernel, task: Task, operation: Operation, before: int) -> Iterator[int]:
+    request: Any = operation.request
+    socket = socket_of(kernel, request.fd)
+    socket.receiving()
+    if not socket.readable:
+        operation.park(socket)
+        return
+    got = take(kernel, socket, request.size)
+    if got.error:
+        raise failure(got.error)
+    yield before + kernel.costs.copy(len(got.data))
+    copied(kernel, task, got)
+    operation.complete(kernel, got.data, got)
+
+
+def _accept(kernel: Kernel, task: Task, operation: Operation, before: int) -> Iterator[int]:
+    listener = listening(kernel, operation.request)
+    if not listener.incoming:
+        operation.park(listener)
+        return
+    fd = kernel.table.install(listener.incoming.popleft())
+    ns = before + round(kernel.costs.accept)
+    if ns:
+        yield ns
+    operation.complete(kernel, fd)
+
+
+def _send(kernel: Kernel, task: Task, operation: Operation, before: int) -> Iterator[int]:
+    """MSG_WAITALL: it is done when all of it is in the send buffer."""
+    request: Any = operation.request
+    data = memoryview(request.data)
+    while True:
+        stream = connected(kernel, request, EPIPE)
+        if errno := stream.send_error():
+            raise failure(errno)
+        count = min(stream.room, len(data) - operation.done)
+        if not count:
+            operation.park(stream)
+            return
+        first = 0 if operation.done else before + round(kernel.costs.send)
+        yield kernel.costs.copy(count) + first
+        if not stream.broken:
+            stream.post(kernel, bytes(data[operation.done :][:count]))
+        operation.done += count
+        if operation.done == len(data):
+            operation.complete(kernel, operation.done)
+            return
+
+
+WAYS: dict[type[Request], Callable[..., Iterator[int]]] = {
+    io_uring_submit: _receive, io_uring_prep_recv: _receive, io_uring_prep_accept: _accept,
+    io_uring_prep_send: _send,
+}  # fmt: skip
+
+
+# -- the calls ---------------------------------------------------------------------------------
+
+
+@answers(io_uring_setup)
+def new_ring(kernel: Kernel, task: Task, request: io_uring_setup) -> int:
+    """io_uring_setup(2)."""
+    return kernel.table.new(Ring(task, request.entries))
+
+
+@answers(io_uring_submit)
+def submit(kernel: Kernel, task: Task, request: io_uring_submit) -> Side:
+    """io_uring_enter(2): what is there already is copied at once, in the submission."""
+    ring = kernel.table.get(request.ring, Ring)
+    ns = round(kernel.costs.submission)
+    if ns:
+        yield ns
+    yield from Operation(ring, request).attempt(kernel, task)
+
+
+@answers(io_uring_enter)
+def enter(kernel: Kernel, task: Task, request: io_uring_enter) -> Side:
+    """io_uring_enter(2), IORING_ENTER_GETEVENTS: the oldest completion; task work is done here."""
+    ring = kernel.table.get(request.ring, Ring, EOPNOTSUPP)
+    while not ring.completions:
+        if task.work:
+            yield from task.work.pop(0).attempt(kernel, task)
+        else:
+            yield FOREVER
+    operation = ring.completions.popleft()
+    if isinstance(operation.result, OSError):
+        raise operation.result
+    task.brought = operation.fetch(kernel, task)
+    return operation.result
+
+
+@answers(io_uring_peek_cqe)
+def peek(kernel: Kernel, task: Task, request: io_uring_peek_cqe) -> Any:
+    """A look into the completion ring, which lies in the program's memory: io_uring(7)."""
+    ring = kernel.table.get(request.ring, Ring)
+    if not ring.completions:
+        kernel.glance(task)
+        return None
+    operation = ring.completions.popleft()
+    nbytes = operation.fetch(kernel, task)
+    kernel.glance(task, nbytes)
+    if isinstance(operation.result, OSError):
+        raise operation.result
+    return operation.result
+
+
+@answers(io_uring_prep_accept, io_uring_prep_recv, io_uring_prep_send)
+def prepare(kernel: Kernel, task: Task, request: Any) -> None:
+    """One more entry of the submission ring; EBUSY if it is full."""
+    ring = kernel.table.get(request.ring, Ring)
+    if len(ring.prepared) == ring.entries:
+        raise refusal(EBUSY, request.ring)
+    ring.prepared.append(Operation(ring, request))
+    kernel.glance(task)
+
+
+@answers(io_uring_submit_and_wait)
+def submit_and_wait(kernel: Kernel, task: Task, request: io_uring_submit_and_wait) -> Side:
+    """Hand in, do what can be done; reply with all that is done, or sleep."""
+    ring = kernel.table.get(request.ring, Ring, EOPNOTSUPP)
+    submission = round(kernel.costs.submission)
+    while ring.prepared or ring.doable or not ring.completions:
+        if ring.prepared:
+            operation = ring.prepared.pop(0)
+            if submission:
+                yield submission
+            yield from operation.attempt(kernel, task)
+        elif ring.doable:
+            yield from ring.doable.popleft().attempt(kernel, task)
+        else:
+            yield FOREVER
+    finished = list(ring.completions)
+    ring.completions.clear()
+    task.brought = sum(operation.fetch(kernel, task) for operation in finished)
+    return [(type(one.request), one.request.fd, one.result) for one in finished]
