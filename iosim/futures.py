@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .bounds import HOUR_NS, whole
-from .syscalls import Program, Request
+from .syscalls import Program, Request, WithTimeout
 
 __all__ = [
     "Callback", "add_done_callback", "apply", "apply_async", "call", "done", "get", "ready",
@@ -57,6 +57,10 @@ class call(Request):
     def __post_init__(self) -> None:
         _number("call", self.job, "job")
 
+    def waits(self, nonblocking: bool) -> bool:
+        """Always."""
+        return True
+
 
 @dataclass(slots=True, eq=False)
 class apply(Request):
@@ -69,6 +73,10 @@ class apply(Request):
 
     def __post_init__(self) -> None:
         _number("apply", self.job, "job")
+
+    def waits(self, nonblocking: bool) -> bool:
+        """Always."""
+        return True
 
 
 @dataclass(slots=True, eq=False)
@@ -92,6 +100,10 @@ class submit(Request):
         if self.room is not None:
             whole(f"{name}: room", self.room, 1, MAX_NUMBER, "jobs")
 
+    def waits(self, nonblocking: bool) -> bool:
+        """If its queue is bounded."""
+        return self.room is not None
+
 
 class apply_async(submit):
     """`submit`, by the name of `multiprocessing.Pool.apply_async`."""
@@ -100,7 +112,7 @@ class apply_async(submit):
 
 
 @dataclass(slots=True, eq=False)
-class result(Request):
+class result(WithTimeout):
     """The value of a future, which is waited for: `Future.result`.  Raises what the job raised.
 
     TimeoutError after `timeout` ns (None: waits for ever, 0: does not wait); the job goes on.
@@ -138,7 +150,7 @@ class ready(done):
 
 
 @dataclass(slots=True, eq=False)
-class wait(Request):
+class wait(WithTimeout):
     """Wait until all `futures` are done: `concurrent.futures.wait`, `AsyncResult.wait`.
 
     Replies with those that are, fewer than all of them after `timeout` ns.

@@ -34,6 +34,7 @@ from .syscalls import (
     Program,
     Ready,
     Request,
+    WithTimeout,
 )  # fmt: skip
 
 __all__ = [
@@ -80,6 +81,10 @@ class accept(_OfFd):
     there is none, unless `fd` is O_NONBLOCK: then BlockingIOError (EAGAIN).  OSError (EMFILE) at
     the limit of descriptors: the connection stays in the queue.
     """
+
+    def waits(self, nonblocking: bool) -> bool:
+        """Unless its descriptor is O_NONBLOCK."""
+        return not nonblocking
 
 
 @dataclass(slots=True, eq=False)
@@ -182,6 +187,8 @@ class memfd_create(Request):
     select and poll call it always ready, epoll_ctl refuses it (PermissionError): epoll_ctl(2).
     """
 
+    feature: ClassVar[str] = "memfd_create"
+
 
 @dataclass(slots=True, eq=False)
 class pthread_create(Request):
@@ -261,6 +268,10 @@ class io_uring_submit_and_wait(Request):
     def __post_init__(self) -> None:
         _fd("io_uring_submit_and_wait", self.ring)
 
+    def waits(self, nonblocking: bool) -> bool:
+        """Always."""
+        return True
+
     @property
     def fd(self) -> int:
         """The descriptor that the call names."""
@@ -274,9 +285,11 @@ class kqueue(Request):
     OSError (ENOSYS) on systems that have none, such as Linux.
     """
 
+    feature: ClassVar[str] = "kqueue"
+
 
 @dataclass(slots=True, eq=False)
-class kevent(Request):
+class kevent(WithTimeout):
     """Wait until a descriptor of `kq` is ready; first begin to watch `adds`: kevent(2).
 
     Replies with a list of at most `nevents` `Ready`, empty after `timeout` ns.  Level-triggered.

@@ -26,7 +26,8 @@ __all__ = [
     "EPOLLERR", "EPOLLET", "EPOLLEXCLUSIVE", "EPOLLHUP", "EPOLLIN", "EPOLLONESHOT", "EPOLLOUT",
     "EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD", "F_SETFL", "F_SETOWN", "F_SETSIG",
     "MSG_DONTWAIT", "MSG_PEEK", "O_ASYNC", "O_NONBLOCK", "POLLNVAL", "SELF", "SIGIO", "SIGRTMIN",
-    "SIG_BLOCK", "SIG_UNBLOCK", "SIZE", "SO_RCVTIMEO", "Program", "Ready", "Request", "aio_error",
+    "SIG_BLOCK", "SIG_UNBLOCK", "SIZE", "SO_RCVTIMEO", "Program", "Ready", "Request",
+    "WithTimeout", "aio_error",
     "aio_read", "aio_return", "compute", "epoll_create", "epoll_ctl", "epoll_wait", "fcntl",
     "getpid", "io_uring_enter", "io_uring_peek_cqe", "io_uring_setup", "io_uring_submit", "ms",
     "never_yielded", "pause", "poll", "recvfrom", "select", "setsockopt", "sigaction",
@@ -88,15 +89,24 @@ def us(value: float) -> int:
 class Request:
     """One call.  `trap`: it enters the kernel (others only read the program's own memory).
 
-    `enters`: at the price of a system call; `listed`: how many descriptors the program lists in it.
+    `enters`: at the price of a system call; `listed`: how many descriptors the program lists in it;
+    `arms`: it asks to be told later; `feature`: what a system must have that does not refuse it.
     """
 
     trap: ClassVar[bool] = True
     enters: ClassVar[bool] = True
     listed: ClassVar[int] = 0
     arms: ClassVar[bool] = False
+    feature: ClassVar[str] = ""
     yielded: bool = field(default=False, init=False, repr=False)
     number: int = field(default_factory=_numbers.__next__, init=False, repr=False)
+
+    def waits(self, nonblocking: bool) -> bool:
+        """Does it return only when there is something for it?
+
+        `nonblocking`: its descriptor is O_NONBLOCK.  A sleep waits for no data: it does not count.
+        """
+        return False
 
     def __del__(self) -> None:
         yielded = getattr(self, "yielded", True)  # it has none if its arguments were wrong
@@ -152,6 +162,10 @@ class recvfrom(Request):
         whole("recvfrom: size", self.size, 1, 1 << 30, "bytes")
         whole("recvfrom: flags", self.flags, 0, MSG_PEEK | MSG_DONTWAIT, "(MSG_ flags)")
 
+    def waits(self, nonblocking: bool) -> bool:
+        """Unless it is asked not to."""
+        return not (nonblocking or self.flags & MSG_DONTWAIT)
+
 
 @dataclass(slots=True, eq=False)
 class fcntl(Request):
@@ -175,6 +189,13 @@ class fcntl(Request):
     def arms(self) -> bool:  # type: ignore[override]
         """O_ASYNC asks to be told."""
         return self.cmd == F_SETFL and bool(self.arg & O_ASYNC)
+
+    @property
+    def feature(self) -> str:  # type: ignore[override]
+        """What signals need; O_NONBLOCK is everywhere."""
+        if self.cmd == F_SETSIG:
+            return "real-time signals"
+        return "SIGIO" if self.cmd != F_SETFL or self.arg & O_ASYNC else ""
 
 
 @dataclass(slots=True, eq=False)
@@ -226,8 +247,19 @@ class Ready(int):
         return bool(self.events & EPOLLOUT)
 
 
+class WithTimeout(Request):
+    """A call that waits for `timeout` ns (None: for ever; 0: it only looks)."""
+
+    __slots__ = ()
+    timeout: int | None
+
+    def waits(self, nonblocking: bool) -> bool:
+        """Unless its time-out is 0."""
+        return self.timeout != 0
+
+
 @dataclass(slots=True, eq=False)
-class select(Request):
+class select(WithTimeout):
     """Wait until one of `fds` can be read: select(2).
 
     Replies with the list of those that can, as `Ready`; an empty one after `timeout` ns (None:
@@ -235,6 +267,7 @@ class select(Request):
     (FD_SETSIZE).  It also waits until one of `writefds` can be written to.
     """
 
+    feature: ClassVar[str] = "select"
     fds: Sequence[int]
     timeout: int | None = None
     writefds: Sequence[int] = field(default=(), repr=False)
@@ -259,13 +292,14 @@ class select(Request):
 
 
 @dataclass(slots=True, eq=False)
-class poll(Request):
+class poll(WithTimeout):
     """As `select`, with an array in place of a bit map: poll(2).  Times are rounded up to ms.
 
     `fds` may be a dict, from each descriptor to its events (EPOLLIN | EPOLLOUT).  One that is not
     open is POLLNVAL.
     """
 
+    feature: ClassVar[str] = "poll"
     fds: Sequence[int] | Mapping[int, int]
     timeout: int | None = None
 
@@ -288,6 +322,8 @@ class poll(Request):
 @dataclass(slots=True, eq=False)
 class epoll_create(Request):
     """A new interest list: epoll_create1(2).  Replies with its descriptor."""
+
+    feature: ClassVar[str] = "epoll"
 
 
 @dataclass(slots=True, eq=False)
@@ -312,7 +348,7 @@ class epoll_ctl(Request):
 
 
 @dataclass(slots=True, eq=False)
-class epoll_wait(Request):
+class epoll_wait(WithTimeout):
     """Wait until a descriptor of the list is ready: epoll_wait(2); level-triggered, or EPOLLET.
 
     Replies with a list of at most `maxevents` `Ready`, empty after `timeout` ns, which are rounded
@@ -345,6 +381,7 @@ class sigaction(Request):
     `handler` is a generator function of one argument, the signal's number.
     """
 
+    feature: ClassVar[str] = "SIGIO"
     signo: int
     handler: Callable[[int], Program]
 
@@ -358,6 +395,7 @@ class sigaction(Request):
 class sigprocmask(Request):
     """Hold back (SIG_BLOCK) or let through (SIG_UNBLOCK) `signals`: sigprocmask(2)."""
 
+    feature: ClassVar[str] = "real-time signals"
     how: int
     signals: Sequence[int]
 
@@ -369,12 +407,13 @@ class sigprocmask(Request):
 
 
 @dataclass(slots=True, eq=False)
-class sigtimedwait(Request):
+class sigtimedwait(WithTimeout):
     """Take a pending signal of `signals`, which are blocked, or wait for one: sigtimedwait(2).
 
     Replies with its number.  BlockingIOError (EAGAIN) after `timeout` ns (None: waits for ever).
     """
 
+    feature: ClassVar[str] = "real-time signals"
     signals: Sequence[int]
     timeout: int | None = None
 
@@ -388,6 +427,12 @@ class sigtimedwait(Request):
 class pause(Request):
     """Sleep until a signal's handler has run: pause(2).  One that came before is not waited for."""
 
+    feature: ClassVar[str] = "SIGIO"
+
+    def waits(self, nonblocking: bool) -> bool:
+        """Always."""
+        return True
+
 
 @dataclass(slots=True, eq=False)
 class io_uring_setup(Request):
@@ -396,6 +441,7 @@ class io_uring_setup(Request):
     Replies with a descriptor.  PermissionError or OSError (ENOSYS) where it is refused.
     """
 
+    feature: ClassVar[str] = "io_uring"
     entries: int = 8
 
     def __post_init__(self) -> None:
@@ -424,6 +470,10 @@ class io_uring_enter(Request):
 
     def __post_init__(self) -> None:
         _descriptors("io_uring_enter", (self.ring,))
+
+    def waits(self, nonblocking: bool) -> bool:
+        """Always."""
+        return True
 
     @property
     def fd(self) -> int:
@@ -454,6 +504,7 @@ class aio_read(Request):
     """
 
     arms: ClassVar[bool] = True
+    feature: ClassVar[str] = "POSIX aio"
     fd: int
     size: int
     signo: int | None = None

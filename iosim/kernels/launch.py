@@ -10,28 +10,14 @@ from dataclasses import dataclass
 from types import GeneratorType
 from typing import Any
 
-from .. import futures, sockets
 from ..clients import Clients
 from ..jobs import Jobs
-from ..syscalls import (
-    MSG_DONTWAIT,
-    Program,
-    Request,
-    epoll_wait,
-    io_uring_enter,
-    never_yielded,
-    pause,
-    poll,
-    recvfrom,
-    select,
-    sigtimedwait,
-)  # fmt: skip
+from ..syscalls import Program, Request, never_yielded
 from ..traffic import Traffic
 from .tape import Text
 
 __all__ = [
     "JobPlan", "Plan", "ServerPlan", "launch", "launch_jobs", "launch_server", "line_of", "resume",
-    "waits",
 ]  # fmt: skip
 
 SERVES = {"fd": False, "fds": True}  # a program's first parameter: does it serve all connections?
@@ -259,56 +245,3 @@ def _hint(mistake: Exception) -> None:
             if isinstance(value, Request) and not value.yielded and name not in given:
                 mistake.add_note(f"{name} is {value!r}, which was made but never yielded")
         trace = trace.tb_next
-
-
-# -- which calls wait --------------------------------------------------------------------------
-
-
-def _unless_nonblocking(request: Any, nonblocking: bool) -> bool:
-    return not (nonblocking or request.flags & MSG_DONTWAIT)
-
-
-def _unless_at_once(request: Any, nonblocking: bool) -> bool:
-    return bool(request.timeout != 0)
-
-
-def _always(request: Any, nonblocking: bool) -> bool:
-    return True
-
-
-def _if_it_blocks(request: Any, nonblocking: bool) -> bool:
-    return not nonblocking
-
-
-def _if_bounded(request: Any, nonblocking: bool) -> bool:
-    return request.room is not None
-
-
-_WAITS: dict[type[Request], Callable[[Any, bool], bool]] = {
-    recvfrom: _unless_nonblocking,
-    select: _unless_at_once,
-    poll: _unless_at_once,
-    epoll_wait: _unless_at_once,
-    sigtimedwait: _unless_at_once,
-    pause: _always,
-    io_uring_enter: _always,
-    sockets.accept: _if_it_blocks,
-    sockets.io_uring_submit_and_wait: _always,
-    sockets.kevent: _unless_at_once,
-    futures.call: _always,
-    futures.apply: _always,
-    futures.submit: _if_bounded,
-    futures.apply_async: _if_bounded,
-    futures.result: _unless_at_once,
-    futures.get: _unless_at_once,
-    futures.wait: _unless_at_once,
-}
-
-
-def waits(request: Request, nonblocking: bool) -> bool:
-    """Does this call return only when there is something for it?
-
-    `nonblocking`: its descriptor is O_NONBLOCK.  A sleep waits for no data, so it does not count.
-    """
-    rule = _WAITS.get(type(request))
-    return rule is not None and rule(request, nonblocking)

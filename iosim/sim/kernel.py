@@ -11,7 +11,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from ..costs import Costs
-from ..kernels.launch import line_of, resume, waits
+from ..kernels.launch import line_of, resume
 from ..kernels.tape import Tape
 from ..syscalls import (
     O_NONBLOCK,
@@ -274,7 +274,7 @@ class Kernel(Scheduler):
         return self.tape.enter(
             task.name, self.now, type(request).__name__, fd,
             line_of(task.program) if task.has_source else None,
-            waits(request, bool(nonblocking)), request.arms, request.trap,
+            request.waits(bool(nonblocking)), request.arms, request.trap,
         )  # fmt: skip
 
     def leave(self, task: Task, errno: int | None = None, nbytes: int = 0) -> None:

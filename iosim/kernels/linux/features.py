@@ -16,23 +16,7 @@ from typing import Any
 
 from ... import evidence
 from ...cores import usable_cores
-from ...sockets import kqueue, memfd_create
-from ...syscalls import (
-    F_SETFL,
-    F_SETSIG,
-    O_ASYNC,
-    Request,
-    aio_read,
-    epoll_create,
-    fcntl,
-    io_uring_setup,
-    poll,
-    sigaction,
-    sigprocmask,
-    sigtimedwait,
-)  # fmt: skip
-from ...syscalls import pause as pause_request
-from ...syscalls import select as select_request
+from ...syscalls import Request
 from . import aio, strace, uring
 
 try:
@@ -150,30 +134,12 @@ def _try(probe: Callable[[], None]) -> tuple[bool, str]:
 
 # -- which feature does a call need? -----------------------------------------------------------
 
-_NEEDS: dict[type[Request], str] = {
-    select_request: "select",
-    poll: "poll",
-    epoll_create: "epoll",
-    io_uring_setup: "io_uring",
-    aio_read: "POSIX aio",
-    sigaction: "SIGIO",
-    pause_request: "SIGIO",
-    sigprocmask: "real-time signals",
-    sigtimedwait: "real-time signals",
-    kqueue: "kqueue",
-    memfd_create: "memfd_create",
-}
-
 
 def feature_of(request: Request | None, error: OSError) -> str | None:
     """The feature whose absence made `request` fail with `error`; None if that is not why."""
     if error.errno not in REFUSALS:
         return None
-    if isinstance(request, fcntl):
-        if request.cmd == F_SETSIG:
-            return "real-time signals"
-        return "SIGIO" if request.cmd != F_SETFL or request.arg & O_ASYNC else None
-    return _NEEDS.get(type(request)) if request is not None else None
+    return (request.feature or None) if request is not None else None
 
 
 # -- arrival stamps ----------------------------------------------------------------------------

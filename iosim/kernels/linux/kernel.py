@@ -62,7 +62,7 @@ from ...syscalls import (
 )  # fmt: skip
 from ...timeline import KERNEL, READY, Disturbance, Evidence, Timeline
 from ...traffic import Traffic
-from ..launch import Plan, launch, line_of, resume, waits
+from ..launch import Plan, launch, line_of, resume
 from ..scarce import why
 from ..tape import Fate, messages
 from ..watchdog import F_OWNER_TID, F_SETOWN_EX, Expired, watchdog
@@ -326,7 +326,7 @@ class LinuxKernel:
         line = line_of(program)
         self.doing = (request, line)
         fd = getattr(request, "fd", None)
-        may_wait = waits(request, fd in self.nonblocking)
+        may_wait = request.waits(fd in self.nonblocking)
         if self.gate is not None:
             self.gate.before(request, may_wait)
         if isinstance(request, compute):

@@ -41,7 +41,7 @@ from ...futures import (
 from ...jobs import Jobs
 from ...syscalls import Program, Request, compute, getpid, sleep
 from ...timeline import KERNEL, READY, SLEEPING, USER, Evidence, Interval, Timeline
-from ..launch import JobPlan, launch_jobs, line_of, resume, waits
+from ..launch import JobPlan, launch_jobs, line_of, resume
 from ..pools import CALLER, Promise, calls_of, with_jobs
 from ..tape import Tape
 from ..watchdog import Expired, watchdog
@@ -213,7 +213,7 @@ class CallKernel:
         self._note_queueing(before, start)
         number = self.tape.enter(
             CALLER, start, type(request).__name__, None, self.doing[1],
-            waits(request, False), request.arms, request.trap,
+            request.waits(False), request.arms, request.trap,
         )  # fmt: skip
         errno = None
         try:
