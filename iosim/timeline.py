@@ -19,7 +19,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from errno import EAGAIN, errorcode
-from itertools import accumulate, pairwise
+from functools import cached_property
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 from .shown import bundle, picture
@@ -385,30 +386,45 @@ class Timeline:
         """The last instant of the run, in ns."""
         return max((i.end for i in self.intervals), default=0)
 
+    @cached_property
+    def _by_lane(self) -> dict[str, tuple[Interval, ...]]:
+        """The one index: each lane's intervals, in time; processes first."""
+        rows: dict[str, list[Interval]] = {name: [] for name in (*self.processes, *self.helpers)}
+        network: list[Interval] = []
+        for interval in self.intervals:
+            if interval.lane == NETWORK:
+                network.append(interval)
+            elif interval.lane in rows or interval.state in PHASES:
+                rows.setdefault(interval.lane, []).append(interval)
+        rows |= {NETWORK: network} if network else {}
+        return {name: tuple(row) for name, row in rows.items()}
+
     @property
     def lanes(self) -> tuple[str, ...]:
         """The names of the lanes, processes first, then helpers, messages and the network."""
-        messages = dict.fromkeys(i.lane for i in self.intervals if i.state in PHASES)
-        network = [NETWORK] if any(i.lane == NETWORK for i in self.intervals) else []
-        return (*self.processes, *self.helpers, *messages, *network)
+        return tuple(self._by_lane)
 
     def lane(self, name: str) -> tuple[Interval, ...]:
         """The intervals of one lane, in time.  ValueError if there is no such lane."""
-        if name not in self.lanes:
+        if name not in self._by_lane:
             raise ValueError(f"no lane {name!r}: the lanes are {', '.join(self.lanes)}")
-        return tuple(i for i in self.intervals if i.lane == name)
+        return self._by_lane[name]
+
+    def _of_program(self) -> Iterator[Interval]:
+        """The intervals of the program's own processes, lane by lane."""
+        return chain.from_iterable(map(self.lane, self.processes))
 
     def calls(self, process: str | None = None) -> list[tuple[str, int | None]]:
         """`(call, errno or None)` in order; of the program, or of one `process`."""
-        wanted = self.processes if process is None else (process,)
+        wanted = set(self.processes if process is None else (process,))
         return [(c.name, c.errno) for c in self.call_log if c.process in wanted and c.trap]
 
     def time_in(self, state: str, process: str | None = None) -> int:
         """ns that the program's processes (or one `process`) spent in one of the four states."""
         if state not in PROCESS_STATES:
             raise ValueError(f"no state {state!r}: the states are {', '.join(PROCESS_STATES)}")
-        wanted = self.processes if process is None else (process,)
-        return sum(i.duration for i in self.intervals if i.lane in wanted and i.state == state)
+        lane = self._of_program() if process is None else self._by_lane.get(process, ())
+        return sum(i.duration for i in lane if i.state == state)
 
     def cpu_ns(self) -> int:
         """CPU time of the program, its own code and the kernel's for it, in ns."""
@@ -422,7 +438,7 @@ class Timeline:
         if phase not in PHASES:
             raise ValueError(f"no phase {phase!r}: the phases are {', '.join(PHASES)}")
         spans = merged((i.start, i.end) for i in self.intervals if i.state == phase)
-        busy = (i for i in self.intervals if i.lane in self.processes and i.state in (USER, KERNEL))
+        busy = (i for i in self._of_program() if i.state in (USER, KERNEL))
         return sum(
             max(0, min(i.end, end) - max(i.start, start)) for i in busy for start, end in spans
         )
@@ -458,8 +474,8 @@ class Timeline:
 
     def _blocked_in_wait(self) -> list[Span]:
         asleep: dict[str | None, list[Interval]] = {}
-        for i in self.intervals:
-            if i.state == SLEEPING and i.lane in self.processes and i.call and i.call.waits:
+        for i in self._of_program():
+            if i.state == SLEEPING and i.call and i.call.waits:
                 asleep.setdefault(i.lane, []).append(i)
         sleeps = {lane: _Sleeps(row) for lane, row in asleep.items()}
         return [
