@@ -14,7 +14,9 @@ Each docstring names the manual page whose rule both kernels follow.
 
 from __future__ import annotations
 
+import functools
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -57,18 +59,20 @@ Program = Generator["Request", Any, Any]
 _numbers = count(1)
 
 
-class _NeverYielded(list[str]):
-    """Calls that were made and thrown away unyielded, with their line, oldest first.
+class _NeverYielded(threading.local):
+    """Calls that a program made and threw away unyielded: `lines`, with their line, oldest first.
 
-    The kernels watch it.  Garbage of an earlier run may go at any time, also in the middle of
-    another program, which did not make it: what counts was made since `begin`.
+    Each thread has its own, since a program runs in one.  Garbage of an earlier run may go at any
+    time, also in the middle of another program, which did not make it: what counts was made since
+    `begin`.
     """
 
-    since = 0
+    def __init__(self) -> None:
+        self.begin()
 
     def begin(self) -> None:
         """A program is to be started: forget what was."""
-        self.clear()
+        self.lines: list[str] = []
         self.since = next(_numbers)
 
 
@@ -101,6 +105,22 @@ class Request:
     yielded: bool = field(default=False, init=False, repr=False)
     number: int = field(default_factory=_numbers.__next__, init=False, repr=False)
 
+    def __init_subclass__(cls) -> None:
+        """What was refused was never made."""
+        check: Any = cls.__dict__.get("__post_init__")
+        if check is None or hasattr(check, "__wrapped__"):  # slots make the class a second time
+            return
+
+        @functools.wraps(check)
+        def checked(self: Request) -> None:
+            try:
+                check(self)
+            except BaseException:
+                self.yielded = True
+                raise
+
+        cls.__post_init__ = checked  # type: ignore[attr-defined]
+
     def waits(self, nonblocking: bool) -> bool:
         """Does it return only when there is something for it?
 
@@ -114,7 +134,7 @@ class Request:
         if not yielded and not at_the_very_end and self.number > never_yielded.since:
             caller = sys._getframe().f_back  # whose statement let go of it
             if caller is not None:
-                never_yielded.append(f"line {caller.f_lineno}: {self!r}")
+                never_yielded.lines.append(f"line {caller.f_lineno}: {self!r}")
 
 
 @dataclass(slots=True, eq=False)

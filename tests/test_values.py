@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iosim import Costs, models, simulate, syscalls, traffic
-from iosim.syscalls import compute, recvfrom, select, sleep
+from iosim.syscalls import Program, compute, recvfrom, select, sleep
 from iosim.timeline import errno_name
 
 HUGE = 10**30
@@ -257,6 +258,39 @@ def test_a_call_that_outlives_the_names_of_its_module_is_no_complaint(
     call = recvfrom(3, 10)
     monkeypatch.setattr(syscalls, "never_yielded", None)
     del call  # an exception here would be a warning, which is an error
+
+
+def test_what_was_refused_was_not_made() -> None:
+    """Who catches the error of a wrong argument has forgotten nothing."""
+
+    def careful(fd: int, nbytes: int) -> Program:
+        with pytest.raises(ValueError, match="size"):
+            recvfrom(fd, 0)
+        yield recvfrom(fd, 10)
+
+    simulate(careful, ONE)
+
+
+def test_each_thread_is_told_of_its_own_program_s_calls() -> None:
+    """A right run in another thread is not blamed, and does not hide what this one forgot."""
+    blamed: list[Exception] = []
+
+    def right() -> None:
+        try:
+            simulate(models.blocking, ONE)
+        except RuntimeError as error:
+            blamed.append(error)
+
+    def forgetful(fd: int, nbytes: int) -> Program:
+        recvfrom(fd, 10)
+        other = threading.Thread(target=right)
+        other.start()
+        other.join()
+        yield recvfrom(fd, 10)
+
+    with pytest.raises(RuntimeError, match="was made but never yielded"):
+        simulate(forgetful, ONE)
+    assert blamed == []
 
 
 def test_a_program_is_not_blamed_for_the_garbage_of_another() -> None:

@@ -203,17 +203,18 @@ def resume(program: Program, reply: Any = None, error: BaseException | None = No
     StopIteration when it is over.  RuntimeError if it made a call and never yielded it; TypeError
     if it yields something else than a request.  What the program itself raises comes through.
     """
+    thrown_away = never_yielded.lines  # of this thread
     try:
         request: Request = program.send(reply) if error is None else program.throw(error)
     except StopIteration:
-        if never_yielded:
-            _complain()
+        if thrown_away:
+            _complain(thrown_away)
         raise
     except (TypeError, AttributeError) as mistake:  # as len(recvfrom(...)) raises
         _hint(mistake)
         raise
-    if never_yielded:
-        _complain()
+    if thrown_away:
+        _complain(thrown_away)
     if not isinstance(request, Request):
         raise TypeError(f"line {line_of(program)}: a program yields calls, not {request!r}")
     request.yielded = True
@@ -229,9 +230,9 @@ def line_of(program: Program) -> int | None:
     return None if frame is None else frame.f_lineno
 
 
-def _complain() -> None:
-    text = never_yielded[0]
-    never_yielded.clear()
+def _complain(thrown_away: list[str]) -> None:
+    text = thrown_away[0]
+    thrown_away.clear()
     raise RuntimeError(f"{text} was made but never yielded")
 
 
