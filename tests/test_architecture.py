@@ -1,0 +1,29 @@
+"""docs/architecture.md: its pictures are those of the code, and nobody knows who knows it."""
+
+from __future__ import annotations
+
+from graphlib import CycleError
+
+import architecture
+import pytest
+
+
+def test_the_pictures_are_those_of_the_code() -> None:
+    page = architecture.PAGE.read_text("utf-8")
+    assert architecture.written(page) == page
+    assert architecture.written(page.replace(' --> kernel["', ' --> nobody["')) == page
+
+
+def test_a_mechanism_knows_only_those_below_it() -> None:
+    architecture.reduced(architecture.mechanisms())
+    architecture.reduced(architecture.house())
+
+
+def test_a_circle_is_seen() -> None:
+    with pytest.raises(CycleError):
+        architecture.reduced({"tcp": {"kernel"}, "kernel": {"task", "tcp"}, "task": set()})
+
+
+def test_what_follows_is_left_out() -> None:
+    house = {"roof": {"walls", "ground"}, "walls": {"ground"}, "ground": set()}
+    assert architecture.reduced(house)["roof"] == {"walls"}
