@@ -5,7 +5,6 @@
     story = traffic.one(after_ms=20, size=1_000)
     simulate(models.blocking, story)      # -> Timeline, virtual time, textbook costs
     measure(models.blocking, story)       # -> Timeline, the real kernel
-    witness(models.blocking, story)       # -> Timeline, the same as strace sees it
 
 A story is Traffic for the I/O models (`models`), `jobs` for the calls of a pool (`calls`), or
 `clients` for servers (`servers`).
@@ -29,20 +28,18 @@ if TYPE_CHECKING:
     from .kernels.front import measure, simulate
     from .kernels.linux.features import Unsupported, features
     from .kernels.recorder.record import record
-    from .kernels.witness.witness import audit, witness
     from .prediction import predict
     from .programs import calls, models, servers
 
 __all__ = [
-    "Costs", "Timeline", "Unsupported", "audit", "calls", "clients", "compare", "draw", "features",
+    "Costs", "Timeline", "Unsupported", "calls", "clients", "compare", "draw", "features",
     "futures", "inconclusive", "interference", "jobs", "measure", "models", "predict", "record",
-    "servers", "simulate", "sockets", "syscalls", "traffic", "undisturbed", "witness",
+    "servers", "simulate", "sockets", "syscalls", "traffic", "undisturbed",
 ]  # fmt: skip
 
 _HOMES = {  # public name: its module, and its name there (None: the module itself)
     "Costs": (".costs", "Costs"),
     "Unsupported": (".kernels.linux.features", "Unsupported"),
-    "audit": (".kernels.witness.witness", "audit"),
     "calls": (".programs.calls", None),
     "clients": (".clients", None),
     "compare": (".comparison", "compare"),
@@ -62,7 +59,6 @@ _HOMES = {  # public name: its module, and its name there (None: the module itse
     "syscalls": (".syscalls", None),
     "traffic": (".traffic", None),
     "undisturbed": (".disturbances", "undisturbed"),
-    "witness": (".kernels.witness.witness", "witness"),
 }
 
 

@@ -29,7 +29,7 @@ __all__ = [
     "EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD", "F_SETFL", "F_SETOWN", "F_SETSIG",
     "MSG_DONTWAIT", "MSG_PEEK", "O_ASYNC", "O_NONBLOCK", "POLLNVAL", "SELF", "SIGIO", "SIGRTMIN",
     "SIG_BLOCK", "SIG_UNBLOCK", "SIZE", "SO_RCVTIMEO", "Program", "Ready", "Request",
-    "WithTimeout", "aio_error",
+    "aio_error",
     "aio_read", "aio_return", "compute", "epoll_create", "epoll_ctl", "epoll_wait", "fcntl",
     "getpid", "io_uring_enter", "io_uring_peek_cqe", "io_uring_setup", "io_uring_submit", "ms",
     "never_yielded", "pause", "poll", "recvfrom", "select", "setsockopt", "sigaction",

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from errno import EINPROGRESS
 from pathlib import Path
 
+from oracles.strace import witness
+from oracles.strace.pickled_function import pack
+
 from iosim.kernels.linux.kernel import prepare
-from iosim.kernels.witness import witness
-from iosim.kernels.witness.parcel import pack
 from iosim.syscalls import (
     EPOLL_CTL_ADD,
     F_SETFL,

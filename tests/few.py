@@ -35,12 +35,13 @@ from multiprocessing import (
 from pathlib import Path
 from typing import Any
 
-from iosim import audit, clients, jobs, measure, models, record, servers, traffic
+from oracles.strace import witness
+
+from iosim import clients, jobs, measure, models, record, servers, traffic
 from iosim.echo.child import serving
 from iosim.echo.survivor import EchoServer
 from iosim.explore.background import Background, Job
 from iosim.kernels.linux import kernel, served, workers
-from iosim.kernels.witness import witness
 from iosim.programs import calls
 
 #: Imported once, here, and not again in each of the children.
@@ -109,7 +110,7 @@ KINDS: dict[str, Callable[[], object]] = {
     "ProcessPoolExecutor forkserver": pool("ProcessPoolExecutor", "forkserver"),
     "ThreadPoolExecutor": pool("ThreadPoolExecutor"),
     "recorder": recorded,
-    "witness": lambda: audit(models.blocking, UDP),
+    "witness": lambda: witness.audit(models.blocking, UDP),
     "notes": lambda: echoed("notes"),
     "survivor": lambda: echoed("survivor"),
     "EchoServer": survived,

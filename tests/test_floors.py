@@ -31,7 +31,6 @@ KERNELS = {
     "shared": {"shared"},
     "linux": {"linux", "shared"},
     "recorder": {"recorder", "linux", "shared"},
-    "witness": {"witness", "linux", "shared"},
     "calibration": {"calibration", "front", "linux", "shared"},
 }  # front, the door, stands on top
 
@@ -110,10 +109,9 @@ def test_every_folder_of_the_kernels_stands_in_the_table() -> None:
         ("sim/tcp.py", "from ..kernels.linux.crowd import Crowd"),
         ("sim/kernel.py", "from iosim.kernels import linux"),
         ("kernels/linux/servers.py", "def later():\n    from ...sim import tcp"),
-        ("kernels/linux/features.py", "from ..witness import stand"),
+        ("kernels/linux/features.py", "from ..recorder import record"),
         ("kernels/linux/kernel.py", "from ..front import simulate"),
         ("kernels/tape.py", "from ..sim.task import Task"),
-        ("kernels/witness/stand.py", "import iosim.kernels.recorder.record"),
     ],
 )
 def test_a_planted_violation_is_seen(tmp_path: Path, file: str, code: str) -> None:
@@ -132,7 +130,6 @@ def test_a_planted_violation_is_seen(tmp_path: Path, file: str, code: str) -> No
         ("draw/svg.py", "from iosim.timeline import Timeline\nfrom .marks import box"),
         ("explore/stepper.py", "from ..sim import kernel\nimport iosim"),
         ("sim/uring.py", "from ..kernels.tape import Fate\nfrom .kernel import Kernel"),
-        ("kernels/witness/stand.py", "from ..linux.wires import Wires\nfrom .parcel import unpack"),
         ("kernels/calibration/calibrate.py", "from ..front import measure"),
         ("kernels/front.py", "from . import linux, tape"),
     ],

@@ -20,16 +20,16 @@ from typing import Any
 
 import everything
 import pytest
+from oracles.strace import traced_process as stand
+from oracles.strace import witness as bench
+from oracles.strace.pickled_function import pack, unpack
+from oracles.strace.strace_analysis import CALLS, FD, GUARD, RULES
+from oracles.strace.witness import Audit, audit, witness
 
-from iosim import Costs, models, simulate, syscalls, traffic, witness
+from iosim import Costs, models, simulate, syscalls, traffic
 from iosim.kernels.launch import launch
 from iosim.kernels.linux import strace
 from iosim.kernels.linux.features import Unsupported, features
-from iosim.kernels.witness import stand
-from iosim.kernels.witness import witness as bench
-from iosim.kernels.witness.parcel import pack, unpack
-from iosim.kernels.witness.testimony import CALLS, FD, GUARD, RULES
-from iosim.kernels.witness.witness import Audit, audit
 from iosim.syscalls import (
     SIG_BLOCK,
     SIG_UNBLOCK,
@@ -548,9 +548,12 @@ def test_who_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
         witness(stuck, STORIES["one"], limit_s=0.5)
 
 
+FINDS_THE_ORACLE = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
 INTERRUPTED = """
 import signal
-from iosim import models, traffic, witness
+from oracles.strace.witness import witness
+
+from iosim import models, traffic
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever whoever started us ignores
 witness(models.blocking, traffic.one(60_000), limit_s=60)
 """
@@ -558,7 +561,9 @@ witness(models.blocking, traffic.one(60_000), limit_s=60)
 
 @needs_strace
 def test_ctrl_c_ends_all_of_it() -> None:
-    script = subprocess.Popen([sys.executable, "-c", INTERRUPTED], stderr=subprocess.PIPE)
+    script = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], stderr=subprocess.PIPE, env=FINDS_THE_ORACLE
+    )
     until = time.monotonic() + SOON_S * 3
     while (
         len(descendants()) < 4 and time.monotonic() < until

@@ -19,19 +19,20 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from ...syscalls import Program
-from ..launch import Plan
-from ..linux.kernel import LinuxKernel, Signals, measure_on, prepare
-from ..linux.strace import announce
-from ..linux.wires import Wires
-from .parcel import unpack
+from iosim.kernels.launch import Plan
+from iosim.kernels.linux.kernel import LinuxKernel, Signals, measure_on, prepare
+from iosim.kernels.linux.strace import announce
+from iosim.kernels.linux.wires import Wires
+from iosim.syscalls import Program
+
+from .pickled_function import unpack
 
 __all__ = ["BOOT", "main"]
 
 #: What the process runs: its first line of input is where modules are found.
 BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
-    "from iosim.kernels.witness.stand import main; main(sys.stdin.buffer.read(), sys.argv[1])"
+    "from oracles.strace.traced_process import main; main(sys.stdin.buffer.read(), sys.argv[1])"
 )
 
 

@@ -15,7 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
-from ...syscalls import (
+from iosim.kernels.launch import Plan
+from iosim.kernels.linux.measured import PROCESS, Job, Receipt, Run, Stretch, of_datagram, of_stream
+from iosim.kernels.linux.strace import Line, Signalled, signal_number, unquote
+from iosim.kernels.tape import Fate, messages
+from iosim.syscalls import (
     Request,
     aio_read,
     epoll_create,
@@ -36,11 +40,7 @@ from ...syscalls import (
     sigtimedwait,
     sleep,
 )  # fmt: skip
-from ...timeline import KERNEL, SLEEPING
-from ..launch import Plan
-from ..linux.measured import PROCESS, Job, Receipt, Run, Stretch, of_datagram, of_stream
-from ..linux.strace import Line, Signalled, signal_number, unquote
-from ..tape import Fate, messages
+from iosim.timeline import KERNEL, SLEEPING
 
 __all__ = ["CALLS", "RULES", "Heard", "Hearing"]
 

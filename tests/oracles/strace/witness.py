@@ -21,20 +21,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ...cores import usable_cores
-from ...costs import Costs
-from ...syscalls import Program
-from ...timeline import Timeline, errno_name
-from ...traffic import Traffic
-from ..launch import Plan
-from ..linux import strace
-from ..linux.features import Unsupported, machine
-from ..linux.kernel import prepare
-from ..scarce import beginning, why
-from ..watchdog import watchdog
-from .parcel import pack
-from .stand import BOOT
-from .testimony import CALLS, RULES, Heard, Hearing
+from iosim.cores import usable_cores
+from iosim.costs import Costs
+from iosim.kernels.launch import Plan
+from iosim.kernels.linux import strace
+from iosim.kernels.linux.features import Unsupported, machine
+from iosim.kernels.linux.kernel import prepare
+from iosim.kernels.scarce import beginning, why
+from iosim.kernels.watchdog import watchdog
+from iosim.syscalls import Program
+from iosim.timeline import Timeline, errno_name
+from iosim.traffic import Traffic
+
+from .pickled_function import pack
+from .strace_analysis import CALLS, RULES, Heard, Hearing
+from .traced_process import BOOT
 
 __all__ = ["Audit", "audit", "read", "witness"]
 

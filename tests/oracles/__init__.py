@@ -1,0 +1,1 @@
+"""Others who saw the same: what a run is held against."""
