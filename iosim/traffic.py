@@ -71,6 +71,21 @@ class Traffic:
             raise ValueError("messages must stand in the order of their time")
         if self.transport == "udp":
             self._check_datagrams()
+        else:
+            self._check_ends()
+
+    def _check_ends(self) -> None:
+        """After its end nothing comes on a connection: who sends has none any more."""
+        ended: dict[int, str] = {}
+        for message in self.messages:
+            if kind := ended.get(message.connection):
+                at = message.at_ns / 1e6
+                raise ValueError(
+                    f"nothing comes after the {kind} of connection {message.connection}, got "
+                    f"{message.kind} at {at:,g} ms"
+                )
+            if message.kind != "data":
+                ended[message.connection] = message.kind
 
     def _check_datagrams(self) -> None:
         for message in self.messages:

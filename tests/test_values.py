@@ -83,6 +83,18 @@ BAD_TRAFFIC = [
         ValueError,
         "messages must stand in the order of their time",
     ),
+    (
+        lambda: traffic.one(after_ms=2).then("eof").then("reset"),
+        ValueError,
+        "nothing comes after the eof of connection 0, got reset at 4 ms",
+    ),
+    (
+        lambda: traffic.Traffic(
+            (traffic.Message(1, 0, 1, "reset"), traffic.Message(2_000_000, 1, 1)), "tcp"
+        ),
+        ValueError,
+        "nothing comes after the reset of connection 1, got data at 2 ms",
+    ),
 ]
 
 

@@ -133,7 +133,8 @@ def no_holes() -> Iterator[None]:
 def traffic_of(transport: str, acts: Acts, turns: int) -> Traffic:
     """A connection for each of `acts`, with what comes there in each turn; and one of turns.
 
-    There is one more turn, and a last message on each, so that there is a connection for it.
+    There is one more turn, and a last message on each that has not ended, so that there is a
+    connection for it.
     """
     messages = []
     for turn in range(turns + 1):
@@ -142,7 +143,9 @@ def traffic_of(transport: str, acts: Acts, turns: int) -> Traffic:
             for kind, size in rounds[turn] if turn < len(rounds) else ():
                 messages.append(Message(begins + ms(place), size, place, kind))
         messages.append(Message(begins + ANSWER_NS, 1))
-    messages += [Message(begins + APART_NS, 1, place) for place in range(1, len(acts) + 1)]
+    ended = {message.connection for message in messages if message.kind != "data"}
+    places = set(range(1, len(acts) + 1)) - ended
+    messages += [Message(begins + APART_NS, 1, place) for place in sorted(places)]
     return Traffic(tuple(messages), transport).in_step()
 
 
