@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .bounds import HOUR_NS, whole
-from .syscalls import Program, Request, WithTimeout
+from .syscalls import Program, Request, Waiting, WithTimeout
 
 __all__ = [
     "Callback", "add_done_callback", "apply", "apply_async", "call", "done", "get", "ready",
@@ -45,7 +45,7 @@ def _timeout(name: str, timeout: int | None) -> None:
 
 
 @dataclass(slots=True, eq=False)
-class call(Request):
+class call(Waiting):
     """Do the job oneself: an ordinary call of a function.  No pool has a part in it.
 
     Replies with its value; raises what it raises.
@@ -57,13 +57,9 @@ class call(Request):
     def __post_init__(self) -> None:
         _number("call", self.job, "job")
 
-    def waits(self, nonblocking: bool) -> bool:
-        """Always."""
-        return True
-
 
 @dataclass(slots=True, eq=False)
-class apply(Request):
+class apply(Waiting):
     """Have the job done by a worker, and wait for its value: `multiprocessing.Pool.apply`.
 
     It is `apply_async(...).get()` (Lib/multiprocessing/pool.py).  Raises what the job raises.
@@ -73,10 +69,6 @@ class apply(Request):
 
     def __post_init__(self) -> None:
         _number("apply", self.job, "job")
-
-    def waits(self, nonblocking: bool) -> bool:
-        """Always."""
-        return True
 
 
 @dataclass(slots=True, eq=False)

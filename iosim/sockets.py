@@ -34,6 +34,7 @@ from .syscalls import (
     Program,
     Ready,
     Request,
+    Waiting,
     WithTimeout,
 )  # fmt: skip
 
@@ -256,7 +257,7 @@ class io_uring_prep_send(_Prepare):
 
 
 @dataclass(slots=True, eq=False)
-class io_uring_submit_and_wait(Request):
+class io_uring_submit_and_wait(Waiting):
     """Hand in all that was prepared, and wait for a completion: io_uring_submit_and_wait(3).
 
     Replies with all completions that are there, `(kind, fd, result)` each: the class of the
@@ -267,10 +268,6 @@ class io_uring_submit_and_wait(Request):
 
     def __post_init__(self) -> None:
         _fd("io_uring_submit_and_wait", self.ring)
-
-    def waits(self, nonblocking: bool) -> bool:
-        """Always."""
-        return True
 
     @property
     def fd(self) -> int:

@@ -28,8 +28,7 @@ __all__ = [
     "EPOLLERR", "EPOLLET", "EPOLLEXCLUSIVE", "EPOLLHUP", "EPOLLIN", "EPOLLONESHOT", "EPOLLOUT",
     "EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD", "F_SETFL", "F_SETOWN", "F_SETSIG",
     "MSG_DONTWAIT", "MSG_PEEK", "O_ASYNC", "O_NONBLOCK", "POLLNVAL", "SELF", "SIGIO", "SIGRTMIN",
-    "SIG_BLOCK", "SIG_UNBLOCK", "SIZE", "SO_RCVTIMEO", "Program", "Ready", "Request",
-    "aio_error",
+    "SIG_BLOCK", "SIG_UNBLOCK", "SIZE", "SO_RCVTIMEO", "Program", "Ready", "Request", "aio_error",
     "aio_read", "aio_return", "compute", "epoll_create", "epoll_ctl", "epoll_wait", "fcntl",
     "getpid", "io_uring_enter", "io_uring_peek_cqe", "io_uring_setup", "io_uring_submit", "ms",
     "never_yielded", "pause", "poll", "recvfrom", "select", "setsockopt", "sigaction",
@@ -267,6 +266,16 @@ class Ready(int):
         return bool(self.events & EPOLLOUT)
 
 
+class Waiting(Request):
+    """A call that always waits."""
+
+    __slots__ = ()
+
+    def waits(self, nonblocking: bool) -> bool:
+        """Whatever its descriptor is."""
+        return True
+
+
 class WithTimeout(Request):
     """A call that waits for `timeout` ns (None: for ever; 0: it only looks)."""
 
@@ -278,8 +287,20 @@ class WithTimeout(Request):
         return self.timeout != 0
 
 
+class _Scan(WithTimeout):
+    """A call that looks at each of `fds`."""
+
+    __slots__ = ()
+    fds: Sequence[int] | Mapping[int, int]
+
+    @property
+    def listed(self) -> int:  # type: ignore[override]
+        """The program has made a list of what to scan."""
+        return len(self.fds)
+
+
 @dataclass(slots=True, eq=False)
-class select(WithTimeout):
+class select(_Scan):
     """Wait until one of `fds` can be read: select(2).
 
     Replies with the list of those that can, as `Ready`; an empty one after `timeout` ns (None:
@@ -298,11 +319,6 @@ class select(WithTimeout):
         _timeout("select", self.timeout)
 
     @property
-    def listed(self) -> int:  # type: ignore[override]
-        """Who scans has made a list of what to scan."""
-        return len(self.fds)
-
-    @property
     def asked(self) -> dict[int, int]:
         """What of each descriptor: EPOLLIN, EPOLLOUT or both."""
         asked = dict.fromkeys(self.fds, EPOLLIN)
@@ -312,7 +328,7 @@ class select(WithTimeout):
 
 
 @dataclass(slots=True, eq=False)
-class poll(WithTimeout):
+class poll(_Scan):
     """As `select`, with an array in place of a bit map: poll(2).  Times are rounded up to ms.
 
     `fds` may be a dict, from each descriptor to its events (EPOLLIN | EPOLLOUT).  One that is not
@@ -326,11 +342,6 @@ class poll(WithTimeout):
     def __post_init__(self) -> None:
         _descriptors("poll", self.fds)
         _timeout("poll", self.timeout)
-
-    @property
-    def listed(self) -> int:  # type: ignore[override]
-        """Who scans has made a list of what to scan."""
-        return len(self.fds)
 
     @property
     def asked(self) -> dict[int, int]:
@@ -444,14 +455,10 @@ class sigtimedwait(WithTimeout):
 
 
 @dataclass(slots=True, eq=False)
-class pause(Request):
+class pause(Waiting):
     """Sleep until a signal's handler has run: pause(2).  One that came before is not waited for."""
 
     feature: ClassVar[str] = "SIGIO"
-
-    def waits(self, nonblocking: bool) -> bool:
-        """Always."""
-        return True
 
 
 @dataclass(slots=True, eq=False)
@@ -483,17 +490,13 @@ class io_uring_submit(Request):
 
 
 @dataclass(slots=True, eq=False)
-class io_uring_enter(Request):
+class io_uring_enter(Waiting):
     """Wait for a completion, and get its bytes: io_uring_enter(2), IORING_ENTER_GETEVENTS."""
 
     ring: int
 
     def __post_init__(self) -> None:
         _descriptors("io_uring_enter", (self.ring,))
-
-    def waits(self, nonblocking: bool) -> bool:
-        """Always."""
-        return True
 
     @property
     def fd(self) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from errno import EINPROGRESS, EINVAL
-from os import strerror
 from typing import ClassVar
 
 from ..syscalls import Program, Request, aio_error, aio_read, aio_return
 from .answers import answers
-from .descriptions import refusal
+from .descriptions import failure, refusal
 from .kernel import Kernel
 from .sockets import Received, in_hands, read
 from .task import FOREVER, Side, Task
@@ -119,7 +118,7 @@ def outcome(kernel: Kernel, task: Task, request: aio_return) -> bytes:
         raise refusal(EINPROGRESS, request.block, "control block")
     if done.error:
         kernel.glance(task)
-        raise OSError(done.error, strerror(done.error))
+        raise failure(done.error)
     in_hands(kernel, task, done.parts, "completion")
     kernel.glance(task, done.nbytes)
     return done.data

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from errno import (
-    EAGAIN,
     EALREADY,
     EINPROGRESS,
     EINVAL,
@@ -33,7 +32,7 @@ from ..syscalls import MSG_DONTWAIT, O_NONBLOCK, Request
 from .answers import answers
 from .descriptions import File, changed, failure, in_line, refusal, sleep_on
 from .kernel import Kernel
-from .sockets import socket_of
+from .sockets import nothing_there, socket_of
 from .task import FOREVER, Side, Task
 from .tcp import ANY, InternetSocket, Listener, Stream
 
@@ -135,9 +134,7 @@ def take_connection(kernel: Kernel, task: Task, request: accept) -> Side:
     """accept(2): sleep in the line until there is a connection."""
     while not (listener := listening(kernel, request)).incoming:
         if listener.flags & O_NONBLOCK:
-            if kernel.eagain:
-                yield kernel.eagain
-            raise failure(EAGAIN)
+            yield from nothing_there(kernel)
         yield in_line(task, listener)
     stream = listener.incoming.popleft()
     ns = round(kernel.costs.accept)
@@ -231,9 +228,7 @@ def send_bytes(kernel: Kernel, task: Task, request: send) -> Side:
             if not stream.broken:
                 stream.post(kernel, chunk)
         elif nonblocking:
-            if kernel.eagain:
-                yield kernel.eagain
-            raise failure(EAGAIN)
+            yield from nothing_there(kernel)
         else:
             stream.senders = (*stream.senders, task)
             yield FOREVER

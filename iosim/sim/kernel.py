@@ -70,7 +70,7 @@ class Kernel(Scheduler):
             )
         )  # fmt: skip
         self._when_trapped, self._when_entered = self._trap, self._entered
-        self._when_worked, self.when_begun, self.when_awake = self._go_on, self.begin, self._awake
+        self._when_worked, self.when_begun = self._go_on, self.begin
 
     def spawn(self, name: str, program: Program) -> Task:
         """A new process; it is ready at once."""
@@ -171,6 +171,10 @@ class Kernel(Scheduler):
             self._interrupt(task, 0, self._when_entered)
             return
         task.brought = 0
+        self._answer(task)
+
+    def _answer(self, task: Task) -> None:
+        """The kernel's side replies at once, or takes time."""
         request = task.request
         try:
             side = answer_of(request)(self, task, request)  # type: ignore[arg-type]
@@ -209,21 +213,23 @@ class Kernel(Scheduler):
     def _awake(self, task: Task) -> None:
         """A call that has slept looks again; after a signal that came meanwhile."""
         if task.pending and task.deliverable():
-            self._interrupt(task, 0, self._when_awake)
+            self._interrupt(task, 0, self.when_awake)
         else:
             self._go_on(task)
 
     def _fall_asleep(self, task: Task, sleep: Sleep) -> None:
         """Task work comes first: a call that finds something itself is over before it."""
         if task.work and type(task.request) is not io_uring_enter:
-            self._task_work(task, self._when_awake)
+            self._task_work(task, self.when_awake)
         elif task.pending and task.deliverable():
-            self._interrupt(task, 0, self._when_awake)
+            self._interrupt(task, 0, self.when_awake)
         else:
             self.sleep(task, sleep.deadline)
 
     def _return(self, task: Task, value: Any, error: Exception | None = None) -> None:
         """The call returns with a reply, or with an errno."""
+        if error is not None:
+            error = error.with_traceback(None)
         if not task.request.trap:  # type: ignore[union-attr]
             self._resume(task, value, error)
             return
@@ -233,7 +239,6 @@ class Kernel(Scheduler):
                 return
             self.leave(task, None, task.brought)
         else:
-            error = error.with_traceback(None)
             self.leave(task, getattr(error, "errno", None))
         if (task.work or task.pending) and task.told:
             self._interrupt(task, 0, lambda task: self._resume(task, value, error))
@@ -249,19 +254,6 @@ class Kernel(Scheduler):
             self.work(task, USER, self._step + cold, self._answer)
         else:
             self._answer(task)
-
-    def _answer(self, task: Task) -> None:
-        request = task.request
-        try:
-            side = answer_of(request)(self, task, request)  # type: ignore[arg-type]
-        except OSError as error:
-            self._resume(task, None, error.with_traceback(None))
-            return
-        if type(side) is GeneratorType:
-            task.side = side
-            self._go_on(task)
-        else:
-            self._resume(task, side)
 
     # -- the record ----------------------------------------------------------------------------
 
@@ -366,7 +358,7 @@ class Kernel(Scheduler):
         assert task.work
         operation: Operation = task.work.pop(0)
         call, task.call = task.call, None
-        steps = operation.in_task_work(self, task)
+        steps = operation.attempt(self, task, round(self.costs.completion))
 
         def step(task: Task) -> None:
             try:

@@ -302,11 +302,9 @@ def have_it_done(kernel: Kernel, task: Task, request: apply) -> Side:
 
 def await_value(kernel: Kernel, task: Task, promise: Promise, timeout: int | None) -> Side:
     """Asleep until the result is visible; ETIMEDOUT."""
-    until = None
+    until = kernel.deadline(timeout)
     while not promise.visible:
-        if timeout is not None and until is None:
-            until = kernel.now + timeout
-        if until is not None and kernel.now >= until:
+        if kernel.passed(until):
             promise.waiters = [other for other in promise.waiters if other is not task]
             raise failure(ETIMEDOUT)
         promise.waiters += [] if task in promise.waiters else [task]
@@ -332,12 +330,10 @@ def fetch(kernel: Kernel, task: Task, request: result) -> Side:
 @answers(wait)
 def await_all(kernel: Kernel, task: Task, request: wait) -> Side:
     """concurrent.futures.wait."""
-    pool, until = pool_of(kernel, request), None
+    pool, until = pool_of(kernel, request), kernel.deadline(request.timeout)
     promises = [pool.future(number) for number in request.futures]
     while undone := [promise for promise in promises if not promise.visible]:
-        if request.timeout is not None and until is None:
-            until = kernel.now + request.timeout
-        if until is not None and kernel.now >= until:
+        if kernel.passed(until):
             break
         for promise in undone:
             promise.waiters += [] if task in promise.waiters else [task]

@@ -80,9 +80,9 @@ def scan(kernel: Kernel, task: Task, request: select | poll) -> Side:
             if (events := found(_events(kernel, fd), asked))
         ]
         places = [thing for fd in wanted if (thing := kernel.table.open.get(fd)) is not None]
-        if timeout is not None and until is None:
-            until = kernel.now + timeout
-        if ready or (until is not None and kernel.now >= until):
+        if until is None:
+            until = kernel.deadline(timeout)
+        if ready or kernel.passed(until):
             forget(task, places)
             task.notice = set(ready)
             return ready
@@ -308,9 +308,9 @@ def _events_of(
                 task.notice = set(events)
                 return events
             continue
-        if timeout is not None and until is None:
-            until = kernel.now + timeout
-        if until is not None and kernel.now >= until:
+        if until is None:
+            until = kernel.deadline(timeout)
+        if kernel.passed(until):
             leave_line(task, interest)
             return []
         yield in_line(task, interest, until)

@@ -54,7 +54,7 @@ class Scheduler:
         self._cools_off = bool(costs.cold_call or costs.cold_receive)
         # Bound once: a bound method costs time and memory for every task that holds one.
         self._when_ready, self._when_on_core = self._ready, self._on_core
-        self._when_awake, self._when_preempted = self._awake, self._preempt
+        self.when_awake, self._when_preempted = self._awake, self._preempt
 
     def _awake(self, task: Task) -> None:
         """`task` has slept, and has a core again."""
@@ -112,6 +112,14 @@ class Scheduler:
         stuck = next(task for task in self.processes if task.program is not None)
         name = type(stuck.request).__name__
         return f"{stuck.name} would wait in {name} for ever: nothing more is on its way"
+
+    def deadline(self, timeout: int | None) -> int | None:
+        """`timeout` ns from now; None: never."""
+        return None if timeout is None else self.now + timeout
+
+    def passed(self, deadline: int | None) -> bool:
+        """Is it so late?"""
+        return deadline is not None and self.now >= deadline
 
     def plan(self, delay: int, act: Then, task: Task) -> None:
         """`act(task)` in `delay` ns, unless `task` begins something else before."""
@@ -222,7 +230,7 @@ class Scheduler:
         task.chilled = self._cools_off
         task.lately = None
         task.token += 1
-        task.mode, task.then, task.left = KERNEL, self._when_awake, 0
+        task.mode, task.then, task.left = KERNEL, self.when_awake, 0
         if deadline is not None:
             self.plan(max(0, deadline + self._slack - self.now), self.wake, task)
         self.off_core(task)

@@ -37,7 +37,7 @@ def hold_back(kernel: Kernel, task: Task, request: sigprocmask) -> None:
 @answers(sigtimedwait)
 def take_signal(kernel: Kernel, task: Task, request: sigtimedwait) -> Side:
     """sigtimedwait(2): it is taken, so that no handler runs."""
-    until = None
+    until = kernel.deadline(request.timeout)
     while True:
         pending = task.pending or []
         signo = next((signo for signo in pending if signo in request.signals), None)
@@ -45,9 +45,7 @@ def take_signal(kernel: Kernel, task: Task, request: sigtimedwait) -> Side:
             pending.remove(signo)
             task.notice = "signal"
             return signo
-        if request.timeout is not None and until is None:
-            until = kernel.now + request.timeout
-        if until is not None and kernel.now >= until:
+        if kernel.passed(until):
             raise failure(EAGAIN)
         yield asleep(until)
 

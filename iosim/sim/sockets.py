@@ -24,8 +24,8 @@ from .kernel import Kernel
 from .task import Side, Task
 
 __all__ = [
-    "Pieces", "Received", "Socket", "copied", "in_hands", "read", "socket_of", "take",
-    "with_piece",
+    "Pieces", "Received", "Socket", "copied", "in_hands", "nothing_there", "read", "socket_of",
+    "take", "with_piece",
 ]  # fmt: skip
 
 Pieces = Any  # a list of pieces, or ()
@@ -35,13 +35,12 @@ Parts = list[tuple[Fate, int]]  # how many bytes of which messages
 class Received:
     """What a receive took: bytes or an errno, and how much of which messages is in them."""
 
-    __slots__ = ("begun", "data", "error", "nbytes", "parts", "told")
+    __slots__ = ("begun", "data", "error", "nbytes", "parts")
 
     def __init__(self, data: bytes, error: int, parts: Parts) -> None:
         self.data, self.error, self.parts = data, error, parts
         self.nbytes = len(data) if len(parts) != 1 else parts[0][1]  # with what was cut off
         self.begun = 0  # when the copy to the program's buffer began, in ns
-        self.told = ""  # by what the program had learnt of it
 
 
 def with_piece(pieces: Pieces, piece: list[Any]) -> Pieces:
@@ -56,8 +55,6 @@ class Socket(Description):
     """A socket's receiving end: what the kernel has queued."""
 
     __slots__ = ("ended", "error", "queue", "queued", "rcvbuf", "timeout")
-
-    port = 0  # that it is bound to: none
 
     def __init__(self, rcvbuf: int) -> None:
         super().__init__()
@@ -84,6 +81,13 @@ class Socket(Description):
         """There is room in its receive buffer again: TCP's flow control."""
 
 
+def nothing_there(kernel: Kernel) -> Side:
+    """EAGAIN, which has its price."""
+    if kernel.eagain:
+        yield kernel.eagain
+    raise failure(EAGAIN)
+
+
 class read(recvfrom):
     """What glibc's helper thread calls; it waits even if the descriptor is O_NONBLOCK."""
 
@@ -107,11 +111,9 @@ def receive(kernel: Kernel, task: Task, request: recvfrom) -> Side:
     socket.receiving()
     until = None
     while not socket.readable:
-        if _nonblocking(socket, request) or (until is not None and kernel.now >= until):
+        if _nonblocking(socket, request) or kernel.passed(until):
             forget(task, [socket])
-            if kernel.eagain:
-                yield kernel.eagain
-            raise failure(EAGAIN)
+            yield from nothing_there(kernel)
         if socket.timeout and until is None:
             until = kernel.now + socket.timeout
         yield sleep_on(task, [socket], until)
@@ -119,10 +121,9 @@ def receive(kernel: Kernel, task: Task, request: recvfrom) -> Side:
     if got.error:
         raise failure(got.error)
     if got.parts:
-        got.told = _how_told(task, socket, request)
         yield _copying(kernel, task, got)
         copied(kernel, task, got)
-    return _delivered(kernel, task, request, got)
+    return _delivered(kernel, task, request, socket, got)
 
 
 def _nonblocking(socket: Socket, request: recvfrom) -> bool:
@@ -137,12 +138,12 @@ def _copying(kernel: Kernel, task: Task, got: Received) -> int:
     return ns
 
 
-def _delivered(kernel: Kernel, task: Task, request: recvfrom, got: Received) -> Any:
+def _delivered(kernel: Kernel, task: Task, request: recvfrom, socket: Socket, got: Received) -> Any:
     """What the call returns with.  What was only looked at is in nobody's hands."""
     if type(request) is read:
         return got
     if got.parts and not request.flags & MSG_PEEK:
-        in_hands(kernel, task, got.parts, got.told)
+        in_hands(kernel, task, got.parts, _how_told(task, socket, request))
         task.brought = got.nbytes
     return got.data
 

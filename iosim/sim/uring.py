@@ -110,16 +110,18 @@ class Operation:
         except OSError as error:
             self.complete(kernel, failure(error.errno or EINVAL))
 
-    def in_task_work(self, kernel: Kernel, task: Task) -> Iterator[int]:
-        """The same, with its way to the submitter."""
-        return self.attempt(kernel, task, round(kernel.costs.completion))
-
     def fetch(self, kernel: Kernel, task: Task) -> int:
         """The outcome reaches the program; how many bytes of the story are in it."""
         if self.got is None:
             return 0
         in_hands(kernel, task, self.got.parts, "completion")
         return self.got.nbytes
+
+    def outcome(self) -> Any:
+        """Its result, or the error that it met, raised."""
+        if isinstance(self.result, OSError):
+            raise self.result
+        return self.result
 
 
 # -- what an operation does --------------------------------------------------------------------
@@ -209,10 +211,8 @@ def enter(kernel: Kernel, task: Task, request: io_uring_enter) -> Side:
         else:
             yield FOREVER
     operation = ring.completions.popleft()
-    if isinstance(operation.result, OSError):
-        raise operation.result
     task.brought = operation.fetch(kernel, task)
-    return operation.result
+    return operation.outcome()
 
 
 @answers(io_uring_peek_cqe)
@@ -223,11 +223,8 @@ def peek(kernel: Kernel, task: Task, request: io_uring_peek_cqe) -> Any:
         kernel.glance(task)
         return None
     operation = ring.completions.popleft()
-    nbytes = operation.fetch(kernel, task)
-    kernel.glance(task, nbytes)
-    if isinstance(operation.result, OSError):
-        raise operation.result
-    return operation.result
+    kernel.glance(task, operation.fetch(kernel, task))
+    return operation.outcome()
 
 
 @answers(io_uring_prep_accept, io_uring_prep_recv, io_uring_prep_send)

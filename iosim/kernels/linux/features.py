@@ -137,9 +137,9 @@ def _try(probe: Callable[[], None]) -> tuple[bool, str]:
 
 def feature_of(request: Request | None, error: OSError) -> str | None:
     """The feature whose absence made `request` fail with `error`; None if that is not why."""
-    if error.errno not in REFUSALS:
+    if request is None or error.errno not in REFUSALS:
         return None
-    return (request.feature or None) if request is not None else None
+    return request.feature or None
 
 
 # -- arrival stamps ----------------------------------------------------------------------------
