@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .kernels.calibration.calibrate import calibrate
-from .kernels.linux.features import Unsupported
 from .progress import bar
+from .real.features import Unsupported
 
 __all__ = ["main"]
 

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 from .bounds import number
 
-__all__ = ["CALIBRATE", "Costs"]
+__all__ = ["Costs"]
 
 SEGMENT = 65_536  # bytes that travel at once over loopback: its MTU
 MORE = ("stream", "server")  # other prices, where they differ
 HALF_WINDOW = 32_768  # of the 64 KiB that a receiver offers at first: tcp(7), "tcp_rmem"
-
-#: How costs are measured ("calibrate").  The package's front door fills this in, so that this floor
-#: need not know the ones above it.
-CALIBRATE: dict[str, Callable[..., Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +130,15 @@ class Costs:
     def calibrate(cls, *, progress: bool = True) -> Costs:
         """The costs of this machine, measured in less than 5 s; prints what it could not measure.
 
-        `progress` shows a bar meanwhile: in a notebook, or on a terminal.  RuntimeError outside
-        of the package `iosim`, whose front door brings the measuring in.
+        `progress` shows a bar meanwhile: in a notebook, or on a terminal.
         """
-        if "calibrate" not in CALIBRATE:
-            raise RuntimeError("Costs.calibrate needs the whole package: import iosim")
-        costs: Costs = CALIBRATE["calibrate"](progress)
-        return costs
+        from .kernels.calibration.calibrate import calibrate
+        from .progress import bar
+
+        found = calibrate(bar(progress))
+        for complaint in found.complaints():
+            print(complaint)
+        return found.costs
 
     def over(self, transport: str) -> Costs:
         """The prices for a story over "udp" or "tcp"."""

@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from .api import simulate
 from .clients import Clients
 from .cores import usable_cores
 from .costs import Costs
 from .jobs import Jobs
-from .kernels.front import simulate
 from .syscalls import Program
 from .timeline import Timeline
 from .traffic import Traffic

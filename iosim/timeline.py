@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from errno import EAGAIN, errorcode
 from functools import cached_property
@@ -27,7 +27,7 @@ from .shown import bundle, picture
 
 __all__ = [
     "COPY", "FIGURE_6_6", "FOUR_CORNERS", "GIL", "KERNEL", "NETWORK", "PROCESS_STATES", "QUEUED",
-    "READY", "SLEEPING", "TRANSIT", "USER", "VIEWS", "WAIT", "Broken", "Call", "Corner", "Delivery",
+    "READY", "SLEEPING", "TRANSIT", "USER", "WAIT", "Broken", "Call", "Corner", "Delivery",
     "Disturbance", "Evidence", "Interval", "Outcome", "Row", "Timeline", "Visit", "errno_name",
     "merged",
 ]  # fmt: skip
@@ -38,10 +38,6 @@ USER, KERNEL, READY, SLEEPING = PROCESS_STATES = ("user", "kernel", "ready", "sl
 WAIT, QUEUED, COPY = PHASES = ("wait", "queued", "copy")
 NETWORK, TRANSIT = "network", "transit"
 GIL = "GIL"  # the note of a sleep in which a thread waits for its process's interpreter lock
-
-#: How a timeline is shown ("svg", "text", "plot").  The package's front door fills this in, so that
-#: this floor need not know the ones above it.
-VIEWS: dict[str, Callable[..., Any]] = {}
 
 
 class Broken(AssertionError):
@@ -365,14 +361,20 @@ class Timeline:
         )
 
     def __str__(self) -> str:
-        return str(VIEWS["text"](self)) if "text" in VIEWS else repr(self)
+        from .draw import text
+
+        return text(self)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return bundle(str(self), picture(str(VIEWS["svg"](self))))
+        from .draw import svg
+
+        return bundle(str(self), picture(svg(self)))
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the lanes on matplotlib's `ax` (a new one if None) and return it."""
-        return VIEWS["plot"](self, ax)
+        from .draw import plot
+
+        return plot(self, ax)
 
     # -- what is in it -------------------------------------------------------------------------
 

@@ -41,11 +41,11 @@ from iosim import clients, jobs, measure, models, record, servers, traffic
 from iosim.echo.child import serving
 from iosim.echo.survivor import EchoServer
 from iosim.explore.background import Background, Job
-from iosim.kernels.linux import kernel, served, workers
 from iosim.programs import calls
+from iosim.real import driver, pools, served
 
 #: Imported once, here, and not again in each of the children.
-WARM = (kernel, popen_fork, popen_forkserver, popen_spawn_posix, synchronize, witness, workers)
+WARM = (driver, popen_fork, popen_forkserver, popen_spawn_posix, synchronize, witness, pools)
 
 MOST = 60  # so many are enough for every run
 ENDS_S = 20.0  # for a run, and then for its interpreter, to end

@@ -24,7 +24,7 @@ import pytest
 import iosim
 
 ELSEWHERE = (Path(iosim.__file__).parent, sys.prefix, sys.base_prefix)
-REAL = ("iosim.kernels.linux", "iosim.kernels.recorder", "oracles.strace",
+REAL = ("iosim.real", "iosim.kernels.recorder", "oracles.strace",
         "iosim.kernels.calibration", "iosim.echo")  # fmt: skip
 MEASURES = (*REAL, "iosim.explore.background")  # not job_gate, which makes order in both kernels
 MODULES = (multiprocessing, socket, threading)

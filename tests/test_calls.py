@@ -27,12 +27,12 @@ from hypothesis import strategies as st
 
 from iosim import Costs, Timeline, calls, draw, futures, jobs, measure, models, simulate, traffic
 from iosim.job_gate import Gate, asleep, held, once_asleep
-from iosim.kernels.linux import crews, work
-from iosim.kernels.linux.crews import Crew
-from iosim.kernels.linux.watch import watching
-from iosim.kernels.linux.work import nap, total
-from iosim.kernels.linux.workers import CallKernel, within_cores
 from iosim.kernels.pools import FLAVOURS
+from iosim.real import pool_adapters, worker_tasks
+from iosim.real.pool_adapters import Crew
+from iosim.real.pools import CallKernel, within_cores
+from iosim.real.proc_sampler import watching
+from iosim.real.worker_tasks import nap, total
 from iosim.syscalls import Program, compute, getpid, ms, recvfrom, sleep
 from iosim.timeline import FOUR_CORNERS, GIL, READY, SLEEPING, USER, Broken, Corner, Interval
 
@@ -80,12 +80,12 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     In threads and in forked workers, which have this process's functions.
     """
 
-    def wait(ns: int, rows: work.Rows, stopped: Any = None) -> None:
+    def wait(ns: int, rows: worker_tasks.Rows, stopped: Any = None) -> None:
         began = clock()
         held(gate.port)
         rows.append((SLEEPING, began, clock(), ""))
 
-    monkeypatch.setattr(work, "_wait", wait)
+    monkeypatch.setattr(worker_tasks, "_wait", wait)
     with Gate() as gate:
         yield gate
 
@@ -473,13 +473,13 @@ def test_a_callback_that_is_added_while_those_before_it_run_is_run_too() -> None
 def test_who_adds_the_callbacks_slowly_still_knows_who_collects(
     pool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add = crews._Executor.add
+    add = pool_adapters._Executor.add
 
     def slow(self: Any, *given: Any) -> bool:
         time.sleep(0.1)
         return add(self, *given)
 
-    monkeypatch.setattr(crews._Executor, "add", slow)
+    monkeypatch.setattr(pool_adapters._Executor, "add", slow)
     crew = Crew(pool, 1, None)
     try:
         assert crew.collector != threading.get_native_id()

@@ -19,7 +19,7 @@ LIMIT_S = 40
 SLOW = """
 import multiprocessing.queues as queues, multiprocessing.connection as connection
 import gc, multiprocessing, os, threading, time
-from iosim.kernels.linux import crews
+from iosim.real import pool_adapters
 
 POOL, HOLD_S, LIMIT_S, JOBS = {pool!r}, {hold_s}, {limit_s}, {jobs}
 WORKERS = 12
@@ -41,8 +41,8 @@ def job(number):
     connection.Connection._send = sends
     time.sleep(0.1 * (number % WORKERS))
 
-queues.SimpleQueue.put, crews.HAND_IN_S = puts, LIMIT_S
-crew = crews.Crew(POOL, WORKERS, "fork")
+queues.SimpleQueue.put, pool_adapters.HAND_IN_S = puts, LIMIT_S
+crew = pool_adapters.Crew(POOL, WORKERS, "fork")
 for number in range(JOBS):
     crew.pool.submit(lambda *_: None, job, number)
 for _ in range(3 if HOLD_S < 1 else 1):

@@ -165,14 +165,15 @@ def test_other_threads_are_watched_if_they_are_named(monkeypatch: pytest.MonkeyP
 @pytest.mark.skipif(sys.platform != "linux", reason="measures the Linux kernel")
 def test_a_sender_that_is_late_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A fault is planted: the sender's own sleep lasts 200 ms too long."""
-    from iosim.kernels.linux import wires
+    from iosim.real.helpers import sender
+    from iosim.real.sender_process import SenderProcess
 
     late = tmp_path / "late.py"
-    text = Path(wires.__file__).with_name("peer.py").read_text()
+    text = Path(sender.__file__).read_text().replace("...evidence", "iosim.evidence")
     planted = text.replace("max(0, ns) / 1e9)[0]", "max(0.2, ns / 1e9))[0]")
     assert planted != text
     late.write_text(planted)
-    monkeypatch.setattr(wires.Sender, "script", str(late))  # an absolute path is taken as it is
+    monkeypatch.setattr(SenderProcess, "runs", (str(late),))
     run = measure(models.blocking, traffic.one(after_ms=5)).check()
     told = {one.what: one.ns for one in run.disturbances}
     assert told["sent late"] > 100_000_000

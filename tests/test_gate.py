@@ -21,8 +21,8 @@ from test_disturbances import rival
 from test_peer import _plan
 
 from iosim import measure, models, simulate, traffic
-from iosim.kernels.linux import peer
-from iosim.kernels.linux.gate import GOES_ON, SLEEPS, WORKS, Gate
+from iosim.real.gate import GOES_ON, SLEEPS, WORKS, Gate
+from iosim.real.helpers import sender as sending
 from iosim.syscalls import (
     MSG_DONTWAIT,
     SIZE,
@@ -229,7 +229,7 @@ def sender() -> Any:
     """One that is told nothing yet, and that sees what `seen` says."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
         ours.bind(("127.0.0.1", 0))
-        made = peer.Peer(_plan("udp", ours.getsockname()[1], [[1, 0, 1, 0, "data"]]))
+        made = sending.Sender(_plan("udp", ours.getsockname()[1], [[1, 0, 1, 0, "data"]]))
         made.input, to_say = os.pipe()
         with closing(made.sockets[0]), open(made.input), open(to_say, "wb"):
             yield made
@@ -249,7 +249,7 @@ def sender() -> Any:
 def test_the_story_moves_by_as_much_as_the_program_is_late(
     sender: Any, monkeypatch: pytest.MonkeyPatch, at: int, last: int, seen: int, moved: int
 ) -> None:
-    monkeypatch.setattr(peer, "clock", lambda: seen)
+    monkeypatch.setattr(sending, "clock", lambda: seen)
     sender.said = WORKS
     sender.hold_back(last, at)
     assert sender.moved == moved
@@ -285,17 +285,17 @@ def test_a_sleep_after_the_one_that_was_told_of_is_not_taken_for_it(sender: Any)
 
 def test_a_thread_that_is_never_seen_asleep_is_given_up_and_reported(sender: Any) -> None:
     sender.said, sender.look = SLEEPS, lambda: ("R", "", "running")
-    assert not sender.waits(peer.PATIENCE_NS)
+    assert not sender.waits(sending.PATIENCE_NS)
     assert sender.unseen == 0
-    assert sender.waits(peer.PATIENCE_NS + 1)
-    assert sender.unseen > peer.PATIENCE_NS
+    assert sender.waits(sending.PATIENCE_NS + 1)
+    assert sender.unseen > sending.PATIENCE_NS
     sender.look = None  # no /proc: believed after the slack, and nothing to report
-    assert not sender.waits(peer.SLACK_NS)
-    assert sender.waits(peer.SLACK_NS + 1)
+    assert not sender.waits(sending.SLACK_NS)
+    assert sender.waits(sending.SLACK_NS + 1)
 
 
 def test_a_run_whose_thread_was_not_seen_asleep_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from iosim.kernels.linux.kernel import LinuxKernel
+    from iosim.real.driver import LinuxKernel
 
     real = LinuxKernel.note_report
 

@@ -23,11 +23,11 @@ from iosim import clients, futures, jobs, measure, syscalls, traffic
 from iosim.children import how_it_ended
 from iosim.echo import child as echo
 from iosim.explore.background import Background, Job
-from iosim.kernels.linux import helper, served
-from iosim.kernels.linux.helper import HelperError
-from iosim.kernels.linux.servers import Crowd
-from iosim.kernels.linux.watch import Watcher
-from iosim.kernels.linux.wires import Sender
+from iosim.real import helper_process, served
+from iosim.real.client_process import ClientProcess
+from iosim.real.helper_process import HelperError
+from iosim.real.proc_sampler import SamplerProcess
+from iosim.real.sender_process import SenderProcess
 from iosim.sockets import accept, pthread_create, pthread_join
 from iosim.syscalls import epoll_create, epoll_ctl, epoll_wait, recvfrom
 
@@ -155,10 +155,10 @@ def test_who_is_killed_ends_the_run_at_once_and_is_named(
 # --- a helper that goes wrong by itself -----------------------------------------------------------
 
 HELPERS = {
-    "the sender": (Sender, lambda: measure(blocked, LATER, limit_s=LIMIT_S)),
-    "the process of the clients": (Crowd, lambda: measure(accepts, NEVER, limit_s=LIMIT_S)),
+    "the sender": (SenderProcess, lambda: measure(blocked, LATER, limit_s=LIMIT_S)),
+    "the process of the clients": (ClientProcess, lambda: measure(accepts, NEVER, limit_s=LIMIT_S)),
     "the watching process": (
-        Watcher, lambda: measure(asks_a_pool, ONE_JOB, limit_s=LIMIT_S, **THREADS)),
+        SamplerProcess, lambda: measure(asks_a_pool, ONE_JOB, limit_s=LIMIT_S, **THREADS)),
 }  # fmt: skip
 READS = "import sys; sys.stdin.readline(); "
 ANSWERS = READS + "print('[1]', flush=True); "
@@ -180,8 +180,8 @@ def test_what_a_helper_says_last_is_told(
     kind, run = HELPERS[who]
     script = tmp_path / "wrong.py"
     script.write_text(next(text for text, words in WRONG.items() if words == said))
-    monkeypatch.setattr(kind, "script", str(script))
-    monkeypatch.setattr(helper, "PATIENCE_S", 0.2 if "nothing" in said else 20.0)
+    monkeypatch.setattr(kind, "runs", (str(script),))
+    monkeypatch.setattr(helper_process, "PATIENCE_S", 0.2 if "nothing" in said else 20.0)
     monkeypatch.setenv("FORCE_COLOR", "1")
     with pytest.raises(HelperError) as caught:
         run()
@@ -193,8 +193,8 @@ def test_a_large_answer_is_read_in_many_parts(
 ) -> None:
     script = tmp_path / "large.py"
     script.write_text(READS + "print('a warning'); print('[', '1,' * 500_000, '1]')")
-    monkeypatch.setattr(Sender, "script", str(script))
-    sender = Sender()
+    monkeypatch.setattr(SenderProcess, "runs", (str(script),))
+    sender = SenderProcess()
     try:
         assert len(sender.prepare(LATER, [1])) == 500_001
     finally:
@@ -222,7 +222,7 @@ def test_more_clients_than_descriptors_are_refused_before_anything_begins(
         resource, "getrlimit",
         lambda what: (1_000, 20_000) if what == resource.RLIMIT_NOFILE else unlimited(what),
     )  # fmt: skip
-    monkeypatch.setattr(Crowd, "__init__", None)  # nobody is started
+    monkeypatch.setattr(ClientProcess, "__init__", None)  # nobody is started
     with pytest.raises(
         OSError, match="25,000 clients are more than the 19,994 descriptors"
     ) as caught:
@@ -236,7 +236,7 @@ def test_more_clients_than_ports_are_refused_as_well(
     ports = tmp_path / "ports"
     ports.write_text("40000\t40099\n")
     monkeypatch.setattr(served, "PORTS", ports)
-    monkeypatch.setattr(Crowd, "__init__", None)
+    monkeypatch.setattr(ClientProcess, "__init__", None)
     with pytest.raises(OSError, match="101 clients are more than the 100 ports") as caught:
         measure(accepts, clients.several(101, clients.echo()))
     assert caught.value.errno == EADDRNOTAVAIL

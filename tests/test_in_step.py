@@ -20,9 +20,10 @@ import pytest
 from iosim import clients, jobs, measure, servers, simulate
 from iosim.clients import AFTER, RECEIVE, RESET, SEND, SHUTDOWN, WAIT, Clients, of, script
 from iosim.futures import apply
-from iosim.kernels.linux import crowd
-from iosim.kernels.linux.board import BLIND_NS as BLIND
-from iosim.kernels.linux.board import (
+from iosim.real.gate import ServerGate
+from iosim.real.helpers import clients as loop
+from iosim.real.helpers.board import BLIND_NS as BLIND
+from iosim.real.helpers.board import (
     ENDED,
     JOINS,
     POLLS,
@@ -34,7 +35,6 @@ from iosim.kernels.linux.board import (
     Onlooker,
     new_file,
 )
-from iosim.kernels.linux.gate import ServerGate
 from iosim.sockets import accept, close, pthread_create, pthread_join, send
 from iosim.syscalls import (
     F_SETFL,
@@ -312,7 +312,7 @@ def test_who_computes_notices_nothing() -> None:
 def too_late(listener: int, clients: int) -> Program:
     """Held up for longer than any client is."""
     yield getpid()
-    time.sleep(crowd.PATIENCE_NS / 1e9 + HELD_S)
+    time.sleep(loop.PATIENCE_NS / 1e9 + HELD_S)
     yield accept(listener)
 
 
@@ -320,8 +320,8 @@ def too_late(listener: int, clients: int) -> Program:
 def test_a_server_that_does_not_wait_is_given_up_and_the_run_says_so(stepwise: bool) -> None:
     run = measure(too_late, Clients((script((AFTER, 1), at_ms=5),), stepwise)).check()
     (ns,) = not_in_step(run)
-    assert ns > crowd.PATIENCE_NS
-    assert ms(5) + crowd.PATIENCE_NS < (run.visits[0].begun or 0) < run.call_log[1].start
+    assert ns > loop.PATIENCE_NS
+    assert ms(5) + loop.PATIENCE_NS < (run.visits[0].begun or 0) < run.call_log[1].start
 
 
 def test_nothing_is_left() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from iosim import evidence, job_gate
 from iosim.job_gate import Gate, asleep, held, once_asleep
-from iosim.kernels.linux.work import total
+from iosim.real.worker_tasks import total
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc here")
 

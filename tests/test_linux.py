@@ -18,11 +18,11 @@ import pytest
 
 from iosim import evidence, inconclusive
 from iosim.kernels.launch import launch, line_of, resume
-from iosim.kernels.linux import aio, recordings, uring
-from iosim.kernels.linux.features import Unsupported, features, machine
-from iosim.kernels.linux.kernel import measure
 from iosim.kernels.watchdog import watchdog
 from iosim.programs import models
+from iosim.real import aio, recordings, uring
+from iosim.real.driver import measure
+from iosim.real.features import Unsupported, features, machine
 from iosim.syscalls import (
     F_SETFL,
     F_SETOWN,
@@ -715,7 +715,7 @@ def test_no_schedstat_and_no_stamps(monkeypatch) -> None:
         raise OSError(ENOSYS, "none")
 
     monkeypatch.setattr(os, "open", no_schedstat)
-    monkeypatch.setattr("iosim.kernels.linux.wires.stamp", no_stamp)
+    monkeypatch.setattr("iosim.real.wires.stamp", no_stamp)
     timeline = run(models.blocking)
     assert timeline.time_in(READY) == 0
     assert timeline.figure_6_6().agrees(FIGURE_6_6["blocking"])

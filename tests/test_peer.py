@@ -15,7 +15,8 @@ import pytest
 
 from iosim import evidence, models, traffic
 from iosim.kernels.launch import launch
-from iosim.kernels.linux import peer, recordings
+from iosim.real import recordings
+from iosim.real.helpers import sender as sending
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
@@ -47,10 +48,10 @@ def test_the_sender_keeps_its_schedule_and_looks_at_us_meanwhile(said: tuple[int
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
         ours.bind(("127.0.0.1", 0))
         plan = _plan("udp", ours.getsockname()[1], [[1, 30_000_000, 5, 0, "data"]])
-        sender = peer.Peer(plan)
+        sender = sending.Sender(plan)
         assert len(sender.ports()) == 1
-        sender.zero, sender.input = peer.clock(), said[0]
-        os.write(said[1], peer.WORKS)
+        sender.zero, sender.input = sending.clock(), said[0]
+        os.write(said[1], sending.WORKS)
         sender.replay()
         assert ours.recv(10) == b"\x01" * 5
     (number, before, after), *others = sender.sent
@@ -65,7 +66,7 @@ def test_the_sender_keeps_its_schedule_and_looks_at_us_meanwhile(said: tuple[int
 @pytest.mark.parametrize(("kind", "seen"), [("eof", b""), ("reset", ConnectionResetError)])
 def test_the_sender_ends_a_stream_in_two_ways(kind: str, seen: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
-        sender = peer.Peer(_plan("tcp", door.getsockname()[1], [[1, 0, 0, 0, kind]]))
+        sender = sending.Sender(_plan("tcp", door.getsockname()[1], [[1, 0, 0, 0, kind]]))
         with door.accept()[0] as ours:
             sender.replay()
             if isinstance(seen, bytes):
@@ -80,10 +81,10 @@ def test_the_sender_ends_a_stream_in_two_ways(kind: str, seen: Any) -> None:
 def test_the_sender_stops_when_its_input_ends(said: tuple[int, int]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
         ours.bind(("127.0.0.1", 0))
-        sender = peer.Peer(_plan("udp", ours.getsockname()[1], [[1, 10**12, 1, 0, "data"]]))
-        sender.zero, sender.input = peer.clock(), said[0]
+        sender = sending.Sender(_plan("udp", ours.getsockname()[1], [[1, 10**12, 1, 0, "data"]]))
+        sender.zero, sender.input = sending.clock(), said[0]
         os.close(said[1])
-        with pytest.raises(peer.Stop):
+        with pytest.raises(sending.Stop):
             sender.replay()
         assert sender.sent == []
         sender.sockets[0].close()

@@ -129,7 +129,7 @@ PLANTS = {
         "one core", "cores.py", "    if hasattr(", "    return os.cpu_count()\n    if hasattr(",
         "AssertionError"),
     "more descriptors are asked for than there may be": (
-        "few descriptors", "kernels/linux/served.py", "min(wanted, hard)", "wanted", "ValueError"),
+        "few descriptors", "real/served.py", "min(wanted, hard)", "wanted", "ValueError"),
     "an encoding is left to the locale": (
         "no locale", "explore/widget.py", 'read_text(encoding="utf-8")', "read_text()", "'ascii'"),
     "what is old is used": (
@@ -142,7 +142,7 @@ PLANTS = {
         "another user", "explore/widget.py", "class ", '(HERE / "kept").mkdir()\nclass ',
         "PermissionError"),
     "a command is split at its spaces": (
-        "awkward path", "kernels/linux/helper.py", "command, stdin",
+        "awkward path", "real/helper_process.py", "command, stdin",
         '" ".join(command).split(), stdin', "No such file"),
 }  # fmt: skip
 

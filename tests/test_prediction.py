@@ -170,11 +170,11 @@ def test_a_prediction_is_a_simulation_at_these_costs() -> None:
 def test_the_machine_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
 
-    def once(progress: bool) -> Costs:
+    def once(*, progress: bool = True) -> Costs:
         asked.append(progress)
         return Costs.typical()
 
-    monkeypatch.setitem(__import__("iosim.costs").costs.CALIBRATE, "calibrate", once)
+    monkeypatch.setattr(Costs, "calibrate", once)
     this_machine.cache_clear()
     try:
         first, second = (predict(models.blocking, traffic.one()) for _ in range(2))

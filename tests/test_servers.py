@@ -48,7 +48,7 @@ from iosim.clients import (
     of,
     script,
 )
-from iosim.kernels.linux.crowd import SPIN_NS, Crowd
+from iosim.real.helpers.clients import SPIN_NS, ClientLoop
 from iosim.sim.descriptions import Descriptors
 from iosim.sim.readiness import Watch
 from iosim.sim.tcp import Listener, Stream
@@ -828,17 +828,17 @@ def test_the_clients_sleep_until_shortly_before_the_next_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """To watch the clock for long would keep a server off the core that it shares with them."""
-    crowd = Crowd({"port": 1, "clients": [], "stepwise": False, "board": None})
+    loop = ClientLoop({"port": 1, "clients": [], "stepwise": False, "board": None})
     naps: list[Any] = []
-    monkeypatch.setattr(crowd, "select", lambda *args: naps.append(args))
-    monkeypatch.setattr(crowd, "now", lambda: 5_000_000)
+    monkeypatch.setattr(loop, "select", lambda *args: naps.append(args))
+    monkeypatch.setattr(loop, "now", lambda: 5_000_000)
     try:
         for left in (SPIN_NS, SPIN_NS + 1_700_000):
-            crowd.due = [(5_000_000 + left, 1, None)]
-            assert crowd.changes() == []
+            loop.due = [(5_000_000 + left, 1, None)]
+            assert loop.changes() == []
     finally:
-        crowd.epoll.close()
-    assert naps == [([crowd.epoll], [], [], 0.0017)]
+        loop.epoll.close()
+    assert naps == [([loop.epoll], [], [], 0.0017)]
 
 
 # -- what is refused ---------------------------------------------------------------------------

@@ -38,7 +38,7 @@ from two_kernels import (
 
 from iosim import clients, inconclusive, jobs, measure, simulate, traffic, undisturbed
 from iosim.clients import RECEIVE, SEND, Clients
-from iosim.kernels.linux.features import features
+from iosim.real.features import features
 from iosim.sim.tcp import Stream
 from iosim.sockets import (
     io_uring_prep_accept,

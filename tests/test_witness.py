@@ -28,8 +28,8 @@ from oracles.strace.witness import Audit, audit, witness
 
 from iosim import Costs, models, simulate, syscalls, traffic
 from iosim.kernels.launch import launch
-from iosim.kernels.linux import strace
-from iosim.kernels.linux.features import Unsupported, features
+from iosim.real import strace
+from iosim.real.features import Unsupported, features
 from iosim.syscalls import (
     SIG_BLOCK,
     SIG_UNBLOCK,

@@ -4,7 +4,7 @@
     python tools/architecture.py --check  fails if they are not those of the code
 
 An arrow goes from who knows to who is known; one that follows from two others is left out.  What is
-imported for its types only is not counted.
+imported for its types only, or in a function, is not counted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Module = tuple[str, ...]
 
 
 def imports() -> Iterator[tuple[Module, Module]]:
-    """Each module of the package with each of those that it imports, wherever the import stands."""
+    """Each module of the package with each of those that it imports with itself."""
     modules = {path.relative_to(PACKAGE).with_suffix("").parts for path in PACKAGE.rglob("*.py")}
     for module in sorted(modules):
         tree = ast.parse(PACKAGE.joinpath(*module).with_suffix(".py").read_text("utf-8"))
@@ -41,10 +41,11 @@ def imports() -> Iterator[tuple[Module, Module]]:
 
 
 def _run(node: ast.AST) -> Iterator[ast.AST]:
-    """What of a module is run: all but what stands under TYPE_CHECKING."""
+    """What runs when a module is imported: no functions, nor what stands under TYPE_CHECKING."""
     yield node
     for child in ast.iter_child_nodes(node):
-        if not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
+        for_types = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+        if not for_types and not isinstance(child, ast.FunctionDef):
             yield from _run(child)
 
 

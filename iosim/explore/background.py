@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..api import measure
 from ..children import how_it_ended, plain_environment
-from ..kernels.front import measure
 from ..kernels.scarce import beginning
 from ..programs import models
 from ..syscalls import compute

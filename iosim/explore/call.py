@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import Any
 
 from .. import jobs
+from ..api import simulate
 from ..draw.corners import corners
 from ..draw.words import count, duration
 from ..futures import done, ready
-from ..kernels.front import simulate
 from ..programs import calls
 from ..syscalls import compute, ms, sleep
 from ..timeline import FOUR_CORNERS, GIL, SLEEPING, USER, Corner, Timeline

@@ -7,10 +7,10 @@ from dataclasses import replace
 from statistics import mean
 from typing import Any
 
+from ..api import simulate
 from ..costs import Costs
 from ..draw.stevens import stevens
 from ..draw.words import count, duration, row_words
-from ..kernels.front import simulate
 from ..programs import models
 from ..sim.traffic import DEFAULT_RCVBUF
 from ..syscalls import compute, ms, sleep

@@ -9,8 +9,8 @@ from statistics import median
 from typing import Any
 
 from .. import clients
+from ..api import simulate
 from ..draw.words import count, duration
-from ..kernels.front import simulate
 from ..programs.servers import SERVERS
 from ..syscalls import ms
 from ..timeline import NETWORK, Interval, Timeline

@@ -7,7 +7,7 @@ from errno import errorcode
 from typing import ClassVar
 
 from ..clients import AFTER, CLOSE, RECEIVE, RESET, SEND, SHUTDOWN, UNTIL, WAIT, Client, Clients
-from ..kernels.ear import Ear
+from ..kernels.echo_check import EchoCheck
 from ..kernels.tape import Fate
 from ..timeline import Visit
 from ..traffic import Message
@@ -68,7 +68,7 @@ class ScriptedClient:
         self._end.client = self
         self._fates = iter(fates)
         self._steps = iter(client.steps)
-        self._ear = Ear()
+        self._echo = EchoCheck()
         self._connected: int | None = None
         self._over: int | None = None
         self._trouble = ""
@@ -76,10 +76,10 @@ class ScriptedClient:
     def visit(self, now: int) -> Visit:
         """What it met with."""
         begun = self._client.at_ns if self._client.at_ns <= now else None
-        ear = self._ear
+        echo = self._echo
         return Visit(
-            self._number, begun, self._connected, tuple(ear.answered), ear.sent, ear.received,
-            self._over, self._trouble, ear.garbled,
+            self._number, begun, self._connected, tuple(echo.answered), echo.sent, echo.received,
+            self._over, self._trouble, echo.garbled,
         )  # fmt: skip
 
     def connect(self, port: int) -> None:
@@ -112,14 +112,14 @@ class ScriptedClient:
         fate = next(self._fates)
         byte = Message(0, amount).payload(fate.number, 1)
         fate.sent = self._kernel.now
-        self._ear.say(byte, amount)
+        self._echo.say(byte, amount)
         self._end.post(self._kernel, byte * amount, fate)
         return False
 
     def _receive(self, amount: int) -> bool:
-        self._ear.wants = amount
+        self._echo.wants = amount
         self._take_in(go_on=False)
-        return self._ear.wants > 0 or self._over is not None
+        return self._echo.wants > 0 or self._over is not None
 
     def _until(self, amount: int) -> bool:
         return self.go_on_later(max(0, amount - self._kernel.now))
@@ -152,18 +152,18 @@ class ScriptedClient:
 
     def _take_in(self, go_on: bool) -> None:
         """What its receive step asks for; the next step, once it has it."""
-        ear, end = self._ear, self._end
-        if ear.wants <= 0 or self._over is not None:
+        echo, end = self._echo, self._end
+        if echo.wants <= 0 or self._over is not None:
             return
-        got = end.take(ear.wants, False)
+        got = end.take(echo.wants, False)
         if got.error or (not got.data and end.ended):
             self._leave(errorcode[got.error] if got.error else "eof")
             return
         if got.data:
-            ear.hear(got.data)
+            echo.hear(got.data)
             end.window_opened(self._kernel)
-        if ear.wants <= 0:
-            ear.answered.append(self._kernel.now)
+        if echo.wants <= 0:
+            echo.answered.append(self._kernel.now)
             self._scripts.answered()
             if go_on:
                 self._go_on()

@@ -20,9 +20,11 @@ from time import perf_counter_ns as clock
 from typing import Any
 
 from ... import clients
+from ...api import measure
 from ...clients import RECEIVE, SEND, Clients
 from ...clients import WAIT as PAUSE
 from ...costs import HALF_WINDOW, SEGMENT, Costs
+from ...real.features import Unsupported, machine
 from ...sockets import (
     accept,
     close,
@@ -65,8 +67,6 @@ from ...syscalls import (
 )
 from ...timeline import KERNEL, READY, SLEEPING, WAIT, Call, Delivery, Timeline
 from ...traffic import Traffic, burst, one, replay, several
-from ..front import measure
-from ..linux.features import Unsupported, machine
 from .scans import Ask, ask_epoll, ask_poll, ask_select, sockets
 
 __all__ = ["Calibration", "Step", "calibrate"]

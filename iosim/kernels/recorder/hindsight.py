@@ -23,8 +23,8 @@ from itertools import pairwise
 from types import CodeType
 from typing import Any
 
+from ...real.measured import Stretch, Usage
 from ...timeline import KERNEL, READY, SLEEPING, USER, Timeline
-from ..linux.measured import Stretch, Usage
 from ..tape import Fate, Tape, Text
 from .stamps import NOT_MADE, OFF_NS, Look, Stamp, Start
 

@@ -48,8 +48,8 @@ from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple, TypeVar, cast
 
 from ...cores import usable_cores
+from ...real.features import machine
 from ...timeline import Timeline
-from ..linux.features import machine
 from .hindsight import Thread, timeline
 from .stamps import GAP_NS, LONG_NS, NOT_MADE, Stamp, Track
 

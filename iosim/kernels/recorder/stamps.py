@@ -15,7 +15,7 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from ... import evidence
-from ..linux.meter import Meter
+from ...real.accounting import Meter
 
 __all__ = ["GAP_NS", "LONG_NS", "NOT_MADE", "OFF_NS", "Look", "Stamp", "Start", "Track"]
 

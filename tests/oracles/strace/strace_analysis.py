@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
 from iosim.kernels.launch import Plan
-from iosim.kernels.linux.measured import PROCESS, Job, Receipt, Run, Stretch, of_datagram, of_stream
-from iosim.kernels.linux.strace import Line, Signalled, signal_number, unquote
 from iosim.kernels.tape import Fate, messages
+from iosim.real.measured import PROCESS, Job, Receipt, Run, Stretch, of_datagram, of_stream
+from iosim.real.strace import Line, Signalled, signal_number, unquote
 from iosim.syscalls import (
     Request,
     aio_read,

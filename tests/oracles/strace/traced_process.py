@@ -20,9 +20,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from iosim.kernels.launch import Plan
-from iosim.kernels.linux.kernel import LinuxKernel, Signals, measure_on, prepare
-from iosim.kernels.linux.strace import announce
-from iosim.kernels.linux.wires import Wires
+from iosim.real.driver import LinuxKernel, Signals, measure_on, prepare
+from iosim.real.strace import announce
+from iosim.real.wires import Wires
 from iosim.syscalls import Program
 
 from .pickled_function import unpack

@@ -24,11 +24,11 @@ from typing import Any
 from iosim.cores import usable_cores
 from iosim.costs import Costs
 from iosim.kernels.launch import Plan
-from iosim.kernels.linux import strace
-from iosim.kernels.linux.features import Unsupported, machine
-from iosim.kernels.linux.kernel import prepare
 from iosim.kernels.scarce import beginning, why
 from iosim.kernels.watchdog import watchdog
+from iosim.real import strace
+from iosim.real.driver import prepare
+from iosim.real.features import Unsupported, machine
 from iosim.syscalls import Program
 from iosim.timeline import Timeline, errno_name
 from iosim.traffic import Traffic

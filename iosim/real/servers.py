@@ -1,13 +1,12 @@
 """The same servers on real sockets: `measure` of a program over `clients`.
 
-The clients are a process of their own (`crowd`).  A thread that the program starts is a thread of
-this process, with a lane and a meter of its own.
+The clients are a process of their own (`helpers.clients`).  A thread that the program
+starts is a thread of this process, with a lane and a meter of its own.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import os
 import select as real_select
 import socket as real_socket
@@ -20,9 +19,12 @@ from errno import EBADF, ESRCH
 from functools import partial
 from typing import Any, ClassVar
 
-from ... import evidence
-from ...clients import SEND, Clients
-from ...sockets import (
+from ..clients import Clients
+from ..kernels.launch import ServerPlan
+from ..kernels.scarce import beginning
+from ..kernels.tape import Fate, Tape
+from ..kernels.watchdog import Expired
+from ..sockets import (
     EPOLLIN,
     SHUT_RD,
     SHUT_RDWR,
@@ -44,25 +46,21 @@ from ...sockets import (
     shutdown,
     socket,
 )  # fmt: skip
-from ...syscalls import (
+from ..syscalls import (
     MSG_DONTWAIT,
     Program,
     Request,
     sleep,
 )  # fmt: skip
-from ...timeline import GIL, SLEEPING
-from ..launch import ServerPlan
-from ..scarce import beginning
-from ..tape import Fate, Tape
-from ..watchdog import Expired
-from .board import Board, new_file
+from ..timeline import GIL, SLEEPING
+from .accounting import Meter
+from .answers import Prepared, as_it_is, nothing, seconds
+from .client_process import ClientProcess
+from .driver import LinuxKernel
 from .features import Unsupported, missing, stamp
 from .gate import ServerGate
-from .helper import Helper
-from .kernel import LinuxKernel
+from .helpers.board import Board, new_file
 from .measured import Run, Stretch, Thread, Usage
-from .meter import Meter
-from .prepared import Prepared, as_it_is, nothing, seconds
 from .readiness import told
 
 __all__ = ["Door", "LinuxServerKernel", "SharedTape"]
@@ -75,37 +73,6 @@ _SHUT = {SHUT_RD: real_socket.SHUT_RD, SHUT_WR: real_socket.SHUT_WR,
 
 
 # -- the two sides -----------------------------------------------------------------------------
-
-
-class Crowd(Helper):
-    """The process of the clients: `crowd`, told their scripts, waiting for the start."""
-
-    script, name = "crowd.py", "the process of the clients"
-
-    def prepare(self, story: Clients, port: int, board: int | None = None) -> list[int]:
-        """Tell it what to do; the ports that the clients will call from.
-
-        board  the descriptor of the file in which the server says what it is at; None: no client
-               waits for it
-
-        `HelperError` if it cannot make their sockets.
-        """
-        self._task = f"be {len(story):,} client{'s'[: len(story) != 1]}"
-        rows, number = [], 1
-        for client in story.clients:
-            rows.append([client.at_ns, client.rcvbuf, number, client.steps])
-            number += sum(kind == SEND for kind, _ in client.steps)
-        self._let_look()
-        self._tell(
-            json.dumps(
-                {
-                    "port": port, "clients": rows, "stepwise": story.stepwise, "board": board,
-                    "process": os.getpid(), "evidence": evidence.__file__,
-                }
-            )
-        )  # fmt: skip
-        made: list[int] = self._answer()
-        return made
 
 
 class Door:
@@ -143,7 +110,7 @@ class Door:
                     shared = (until_told.enter_context(new_file()).fileno(),)
                     self.board = Board(*shared)
                 stack.callback(self.board.close)
-            self.sender = Crowd(*shared)
+            self.sender = ClientProcess(*shared)
             stack.callback(self.sender.kill)
             return self.sender.prepare(story, port, *shared)
 

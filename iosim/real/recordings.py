@@ -1,6 +1,6 @@
 """Measured runs kept with the package, for systems on which they cannot be made.
 
-`python -m iosim.kernels.linux.recordings iosim.programs.models` makes those of that module anew, on
+`python -m iosim.real.recordings iosim.programs.models` makes those of that module anew, on
 a system that has every feature.
 """
 
@@ -13,13 +13,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ...timeline import Timeline
-from ...traffic import one
-from ..launch import Plan, launch
+from ..kernels.launch import Plan, launch
+from ..timeline import Timeline
+from ..traffic import one
 
 __all__ = ["FOLDER", "load", "path_of", "record_all"]
 
-FOLDER = Path(__file__).parents[2] / "recordings"
+FOLDER = Path(__file__).parents[1] / "recordings"
 
 
 def path_of(plan: Plan) -> Path:
@@ -38,7 +38,7 @@ def load(plan: Plan) -> Timeline | None:
 
 def record_all(module: Any) -> list[Path]:
     """Measure each of the `module`'s models over one datagram and keep the runs."""
-    from .kernel import measure
+    from .driver import measure
 
     story = one(after_ms=20, size=1_000)
     FOLDER.mkdir(exist_ok=True)

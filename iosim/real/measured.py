@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from ...timeline import KERNEL, READY, SLEEPING, USER, Disturbance, Evidence, Timeline
-from ..tape import Fate, Tape, Text
+from ..kernels.tape import Fate, Tape, Text
+from ..timeline import KERNEL, READY, SLEEPING, USER, Disturbance, Evidence, Timeline
 
 __all__ = [
     "PROCESS", "Job", "Receipt", "Run", "Stretch", "Thread", "Usage", "of_datagram", "of_stream",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ...syscalls import (
+from ..syscalls import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
     EPOLL_CTL_MOD,
@@ -25,11 +25,11 @@ from ...syscalls import (
     poll,
     select,
 )
+from .answers import Prepared, nothing, seconds
 from .features import missing
-from .prepared import Prepared, nothing, seconds
 
 if TYPE_CHECKING:
-    from .kernel import LinuxKernel
+    from .driver import LinuxKernel
 
 __all__ = ["READINESS", "told"]
 

@@ -1,6 +1,6 @@
 """The clients: a process of its own, so that no interpreter lock ties it to the server.
 
-Run as a script, with the standard library, `ear`, `board` and `evidence` only.  A line of JSON on
+A line of JSON on
 its standard input tells it the server's port and the clients' scripts (`clients`); it answers with
 its own ports, waits for a line with the instant 0 (ns of `perf_counter_ns`), follows the scripts,
 and reports at the end of its input what each client met with.  One loop serves them all:
@@ -16,6 +16,7 @@ from __future__ import annotations
 import heapq
 import json
 import os
+import select
 import socket
 import struct
 import sys
@@ -24,13 +25,12 @@ from collections.abc import Callable
 from errno import EADDRNOTAVAIL, EAGAIN, ECONNRESET, EINPROGRESS, ENETUNREACH, errorcode
 from functools import partial
 from time import perf_counter_ns as clock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ..ear import Ear
-    from .board import Onlooker
+from ...evidence import in_a_call, sample
+from ...kernels.echo_check import EchoCheck
+from .board import Board, Onlooker
 
-HERE = os.path.dirname(__file__)
 SPIN_NS = 300_000  # a sleep ends up to this much late: the rest of the way the clock is watched
 LOOK_NS = 100_000  # between two looks whether the server waits
 PATIENCE_NS = 2_000_000_000  # so long an act is held back at the most
@@ -40,11 +40,11 @@ CHUNK = 1 << 20
 class Client:
     """One client, how far its script has come, and what it met with."""
 
-    def __init__(self, crowd: Crowd, row: list[Any]) -> None:
-        self.crowd = crowd
+    def __init__(self, loop: ClientLoop, row: list[Any]) -> None:
+        self.loop = loop
         self.at, rcvbuf, self.first, steps = row
         self.steps = iter([*steps, CLOSE])
-        self.ear = crowd.ear()
+        self.echo = EchoCheck()
         self.outbox: list[memoryview] = []
         self.end = "eof"  # what a receive means that brings nothing
         self.finishing = False
@@ -62,18 +62,18 @@ class Client:
 
     def begin(self) -> None:
         """Call connect, when it may."""
-        if not self.crowd.hold(self.connect):
+        if not self.loop.hold(self.connect):
             self.connect()
 
     def connect(self) -> None:
-        self.begun = self.crowd.now()
-        errno = self.socket.connect_ex(("127.0.0.1", self.crowd.port))
+        self.begun = self.loop.now()
+        errno = self.socket.connect_ex(("127.0.0.1", self.loop.port))
         if errno in (EADDRNOTAVAIL, ENETUNREACH):  # no trouble of a client's, but of all of us
             raise OSError(errno, os.strerror(errno))
         if errno not in (0, EINPROGRESS):
             self.leave(errorcode[errno])
             return
-        self.crowd.watch(self)
+        self.loop.watch(self)
 
     def stir(self) -> None:
         """The kernel says that something has changed."""
@@ -88,18 +88,18 @@ class Client:
                 self.socket.getpeername()
             except OSError:  # not yet
                 return
-            self.connected = self.crowd.now()
+            self.connected = self.loop.now()
             self.go_on()
             return
         self.flush()
-        if self.ear.wants > 0:
+        if self.echo.wants > 0:
             self.read()
 
     def go_on(self) -> None:
         """Follow the script until a step takes time, or has to wait for the server."""
         for kind, amount in () if self.gone else self.steps:
             act = partial(ACTS[kind], self, amount)
-            held = kind in NOTICED and self.crowd.hold(partial(self.go_on_after, act))
+            held = kind in NOTICED and self.loop.hold(partial(self.go_on_after, act))
             if held or act():
                 return
 
@@ -110,11 +110,11 @@ class Client:
 
     def send(self, amount: int) -> bool:
         byte = bytes([self.first % 251])
-        before = self.crowd.now()
-        self.ear.say(byte, amount)
+        before = self.loop.now()
+        self.echo.say(byte, amount)
         self.outbox.append(memoryview(byte * amount))
         self.flush()
-        self.crowd.sent.append([self.first, before, self.crowd.now()])
+        self.loop.sent.append([self.first, before, self.loop.now()])
         self.first += 1
         return False
 
@@ -136,15 +136,15 @@ class Client:
                 self.end = "ECONNRESET"
 
     def receive(self, amount: int) -> bool:
-        self.ear.wants = amount
+        self.echo.wants = amount
         self.read(False)
-        return self.ear.wants > 0 or self.gone
+        return self.echo.wants > 0 or self.gone
 
     def read(self, go_on: bool = True) -> None:
         """Take in what its receive step asks for; the next step, once it has it."""
-        while self.ear.wants > 0:
+        while self.echo.wants > 0:
             try:
-                data = self.socket.recv(min(self.ear.wants, CHUNK))
+                data = self.socket.recv(min(self.echo.wants, CHUNK))
             except OSError as error:
                 if error.errno != EAGAIN:
                     self.give_up(errorcode[error.errno or 0])
@@ -152,24 +152,24 @@ class Client:
             if not data:
                 self.give_up(self.end)
                 return
-            self.ear.hear(data)
-        self.ear.answered.append(self.crowd.now())
-        self.crowd.answer()
+            self.echo.hear(data)
+        self.echo.answered.append(self.loop.now())
+        self.loop.answer()
         if go_on:
             self.go_on()
 
     def wait(self, amount: int) -> bool:
-        self.crowd.later(self.crowd.story() + amount, self.go_on)
+        self.loop.later(self.loop.story() + amount, self.go_on)
         return True
 
     def until(self, amount: int) -> bool:
-        self.crowd.later(amount, self.go_on)
+        self.loop.later(amount, self.go_on)
         return True
 
     def after(self, amount: int) -> bool:
-        if self.crowd.answers >= amount:
+        if self.loop.answers >= amount:
             return False
-        self.crowd.turns.append((amount, self))
+        self.loop.turns.append((amount, self))
         return True
 
     def shut(self, amount: int) -> bool:
@@ -188,8 +188,8 @@ class Client:
 
     def give_up(self, trouble: str) -> None:
         """Read no more, and close, when it may."""
-        self.ear.wants, self.gone = 0, True
-        if not self.crowd.hold(partial(self.leave, trouble)):
+        self.echo.wants, self.gone = 0, True
+        if not self.loop.hold(partial(self.leave, trouble)):
             self.leave(trouble)
 
     def leave(self, trouble: str = "") -> None:
@@ -198,15 +198,15 @@ class Client:
             self.socket.setblocking(True)
             self.socket.settimeout(1)
             self.flush()
-        self.over, self.trouble, self.gone = self.crowd.now(), trouble, True
+        self.over, self.trouble, self.gone = self.loop.now(), trouble, True
         self.socket.close()
 
     def report(self) -> list[Any]:
         """What it met with."""
-        ear = self.ear
+        echo = self.echo
         return [
-            self.begun, self.connected, ear.answered, ear.sent, ear.received, self.over,
-            self.trouble, ear.garbled,
+            self.begun, self.connected, echo.answered, echo.sent, echo.received, self.over,
+            self.trouble, echo.garbled,
         ]  # fmt: skip
 
 
@@ -219,15 +219,11 @@ NOTICED = ("send", "receive", "shutdown", "reset", "close")  # by a server, as c
 CLOSE = ("close", 0)
 
 
-class Crowd:
+class ClientLoop:
     """All the clients, and the loop that serves them."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
-        import select
-
-        self.select = select.select
         self.port: int = plan["port"]
-        self.ear: type[Ear] = _names(os.path.join(HERE, os.pardir, "ear.py"))["Ear"]
         self.stepwise: bool = plan["stepwise"]
         self.server = _onlooker(plan)  # None: no client waits for the server
         self.held: deque[Callable[[], object]] = deque()  # acts, in the order of their time
@@ -323,7 +319,7 @@ class Crowd:
         else:
             return self.epoll.poll()
         if left > 0:
-            self.select([self.epoll], [], [], left / 1e9)
+            select.select([self.epoll], [], [], left / 1e9)
         return self.epoll.poll(0)
 
     def meet(self, found: dict[int, int]) -> bool:
@@ -337,24 +333,14 @@ class Crowd:
 def _onlooker(plan: dict[str, Any]) -> Onlooker | None:
     if plan["board"] is None:
         return None
-    board = _names(os.path.join(HERE, "board.py"))
-    see = _names(plan["evidence"])
 
     def asleep(thread: int) -> bool | None:
-        seen = see["sample"](plan["process"], thread)
-        return see["in_a_call"](*seen) if seen[0] else None
+        seen = sample(plan["process"], thread)
+        return in_a_call(*seen) if seen[0] else None
 
-    onlooker: Onlooker = board["Onlooker"](board["Board"](plan["board"]), asleep, clock)
+    onlooker = Onlooker(Board(plan["board"]), asleep, clock)
     os.close(plan["board"])  # the memory stays
     return onlooker
-
-
-def _names(path: str) -> dict[str, Any]:
-    """What a file of the package defines: there is no package around a script."""
-    names: dict[str, Any] = {"__name__": os.path.basename(path).removesuffix(".py")}
-    with open(path, encoding="utf-8") as file:
-        exec(compile(file.read(), path, "exec"), names)
-    return names
 
 
 def _more_descriptors(count: int) -> None:
@@ -369,19 +355,19 @@ def main() -> None:
     """One run."""
     plan = json.loads(sys.stdin.buffer.readline())
     _more_descriptors(len(plan["clients"]) + 64)
-    crowd = Crowd(plan)
-    print(json.dumps([c.socket.getsockname()[1] for c in crowd.clients]), flush=True)
+    loop = ClientLoop(plan)
+    print(json.dumps([c.socket.getsockname()[1] for c in loop.clients]), flush=True)
     line = b""
     while not line.endswith(b"\n"):  # no buffer: epoll must see the end of the input
         byte = os.read(0, 1)
         if not byte:
             return
         line += byte
-    crowd.zero = int(line)
-    crowd.run()
+    loop.zero = int(line)
+    loop.run()
     report = {
-        "sent": crowd.sent, "visits": [client.report() for client in crowd.clients],
-        "unseen": crowd.unseen,
+        "sent": loop.sent, "visits": [client.report() for client in loop.clients],
+        "unseen": loop.unseen,
     }  # fmt: skip
     print(json.dumps(report), flush=True)
 

@@ -26,11 +26,15 @@ from time import perf_counter_ns as clock
 from types import FrameType
 from typing import Any, ClassVar
 
-from ...bounds import whole
-from ...cores import usable_cores
-from ...costs import Costs
-from ...disturbances import interference
-from ...syscalls import (
+from ..bounds import whole
+from ..cores import usable_cores
+from ..costs import Costs
+from ..disturbances import interference
+from ..kernels.launch import Plan, launch, line_of, resume
+from ..kernels.scarce import why
+from ..kernels.tape import Fate, messages
+from ..kernels.watchdog import F_OWNER_TID, F_SETOWN_EX, Expired, watchdog
+from ..syscalls import (
     F_SETFL,
     F_SETOWN,
     F_SETSIG,
@@ -60,13 +64,11 @@ from ...syscalls import (
     sigtimedwait,
     sleep,
 )  # fmt: skip
-from ...timeline import KERNEL, READY, Disturbance, Evidence, Timeline
-from ...traffic import Traffic
-from ..launch import Plan, launch, line_of, resume
-from ..scarce import why
-from ..tape import Fate, messages
-from ..watchdog import F_OWNER_TID, F_SETOWN_EX, Expired, watchdog
+from ..timeline import KERNEL, READY, Disturbance, Evidence, Timeline
+from ..traffic import Traffic
 from . import aio, recordings, uring
+from .accounting import Meter, wall_clock
+from .answers import Action, Finish, Prepared, as_it_is, nothing, seconds
 from .features import (
     Unsupported,
     feature_of,
@@ -85,9 +87,7 @@ from .measured import (
     of_datagram,
     of_stream,
 )  # fmt: skip
-from .meter import Meter, wall_clock
 from .no_interest import NoInterest
-from .prepared import Action, Finish, Prepared, as_it_is, nothing, seconds
 from .readiness import READINESS
 from .wires import Wires
 

@@ -3,9 +3,6 @@
 Each thread has a cell that only it writes: a word, what the word is about, and a number that is
 another one each time.  So who reads it twice knows whether the thread has gone on meanwhile.  To
 write is one store: the server makes no call for it, and wakes nobody.
-
-The file stands alone (it imports nothing of the package), because the process of the clients loads
-it by its path.
 """
 
 from __future__ import annotations

@@ -17,13 +17,15 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-from ...children import how_it_ended, plain_environment
-from ..scarce import beginning, why
+from ..children import how_it_ended, plain_environment
+from ..kernels.scarce import beginning, why
 
-__all__ = ["Helper", "HelperError"]
+__all__ = ["HelperError", "HelperProcess"]
 
 PATIENCE_S = 20.0  # for a helper to start, to answer, or to stop
 CHUNK = 1 << 16
+FLAGS = ("-S", "-P")  # nothing of the site, nor of the folder that one happens to be in
+HERE = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}  # where this package is found
 PR_SET_PTRACER = 0x59616D61  # prctl(2): Yama lets a child read /proc/<pid>/syscall only if asked to
 
 
@@ -31,26 +33,26 @@ class HelperError(RuntimeError):
     """A process beside the program's went wrong; the program did not."""
 
 
-class Helper:
-    """A script of this folder in a process of its own, called `name` in what goes wrong.
+class HelperProcess:
+    """A module of `helpers` in a process of its own, called `name` in what goes wrong.
 
     It reads lines on its standard input, answers with lines of JSON (lists or objects), and ends
     when its input does.  Whatever else it writes, on stderr as well, is read, and the last line of
     that is what it says of its trouble.  OSError, with a note, if it cannot be started.
     """
 
-    script: ClassVar[str]
+    runs: ClassVar[tuple[str, ...]]  # of Python's command line
     name: ClassVar[str]
 
     def __init__(self, *inherited: int) -> None:
         """`inherited`: descriptors that it gets from us, under the same numbers."""
         self._task, self._looks = "start", False
         self._heard, self._looked, self._last = bytearray(), 0, ""
-        command = [sys.executable, "-I", "-S", str(Path(__file__).parent / self.script)]
+        command = [sys.executable, *FLAGS, *self.runs]
         with beginning(self.name):
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                bufsize=0, env=plain_environment(), pass_fds=inherited,
+                bufsize=0, env=plain_environment() | HERE, pass_fds=inherited,
                 start_new_session=True,  # Ctrl-C is ours to handle
             )  # fmt: skip
         self._to, self._from = (

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from errno import EACCES, ENOSYS, EPERM
 from typing import Any
 
-from ... import evidence
-from ...cores import usable_cores
-from ...syscalls import Request
+from .. import evidence
+from ..cores import usable_cores
+from ..syscalls import Request
 from . import aio, strace, uring
 
 try:

@@ -21,11 +21,11 @@ from functools import partial
 from time import perf_counter_ns as clock
 from typing import Any, ClassVar
 
-from ...bounds import HOUR_NS, whole
-from ...cores import usable_cores
-from ...costs import Costs
-from ...disturbances import interference
-from ...futures import (
+from ..bounds import HOUR_NS, whole
+from ..cores import usable_cores
+from ..costs import Costs
+from ..disturbances import interference
+from ..futures import (
     Callback,
     add_done_callback,
     apply,
@@ -38,25 +38,25 @@ from ...futures import (
     submit,
     wait,
 )  # fmt: skip
-from ...jobs import Jobs
-from ...syscalls import Program, Request, compute, getpid, sleep
-from ...timeline import KERNEL, READY, SLEEPING, USER, Evidence, Interval, Timeline
-from ..launch import JobPlan, launch_jobs, line_of, resume
-from ..pools import CALLER, Promise, calls_of, with_jobs
-from ..tape import Tape
-from ..watchdog import Expired, watchdog
-from . import work
-from .crews import Crew, Told
+from ..jobs import Jobs
+from ..kernels.launch import JobPlan, launch_jobs, line_of, resume
+from ..kernels.pools import CALLER, Promise, calls_of, with_jobs
+from ..kernels.tape import Tape
+from ..kernels.watchdog import Expired, watchdog
+from ..syscalls import Program, Request, compute, getpid, sleep
+from ..timeline import KERNEL, READY, SLEEPING, USER, Evidence, Interval, Timeline
+from . import worker_tasks
+from .accounting import Meter
 from .features import machine
 from .measured import Stretch, Usage
-from .meter import Meter
-from .watch import Seen, Watcher, watching
+from .pool_adapters import Crew, Told
+from .proc_sampler import SamplerProcess, Seen, watching
 
 __all__ = ["measure_jobs"]
 
 RUNNING = (USER, KERNEL)
 
-Rows = work.Rows
+Rows = worker_tasks.Rows
 
 
 def measure_jobs(
@@ -143,7 +143,7 @@ class CallKernel:
 
     # -- running the program -------------------------------------------------------------------
 
-    def run_program(self, limit_s: float, watcher: Watcher | None = None) -> None:
+    def run_program(self, limit_s: float, watcher: SamplerProcess | None = None) -> None:
         """From its start to its end; it ends early if the watcher does."""
         program, collects = self.plan.start(), gc.isenabled()
         gc.disable()  # its pauses would look like the program's
@@ -158,7 +158,7 @@ class CallKernel:
             if collects:
                 gc.enable()
 
-    def _guarded(self, program: Program, limit_s: float, watcher: Watcher | None) -> None:
+    def _guarded(self, program: Program, limit_s: float, watcher: SamplerProcess | None) -> None:
         self.doing: tuple[Request | None, int | None] = (None, None)
         try:
             self._drive(program)
@@ -186,7 +186,7 @@ class CallKernel:
                 reply = self._perform(request)
             except TimeoutError as late:
                 error = late
-            except work.Failed as failed:
+            except worker_tasks.Failed as failed:
                 error = RuntimeError(failed.text)
             self.complain()
             self.dog.check()
@@ -200,7 +200,7 @@ class CallKernel:
         if isinstance(request, compute):
             rows: Rows = []
             self.own.append((rows, None, None))
-            work.compute(request.ns, rows)
+            worker_tasks.compute(request.ns, rows)
             self._left_at = None
             return None
         action = self._table.get(type(request))
@@ -236,7 +236,7 @@ class CallKernel:
         if before is not None and self._left_at is not None:
             left, usage = self._left_at
             queued = min(before.queued - usage.queued, start - left)
-            if queued > work.GAP_NS:
+            if queued > worker_tasks.GAP_NS:
                 self.own.append((Stretch(left, left + queued, READY), None, None))
         self._left_at = None
 
@@ -279,10 +279,10 @@ class CallKernel:
         rows: Rows = []
         self.own.append((rows, number, None))
         job = self.plan.story[request.job]
-        work.go_through(job.steps, rows)
+        worker_tasks.go_through(job.steps, rows)
         promise.done, promise.visible = self.now(), True
         if job.fails:
-            raise work.Failed(job.fails, rows, self.me)
+            raise worker_tasks.Failed(job.fails, rows, self.me)
         return request.job
 
     def _submit(self, request: submit, number: int) -> int:
@@ -305,7 +305,9 @@ class CallKernel:
         given = self._job(promise.job)
         stopped = () if self.team.stopped is None else (self.team.stopped,)
         told = self._awaiting(partial(self._settled, promise))
-        self.handles[promise.number] = self.team.pool.submit(told, work.perform, *given, *stopped)
+        self.handles[promise.number] = self.team.pool.submit(
+            told, worker_tasks.perform, *given, *stopped
+        )
 
     def _apply(self, request: apply, number: int) -> Any:
         promise = self._promise(request.job, number)
@@ -320,7 +322,7 @@ class CallKernel:
             if timeout is None or left < timeout / 1e9:
                 raise Expired from None
             raise
-        except work.Failed:
+        except worker_tasks.Failed:
             promise.visible = True
             raise
         promise.visible = True
@@ -375,7 +377,7 @@ class CallKernel:
     def _outcome_of(self, handle: Any) -> tuple[Any, BaseException | None]:
         try:
             return self.team.pool.get(handle, self._left(None)), None
-        except work.Failed as failed:
+        except worker_tasks.Failed as failed:
             return None, failed
 
     def _sleep(self, request: sleep, number: int) -> None:
@@ -414,7 +416,7 @@ class CallKernel:
         at = self.now()
         if self._over:
             return
-        if isinstance(error, work.Failed):
+        if isinstance(error, worker_tasks.Failed):
             value = (None, error.rows, error.where)
         with self._change:
             promise.done = at
@@ -438,7 +440,7 @@ class CallKernel:
         try:
             for request in calls_of(callback(None if value is None else value[0])):
                 if isinstance(request, compute):
-                    work.compute(request.ns, rows)
+                    worker_tasks.compute(request.ns, rows)
                 elif isinstance(request, sleep):
                     start = clock()
                     time.sleep(request.ns / 1e9)

@@ -19,10 +19,10 @@ from errno import EAGAIN
 from multiprocessing.pool import TERMINATE, AsyncResult, Pool
 from typing import Any, Protocol
 
-from ...children import how_it_ended
-from ..pools import crew, flavour
-from ..scarce import beginning
-from . import work
+from ..children import how_it_ended
+from ..kernels.pools import crew, flavour
+from ..kernels.scarce import beginning
+from . import worker_tasks
 
 __all__ = ["Crew", "Told"]
 
@@ -106,7 +106,7 @@ class _Multiprocessing:
     def __init__(self, workers: int, context: _Context, gate: tuple[Any, Any]) -> None:
         self._pool, self._context = Pool.__new__(Pool), context
         try:
-            Pool.__init__(self._pool, workers, work.prepare, gate, context=context)
+            Pool.__init__(self._pool, workers, worker_tasks.prepare, gate, context=context)
         except BaseException:  # before all of its threads are begun it has no way to end them
             self.close(at_once=True)
             raise
@@ -261,7 +261,7 @@ class Crew:
 
     def _greet(self, workers: int, arrived: Any, go: Any) -> list[tuple[int, int]]:
         """Start every worker: each is held back until all of them are there."""
-        handles = [self.pool.submit(_nobody, work.greet) for _ in range(workers)]
+        handles = [self.pool.submit(_nobody, worker_tasks.greet) for _ in range(workers)]
         self._let_go(workers, arrived, go)
         return sorted(self.pool.get(handle, OPEN_S) for handle in handles)
 
@@ -273,7 +273,13 @@ class Crew:
         if not self.flavour.collector:
             return None
         found: list[int] = []
-        handle = self.pool.submit(lambda *_: found.append(threading.get_native_id()), work.greet)
+
+        def take_down(*_: object) -> None:
+            found.append(threading.get_native_id())
+
+        handle = self.pool.submit(
+            lambda *_: found.append(threading.get_native_id()), worker_tasks.greet
+        )
         self._let_go(1, arrived, go)
         self.pool.get(handle, OPEN_S)
         until = time.monotonic() + OPEN_S
@@ -315,11 +321,11 @@ def _nobody(value: Any, error: BaseException | None) -> None:
 
 
 def _process_pool(workers: int, context: Any, gate: tuple[Any, Any]) -> _Pool:
-    return _Executor(ProcessPoolExecutor(workers, context, work.prepare, gate), context)
+    return _Executor(ProcessPoolExecutor(workers, context, worker_tasks.prepare, gate), context)
 
 
 def _thread_pool(workers: int, context: _Context, gate: tuple[Any, Any]) -> _Pool:
-    return _Executor(ThreadPoolExecutor(workers, "worker", work.prepare, gate), context)
+    return _Executor(ThreadPoolExecutor(workers, "worker", worker_tasks.prepare, gate), context)
 
 
 _OPEN: dict[str, Callable[[int, _Context, tuple[Any, Any]], _Pool]] = {

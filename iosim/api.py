@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
-from ..clients import Clients
-from ..jobs import Jobs
-from ..syscalls import Program
-from ..timeline import Timeline
-from ..traffic import Traffic
+from .clients import Clients
+from .jobs import Jobs
+from .sim.simulate import simulate_clients, simulate_jobs, simulate_traffic
+from .syscalls import Program
+from .timeline import Timeline
+from .traffic import Traffic
 
 __all__ = ["measure", "simulate"]
 
-#: A story's type: where its kernels live, `(module, function)`.  Fetched when first asked for.
-_SIMULATED = {
-    Traffic: ("..sim.simulate", "simulate_traffic"),
-    Jobs: ("..sim.simulate", "simulate_jobs"),
-    Clients: ("..sim.simulate", "simulate_clients"),
-}
-_REAL = {
-    Traffic: (".linux.kernel", "measure"),
-    Jobs: (".linux.workers", "measure_jobs"),
-    Clients: (".linux.served", "measure_clients"),
-}
+Doors = dict[type, Callable[..., Timeline]]  # who answers over which kind of story
 
 
 def simulate(
@@ -60,7 +50,8 @@ def simulate(
     Raises what the program raises; TypeError or ValueError for bad input; TimeoutError if a process
     would wait for ever, or the program never yields.
     """
-    return _answer(_SIMULATED, program, story, options)
+    doors: Doors = {Traffic: simulate_traffic, Jobs: simulate_jobs, Clients: simulate_clients}
+    return _door(doors, story)(program, story, **options)
 
 
 def measure(
@@ -101,13 +92,13 @@ def measure(
     outside of the main thread; `HelperError` if the sender, the clients or the watcher fail;
     OSError with a note of what could not begin, and of the limit.
     """
-    return _answer(_REAL, program, story, options)
+    from .real.driver import measure as measure_traffic  # not everybody measures
+    from .real.pools import measure_jobs
+    from .real.served import measure_clients
+
+    doors: Doors = {Traffic: measure_traffic, Jobs: measure_jobs, Clients: measure_clients}
+    return _door(doors, story)(program, story, **options)
 
 
-def _answer(
-    kernels: dict[type, tuple[str, str]], program: Any, story: Any, options: dict[str, Any]
-) -> Timeline:
-    module, name = kernels.get(type(story), kernels[Traffic])  # which refuses what is no story
-    home = import_module(module, __package__)
-    run: Timeline = getattr(home, name)(program, story, **options)
-    return run
+def _door(doors: Doors, story: object) -> Callable[..., Timeline]:
+    return doors.get(type(story), doors[Traffic])  # which refuses what is no story

@@ -1,6 +1,6 @@
 """The process that looks at threads, about once a millisecond.
 
-Run as a script, with the standard library only: a line of JSON on its standard input names the
+A line of JSON on its standard input names the
 threads, which it answers with an empty list; the end of its input stops it, and it prints what it
 saw.  Nothing is seen, and nothing goes wrong, where there is no /proc.
 """
@@ -14,6 +14,8 @@ import threading
 from time import perf_counter_ns as clock
 from typing import Any
 
+from ...evidence import sample
+
 SAMPLE_S = 0.001
 SAMPLES = 20_000
 
@@ -21,9 +23,6 @@ SAMPLES = 20_000
 def main() -> None:
     """One watch."""
     plan: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
-    names: dict[str, Any] = {"__name__": "evidence"}
-    with open(plan["evidence"], encoding="utf-8") as file:
-        exec(compile(file.read(), plan["evidence"], "exec"), names)
     stopped = threading.Event()
 
     def watch_input() -> None:
@@ -36,7 +35,7 @@ def main() -> None:
     rows: list[Any] = []
     while len(rows) < SAMPLES and not stopped.wait(SAMPLE_S):
         for name, (pid, tid) in plan["threads"].items():
-            seen = names["sample"](pid, tid)
+            seen = sample(pid, tid)
             if seen[0]:
                 rows.append([clock(), name, *seen])
     stopped.wait()

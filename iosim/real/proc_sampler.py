@@ -12,8 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from ... import evidence
-from .helper import Helper
+from .helper_process import HelperProcess
 
 __all__ = ["Seen", "watching"]
 
@@ -24,7 +23,7 @@ Thread = tuple[int, int]
 class Seen:
     """What was seen: `rows` of `(clock, name, state, wchan, syscall)`, once the watch is over."""
 
-    def __init__(self, watcher: Watcher | None = None) -> None:
+    def __init__(self, watcher: SamplerProcess | None = None) -> None:
         self.watcher = watcher
         self.rows: list[tuple[int, str, str, str, str]] = []
 
@@ -41,15 +40,15 @@ class Seen:
         return letters[letter] / max(1, letters.total())
 
 
-class Watcher(Helper):
-    """The process that looks: `watcher`, told at which threads."""
+class SamplerProcess(HelperProcess):
+    """The process that looks: `helpers.sampler`, told at which threads."""
 
-    script, name = "watcher.py", "the watching process"
+    runs, name = ("-m", f"{__package__}.helpers.sampler"), "the watching process"
 
     def prepare(self, threads: Mapping[str, Thread]) -> None:
         """Tell it at what to look; it has begun to, when this returns."""
         self._task = f"look at {len(threads)} thread{'s'[: len(threads) != 1]}"
-        self._tell(json.dumps({"threads": threads, "evidence": evidence.__file__}))
+        self._tell(json.dumps({"threads": threads}))
         self._answer()
 
 
@@ -60,7 +59,7 @@ def watching(threads: Mapping[str, Thread]) -> Iterator[Seen]:
     `seen` is filled in when the body is over.  `HelperError` if the watcher could not start, or has
     ended before the body; OSError if there is no process for it.
     """
-    watcher = Watcher()
+    watcher = SamplerProcess()
     try:
         watcher.prepare(threads)
         seen = Seen(watcher)

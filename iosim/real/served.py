@@ -11,19 +11,19 @@ from errno import EADDRNOTAVAIL, EMFILE
 from pathlib import Path
 from typing import Any
 
-from ...bounds import whole
-from ...clients import Clients
-from ...cores import usable_cores
-from ...costs import Costs
-from ...disturbances import interference
-from ...sockets import SOMAXCONN
-from ...syscalls import Program
-from ...timeline import Disturbance, Timeline, Visit
-from ..launch import launch_server
+from ..bounds import whole
+from ..clients import Clients
+from ..cores import usable_cores
+from ..costs import Costs
+from ..disturbances import interference
+from ..kernels.launch import launch_server
+from ..sockets import SOMAXCONN
+from ..syscalls import Program
+from ..timeline import Disturbance, Timeline, Visit
 from .features import machine
+from .pools import within_cores
 from .rings import LinuxRingKernel
 from .servers import Door
-from .workers import within_cores
 
 __all__ = ["measure_clients"]
 

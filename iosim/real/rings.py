@@ -8,16 +8,16 @@ from errno import EOPNOTSUPP
 from functools import partial
 from typing import Any, ClassVar
 
-from ...sockets import (
+from ..sockets import (
     io_uring_prep_accept,
     io_uring_prep_recv,
     io_uring_prep_send,
     io_uring_submit_and_wait,
 )  # fmt: skip
-from ...syscalls import Request
+from ..syscalls import Request
 from . import uring
+from .answers import Prepared
 from .measured import Receipt
-from .prepared import Prepared
 from .servers import LinuxServerKernel
 
 __all__ = ["LinuxRingKernel"]

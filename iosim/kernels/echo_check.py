@@ -1,15 +1,11 @@
-"""What a client has sent and should hear again: the simulated and the real ones keep it alike.
-
-With the standard library only: the process of the real clients (`linux.crowd`) runs this file, and
-nothing else of the package.
-"""
+"""What a client has sent and should hear again: the simulated and the real ones keep it alike."""
 
 from __future__ import annotations
 
-__all__ = ["Ear"]
+__all__ = ["EchoCheck"]
 
 
-class Ear:
+class EchoCheck:
     """What a client has sent and should hear again, in order; times in ns, sizes in bytes."""
 
     def __init__(self) -> None:

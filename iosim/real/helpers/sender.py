@@ -1,6 +1,6 @@
 """The sender: a process of its own, so that no interpreter lock ties it to the program it serves.
 
-Run as a script, with the standard library only.  A line of JSON on its standard input tells it what
+A line of JSON on its standard input tells it what
 to send where; it answers with its own ports, waits for a line with the instant 0 (ns of
 `perf_counter_ns`, the same clock in every process of a system), replays the schedule and at the end
 reports the clock before and after each send.  The end of its input stops it.
@@ -25,6 +25,8 @@ from functools import partial
 from time import perf_counter_ns as clock
 from typing import Any
 
+from ...evidence import in_a_call, sample
+
 SPIN_NS = 300_000  # a sleep ends up to this much late: the rest of the way the clock is watched
 QUIET_NS = 1_000_000  # no sampling in the last stretch before a send
 SAMPLE_NS = 1_000_000  # between two samples, at the least
@@ -41,7 +43,7 @@ class Stop(Exception):
     """Nobody listens any more."""
 
 
-class Peer:
+class Sender:
     """Sockets, a schedule and what has been done of it."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
@@ -55,9 +57,7 @@ class Peer:
         self.stepwise: bool = plan["stepwise"]
         self.input = 0  # the descriptor on which the program says what it is at
         self.zero = 0
-        see, (pid, tid) = _evidence(plan["evidence"]), plan["thread"]
-        self.in_a_call = see["in_a_call"]
-        self.look: Any = partial(see["sample"], pid, tid)
+        self.look: Any = partial(sample, *plan["thread"])
         if not self.look()[0]:  # /proc tells nothing
             self.look = None
         self.sockets = [_connect(plan["transport"], port) for port in plan["ports"]]
@@ -97,7 +97,7 @@ class Peer:
             return self.said == WORKS
         if self.look is None:  # what cannot be seen is believed, a little later
             return since > SLACK_NS
-        if self.in_a_call(*self.look()):
+        if in_a_call(*self.look()):
             self.hear(0)  # is it that sleep, or one after it?
             return self.said == SLEEPS
         self.unseen = max(self.unseen, since if since > PATIENCE_NS else 0)
@@ -150,14 +150,6 @@ ACTIONS = {
 }
 
 
-def _evidence(path: str) -> dict[str, Any]:
-    """The names of `evidence`, from its file: there is no package around a script."""
-    names: dict[str, Any] = {"__name__": "evidence"}
-    with open(path, encoding="utf-8") as file:
-        exec(compile(file.read(), path, "exec"), names)
-    return names
-
-
 def _line(rest: bytearray) -> bytes:
     """A line of the input, or b"" at its end; `rest` is what was read and belongs to the next."""
     while b"\n" not in rest:
@@ -172,23 +164,23 @@ def _line(rest: bytearray) -> bytes:
 def main() -> None:
     """One run."""
     rest = bytearray()
-    peer = Peer(json.loads(_line(rest)))
-    print(json.dumps(peer.ports()), flush=True)
+    sender = Sender(json.loads(_line(rest)))
+    print(json.dumps(sender.ports()), flush=True)
     line = _line(rest)
     if not line:
         return
-    peer.zero, peer.said = int(line), bytes(rest[-1:])
+    sender.zero, sender.said = int(line), bytes(rest[-1:])
     trouble = ""
     with suppress(Stop):
         try:
-            peer.replay()
+            sender.replay()
         except OSError as error:  # the program's end of a connection is gone
             trouble = str(error)
         while True:  # until the program is over
-            peer.hear(1_000_000_000)
+            sender.hear(1_000_000_000)
     report = {
-        "sent": peer.sent, "evidence": peer.evidence, "late": peer.late, "unseen": peer.unseen,
-        "trouble": trouble,
+        "sent": sender.sent, "evidence": sender.evidence, "late": sender.late,
+        "unseen": sender.unseen, "trouble": trouble,
     }  # fmt: skip
     print(json.dumps(report), flush=True)
 

@@ -1,7 +1,8 @@
 """Tells the sender when the program waits: a message comes after the call that waits for it.
 
 A delay alone does not make that order.  Other work may keep the program from its call for longer
-than any delay, so the sender (`peer`) holds a message back until it was told here that the program
+than any delay, so the sender (`helpers.sender`) holds a message back until it was told here that
+the program
 
 - is about to make a call that returns for nothing but a message, or to sleep (the sender then looks
   into /proc until its thread does sleep);
@@ -20,8 +21,8 @@ from errno import EAGAIN, EINPROGRESS
 from threading import get_native_id
 from typing import Any
 
-from ...sockets import pthread_join
-from ...syscalls import (
+from ..sockets import pthread_join
+from ..syscalls import (
     Request,
     aio_error,
     compute,
@@ -29,7 +30,7 @@ from ...syscalls import (
     setsockopt,
     sleep,
 )  # fmt: skip
-from . import board
+from .helpers import board
 
 __all__ = ["Gate", "ServerGate"]
 

@@ -2,55 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import socket
-import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
-from ... import evidence
-from ...traffic import Traffic
-from ..scarce import beginning
+from ..kernels.scarce import beginning
+from ..traffic import Traffic
 from .features import stamp
-from .helper import PATIENCE_S, Helper
+from .helper_process import PATIENCE_S
+from .sender_process import SenderProcess
 
-__all__ = ["Sender", "Wires"]
-
-
-class Sender(Helper):
-    """The process that sends: `peer`, told what to send, waiting for the start."""
-
-    script, name = "peer.py", "the sender"
-
-    def prepare(self, story: Traffic, ports: list[int]) -> list[int]:
-        """Tell it what to send; its ends of the connections, once they are made.
-
-        `HelperError` if it cannot make them.
-        """
-        count = len(story.messages)
-        self._task = f"send {count:,} message{'s'[: count != 1]} over {story.transport}"
-        self._let_look()
-        schedule = [
-            [number, m.at_ns, m.size, m.connection, m.kind]
-            for number, m in enumerate(story.messages, start=1)
-        ]
-        thread = [os.getpid(), threading.get_native_id()]
-        self._tell(
-            json.dumps(
-                {
-                    "transport": story.transport, "ports": ports, "schedule": schedule,
-                    "thread": thread, "evidence": evidence.__file__, "stepwise": story.stepwise,
-                }
-            )
-        )  # fmt: skip
-        made: list[int] = self._answer()
-        return made
-
-    def tell(self, word: bytes) -> None:
-        """What the program is about to do: see `gate`.  That the sender is gone shows elsewhere."""
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):
-            os.write(self._process.stdin.fileno(), word)
+__all__ = ["Wires"]
 
 
 class Wires:
@@ -72,7 +33,7 @@ class Wires:
         return one
 
     def _start(self, story: Traffic, ports: list[int]) -> list[int]:
-        self.sender = Sender()
+        self.sender = SenderProcess()
         self._stack.callback(self.sender.kill)
         return self.sender.prepare(story, ports)
 

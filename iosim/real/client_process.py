@@ -1,0 +1,42 @@
+"""The process that is all the clients of a story."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from ..clients import SEND, Clients
+from .helper_process import HelperProcess
+
+__all__ = ["ClientProcess"]
+
+
+class ClientProcess(HelperProcess):
+    """The process of the clients: `helpers.clients`, told their scripts, waiting for the start."""
+
+    runs, name = ("-m", f"{__package__}.helpers.clients"), "the process of the clients"
+
+    def prepare(self, story: Clients, port: int, board: int | None = None) -> list[int]:
+        """Tell it what to do; the ports that the clients will call from.
+
+        board  the descriptor of the file in which the server says what it is at; None: no client
+               waits for it
+
+        `HelperError` if it cannot make their sockets.
+        """
+        self._task = f"be {len(story):,} client{'s'[: len(story) != 1]}"
+        rows, number = [], 1
+        for client in story.clients:
+            rows.append([client.at_ns, client.rcvbuf, number, client.steps])
+            number += sum(kind == SEND for kind, _ in client.steps)
+        self._let_look()
+        self._tell(
+            json.dumps(
+                {
+                    "port": port, "clients": rows, "stepwise": story.stepwise, "board": board,
+                    "process": os.getpid(),
+                }
+            )
+        )  # fmt: skip
+        made: list[int] = self._answer()
+        return made

@@ -1,0 +1,1 @@
+"""The processes beside the program's: what each of them runs, with `python -m`."""
