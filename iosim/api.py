@@ -92,9 +92,8 @@ def measure(
     outside of the main thread; `HelperError` if the sender, the clients or the watcher fail;
     OSError with a note of what could not begin, and of the limit.
     """
-    from .real.driver import measure as measure_traffic  # not everybody measures
+    from .real.measure import measure_clients, measure_traffic  # not everybody measures
     from .real.pools import measure_jobs
-    from .real.served import measure_clients
 
     doors: Doors = {Traffic: measure_traffic, Jobs: measure_jobs, Clients: measure_clients}
     return _door(doors, story)(program, story, **options)

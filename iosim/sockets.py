@@ -123,6 +123,10 @@ class connect(_OfFd):
         _fd("connect", self.fd)
         whole("connect: port", self.port, 1, 65_535, "(a port)")
 
+    def sleeps(self, nonblocking: bool) -> bool:
+        """Until the handshake is over."""
+        return True
+
 
 @dataclass(slots=True, eq=False)
 class getsockopt(_OfFd):
@@ -154,6 +158,10 @@ class send(_OfFd):
             raise TypeError(f"send: data must be bytes, got {self.data!r}")
         if self.flags not in (0, MSG_DONTWAIT):
             raise ValueError(f"send: flags must be 0 or MSG_DONTWAIT, got {self.flags!r}")
+
+    def sleeps(self, nonblocking: bool) -> bool:
+        """Until there is room for all of it, unless it is asked not to."""
+        return not (nonblocking or self.flags & MSG_DONTWAIT)
 
     def __repr__(self) -> str:
         flags = f", flags={self.flags}" if self.flags else ""
@@ -213,6 +221,10 @@ class pthread_join(Request):
 
     def __post_init__(self) -> None:
         whole("pthread_join: thread", self.thread, 1, 1_000_000, "(a thread)")
+
+    def sleeps(self, nonblocking: bool) -> bool:
+        """Until it is over."""
+        return True
 
 
 @dataclass(slots=True, eq=False)

@@ -127,6 +127,10 @@ class Request:
         """
         return False
 
+    def sleeps(self, nonblocking: bool) -> bool:
+        """May it sleep, be it for something else than data?"""
+        return self.waits(nonblocking)
+
     def __del__(self) -> None:
         yielded = getattr(self, "yielded", True)  # it has none if its arguments were wrong
         at_the_very_end = never_yielded is None  # of Python, when modules have lost their names
@@ -155,6 +159,10 @@ class sleep(Request):
 
     def __post_init__(self) -> None:
         whole("sleep: ns", self.ns, 1, HOUR_NS, "ns")
+
+    def sleeps(self, nonblocking: bool) -> bool:
+        """That is what it is for."""
+        return True
 
 
 @dataclass(slots=True, eq=False)

@@ -12,7 +12,7 @@ from pathlib import Path
 from oracles.strace import witness
 from oracles.strace.pickled_function import pack
 
-from iosim.real.driver import prepare
+from iosim.real.measure import prepare
 from iosim.syscalls import (
     EPOLL_CTL_ADD,
     F_SETFL,

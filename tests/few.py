@@ -42,10 +42,12 @@ from iosim.echo.child import serving
 from iosim.echo.survivor import EchoServer
 from iosim.explore.background import Background, Job
 from iosim.programs import calls
-from iosim.real import driver, pools, served
+from iosim.real import clients as served
+from iosim.real import measure as measuring
+from iosim.real import pools
 
 #: Imported once, here, and not again in each of the children.
-WARM = (driver, popen_fork, popen_forkserver, popen_spawn_posix, synchronize, witness, pools)
+WARM = (measuring, popen_fork, popen_forkserver, popen_spawn_posix, synchronize, witness, pools)
 
 MOST = 60  # so many are enough for every run
 ENDS_S = 20.0  # for a run, and then for its interpreter, to end

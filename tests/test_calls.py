@@ -29,8 +29,9 @@ from iosim import Costs, Timeline, calls, draw, futures, jobs, measure, models, 
 from iosim.job_gate import Gate, asleep, held, once_asleep
 from iosim.kernels.pools import FLAVOURS
 from iosim.real import pool_adapters, worker_tasks
+from iosim.real.measured import within_cores
 from iosim.real.pool_adapters import Crew
-from iosim.real.pools import CallKernel, within_cores
+from iosim.real.pools import CallKernel
 from iosim.real.proc_sampler import watching
 from iosim.real.worker_tasks import nap, total
 from iosim.syscalls import Program, compute, getpid, ms, recvfrom, sleep

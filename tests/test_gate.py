@@ -156,7 +156,7 @@ class Told:
 
     def ask(self, request: Request, waits: bool = True, reply: Any = None, line: int = 1) -> None:
         request.yielded = True
-        self.gate.before(request, waits)
+        self.gate.before(request, waits, waits)
         error = BlockingIOError(EAGAIN, "") if reply is EAGAIN else None
         self.gate.after(request, line, None if error else reply, error)
 
@@ -213,7 +213,7 @@ def test_after_a_receive_only_a_story_in_step_is_told_more() -> None:
         for number in (1, 2):
             request = recvfrom(3, 10)
             request.yielded = True
-            told.gate.before(request, True)
+            told.gate.before(request, True, True)
             told.received = number
             told.gate.after(request, 1, b"x", None)
         for _ in range(3):
@@ -295,13 +295,13 @@ def test_a_thread_that_is_never_seen_asleep_is_given_up_and_reported(sender: Any
 
 
 def test_a_run_whose_thread_was_not_seen_asleep_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from iosim.real.driver import LinuxKernel
+    from iosim.real.traffic import TrafficOutside
 
-    real = LinuxKernel.note_report
+    real = TrafficOutside.report
 
-    def unseen(self: Any, report: dict[str, Any]) -> None:
-        real(self, report | {"unseen": 3_000_000_000})
+    def unseen(self: Any, process: Any, told: dict[str, Any]) -> None:
+        real(self, process, told | {"unseen": 3_000_000_000})
 
-    monkeypatch.setattr(LinuxKernel, "note_report", unseen)
+    monkeypatch.setattr(TrafficOutside, "report", unseen)
     run: Timeline = measure(models.blocking, SOON)
     assert ("not seen asleep", 3_000_000_000) in [(d.what, d.ns) for d in run.disturbances]

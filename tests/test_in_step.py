@@ -468,8 +468,8 @@ def test_what_a_thread_says_before_a_call_and_after_it(
 ) -> None:
     request_.yielded = True
     board.begin(0)
-    gate = ServerGate(board, 0, lambda request: type(request) is sleep)
-    gate.before(request_, waits)
+    gate = ServerGate(board, 0)
+    gate.before(request_, waits, waits or request_.sleeps(False))
     ((said, about, _, native),) = board.read() or []
     assert (said, about, native) == (word, int(word == JOINS), threading.get_native_id())
     gate.after(request_, 1, b"x", None)
@@ -478,12 +478,12 @@ def test_what_a_thread_says_before_a_call_and_after_it(
 
 def test_a_round_in_vain_is_counted_and_a_find_ends_the_count(board: Board) -> None:
     board.begin(0)
-    gate = ServerGate(board, 0, lambda request: False)
+    gate = ServerGate(board, 0)
 
     def ask(fd: int, found: bool = False) -> tuple[int, int]:
         request = recvfrom(fd, 10, MSG_DONTWAIT)
         request.yielded = True
-        gate.before(request, False)
+        gate.before(request, False, False)
         gate.after(request, 1, b"x" if found else None, None if found else BlockingIOError(11, ""))
         word, about, *_ = (board.read() or [])[0]
         return word, about

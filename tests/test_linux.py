@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from iosim import evidence, inconclusive
+from iosim import evidence, inconclusive, measure
 from iosim.kernels.launch import launch, line_of, resume
 from iosim.kernels.watchdog import watchdog
 from iosim.programs import models
-from iosim.real import aio, recordings, uring
-from iosim.real.driver import measure
+from iosim.real import aio, recordings
 from iosim.real.features import Unsupported, features, machine
+from iosim.real.ring import Ring
 from iosim.syscalls import (
     F_SETFL,
     F_SETOWN,
@@ -665,10 +665,10 @@ def test_ctrl_c_interrupts_a_blocked_call() -> None:
 
 
 def test_no_io_uring(monkeypatch, tmp_path) -> None:
-    def refused(entries):
+    def refused(self, entries):
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(uring, "Ring", refused)
+    monkeypatch.setattr(Ring, "__init__", refused)
     monkeypatch.setattr(recordings, "FOLDER", tmp_path)
     assert ("io_uring", False) in [row[:2] for row in features()]
     with pytest.raises(Unsupported, match="this system has no io_uring"):
@@ -715,7 +715,7 @@ def test_no_schedstat_and_no_stamps(monkeypatch) -> None:
         raise OSError(ENOSYS, "none")
 
     monkeypatch.setattr(os, "open", no_schedstat)
-    monkeypatch.setattr("iosim.real.wires.stamp", no_stamp)
+    monkeypatch.setattr("iosim.real.traffic.stamp", no_stamp)
     timeline = run(models.blocking)
     assert timeline.time_in(READY) == 0
     assert timeline.figure_6_6().agrees(FIGURE_6_6["blocking"])

@@ -8,12 +8,21 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from errno import EINPROGRESS, ENOSYS
+from collections.abc import Callable
+from errno import EINPROGRESS, EINVAL, ENOSYS
+from functools import partial
 from time import perf_counter, sleep
+from typing import TYPE_CHECKING
 
+from ..syscalls import aio_error, aio_read, aio_return
+from .answers import Prepared, answers
 from .libc import failure
+from .measured import Job
 
-__all__ = ["Block", "available"]
+if TYPE_CHECKING:
+    from .driver import Driver
+
+__all__ = ["Block", "Reads", "available"]
 
 SIGEV_SIGNAL, SIGEV_NONE = 0, 1
 CLOSE_S = 1.0  # how long to wait for the helper's read to end once its socket is shut
@@ -86,3 +95,99 @@ _abandoned: list[Block] = []
 def available() -> None:
     """OSError (ENOSYS) where there is no aio_read to call."""
     _library()
+
+
+# -- the calls ---------------------------------------------------------------------------------
+
+
+class Reads:
+    """The reads of a program, by the number of their control block, and what is known of each."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, Block] = {}
+        self._jobs: dict[int, Job] = {}
+
+    def begin(self, block: Block, job: Job) -> int:
+        """Its number."""
+        number = len(self._blocks) + 1
+        self._blocks[number], self._jobs[number] = block, job
+        return number
+
+    def block(self, number: int) -> Block:
+        """EINVAL if there is none."""
+        if number not in self._blocks:
+            raise OSError(EINVAL, os.strerror(EINVAL))
+        return self._blocks[number]
+
+    def job(self, number: int) -> Job:
+        """What its helper does."""
+        return self._jobs[number]
+
+    def helper(self) -> str:
+        """The first of glibc's helper threads that has nothing to do."""
+        busy = {job.helper for job in self._jobs.values() if job.end is None}
+        names = ("aio helper" if n == 1 else f"aio helper {n}" for n in range(1, len(busy) + 2))
+        return next(name for name in names if name not in busy)
+
+    def finish(self, shut: Callable[[], None]) -> None:
+        """Wait until none is under way; `shut` ends those that wait for a socket."""
+        unfinished = [one for one in self._blocks.values() if one.error() == EINPROGRESS]
+        if unfinished:
+            shut()
+        for block in unfinished:
+            block.finish()
+
+
+@answers(aio_read)
+def _aio_read(driver: Driver, request: aio_read) -> Prepared:
+    fd = driver.process.descriptors.operand(request.fd)
+    if request.signo is not None:
+        driver.signals.guard(request.signo)
+    return partial(Block, fd, request.size, request.signo), partial(_begun, driver)
+
+
+def _begun(driver: Driver, call: int, start: int, end: int, block: Block) -> tuple[int, int]:
+    process = driver.process
+    helper = process.reads.helper()
+    read = process.run.tape.enter(helper, end, "read", block.fd, None, True, False)
+    job = Job(helper, read, end)
+    process.run.jobs.append(job)
+    return process.reads.begin(block, job), 0
+
+
+@answers(aio_error)
+def _aio_error(driver: Driver, request: aio_error) -> Prepared:
+    block = driver.process.reads.block(request.block)
+    return block.error, partial(_looked, driver, request.block)
+
+
+def _looked(
+    driver: Driver, number: int, call: int, start: int, end: int, errno: int
+) -> tuple[int, int]:
+    job = driver.process.reads.job(number)
+    if errno != EINPROGRESS and job.end is None:
+        job.end = end
+        driver.process.run.tape.leave(job.call, end, errno or None)
+    return errno, 0
+
+
+@answers(aio_return)
+def _aio_return(driver: Driver, request: aio_return) -> Prepared:
+    block = driver.process.reads.block(request.block)
+    return block.result, partial(_returned, driver, request.block)
+
+
+def _returned(
+    driver: Driver, number: int, call: int, start: int, end: int, data: bytes
+) -> tuple[bytes, int]:
+    _looked(driver, number, call, start, end, 0)
+    process = driver.process
+    job, fd = process.reads.job(number), process.reads.block(number).fd
+    if job.receipt is not None or job.end is None:  # taken already: aio_return(3) says once
+        return data, 0
+    parts = process.completed(driver, fd, data, job.start, job.end, job.call)
+    if parts:
+        job.receipt = process.run.receipts[-1]
+    for fate, _ in parts:
+        fate.received = end if fate.received is not None else None
+    return data, sum(count for _, count in parts)

@@ -1,16 +1,60 @@
-"""A call of the real kernel, prepared: what to make, and what becomes of its result."""
+"""What is made of each call on this machine: `@answers(call)` binds it to what prepares it.
+
+All but the call itself is done before its clock starts: a function here looks at the arguments,
+and returns what to make (`Action`) and what becomes of its result (`Finish`).  An OSError that it
+raises is the call's errno.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = ["Action", "Finish", "Prepared", "as_it_is", "nothing", "seconds"]
+from ..syscalls import Request
+
+if TYPE_CHECKING:
+    from .driver import Driver
+
+__all__ = [
+    "Action", "Finish", "Prepared", "Thrown", "answers", "as_it_is", "nothing", "preparation_of",
+    "seconds",
+]  # fmt: skip
 
 Action = Callable[[], Any]
 #: What becomes of an action's result: `(call, start, end, result)` to `(reply, bytes received)`.
 Finish = Callable[[int, int, int, Any], tuple[Any, int]]
 Prepared = tuple[Action, Finish]
+Preparation = Callable[["Driver", Any], Prepared]
+
+Function = TypeVar("Function", bound=Callable[..., Prepared])
+
+_PREPARATIONS: dict[type[Request], Preparation] = {}
+
+
+def answers(call: type[Request]) -> Callable[[Function], Function]:
+    """The decorated function, of a driver and a request, prepares this call."""
+
+    def bind(function: Function) -> Function:
+        _PREPARATIONS[call] = function
+        return function
+
+    return bind
+
+
+def preparation_of(call: type[Request]) -> Preparation:
+    """What prepares it.  RuntimeError for a call that this kernel does not have."""
+    prepare = _PREPARATIONS.get(call)
+    if prepare is None:
+        raise RuntimeError(f"the real kernel has no call {call.__name__}")
+    return prepare
+
+
+class Thrown(Exception):
+    """`error` is thrown into the program, though it is no errno."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 def nothing(call: int, start: int, end: int, result: Any) -> tuple[None, int]:

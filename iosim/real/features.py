@@ -17,7 +17,8 @@ from typing import Any
 from .. import evidence
 from ..cores import usable_cores
 from ..syscalls import Request
-from . import aio, strace, uring
+from . import aio, strace
+from .ring import Ring
 
 try:
     import fcntl as real_fcntl
@@ -79,7 +80,7 @@ def _probe_real_time_signals() -> None:
 
 
 def _probe_io_uring() -> None:
-    uring.Ring(2).close()
+    Ring(2).close()
 
 
 def _probe_schedstat() -> None:

@@ -54,11 +54,11 @@ class Gate:
         self._limited: set[int] = set()  # descriptors with a time-out
         self._vain: set[tuple[int, type[Request], int | None]] = set()
 
-    def before(self, request: Request, waits: bool) -> None:
+    def before(self, request: Request, waits: bool, sleeps: bool) -> None:
         """The program makes this request; `waits`: it returns only when there is something."""
         if type(request) is setsockopt:
             (self._limited.add if request.ns else self._limited.discard)(request.fd)
-        elif type(request) is compute:
+        elif type(request) in (compute, pthread_join):  # who sleeps is another thread
             self._say(WORKS)
         elif waits and self._without_limit(request):
             self._opened = -1  # whatever it has left unread, nothing but a message wakes it up
@@ -66,7 +66,10 @@ class Gate:
         elif type(request) is sleep:
             self._say(SLEEPS)
 
-    def after(self, request: Request, line: int | None, reply: Any, error: OSError | None) -> None:
+    def again(self, request: Request) -> None:
+        """A signal's handler is over; the call that it interrupted goes on."""
+
+    def after(self, request: Request, line: int | None, reply: Any, error: Any) -> None:
         """It was answered."""
         if self._asleep:
             self._asleep = False
@@ -92,27 +95,28 @@ class Gate:
 
 
 class ServerGate:
-    """What one thread of a server says of itself on the board.
+    """What one thread of a server says of itself on the board."""
 
-    sleeps  may a call sleep that waits for nothing of the network's?
-    """
-
-    def __init__(self, table: board.Board, thread: int, sleeps: Callable[[Any], bool]) -> None:
-        self._table, self._thread, self._sleeps = table, thread, sleeps
+    def __init__(self, table: board.Board, thread: int) -> None:
+        self._table, self._thread = table, thread
         self._number, self._word, self._rounds = 0, board.RUNS, 0
         self._vain: set[tuple[type[Request], int | None, int | None]] = set()
         table.is_native(thread, get_native_id())
 
-    def before(self, request: Request, waits: bool) -> None:
-        """The thread makes this request; `waits`: it returns only when there is something."""
+    def before(self, request: Request, waits: bool, sleeps: bool) -> None:
+        """The thread makes this request; `sleeps`: it may sleep in it."""
         if type(request) is pthread_join:
             self._say(board.JOINS, request.thread)
         elif type(request) is compute:
             self._say(board.WORKS)
-        elif waits or self._sleeps(request):
+        elif sleeps:
             self._say(board.SLEEPS)
 
-    def after(self, request: Request, line: int | None, reply: Any, error: OSError | None) -> None:
+    def again(self, request: Request) -> None:
+        """A signal's handler is over; the call that it interrupted goes on."""
+        self._say(board.SLEEPS)
+
+    def after(self, request: Request, line: int | None, reply: Any, error: Any) -> None:
         """It was answered.  Who comes to a line again, all in vain, has made a round."""
         vain = _in_vain(request, reply, error)
         if self._word != board.RUNS and not (vain and self._word == board.POLLS):
@@ -136,9 +140,9 @@ class ServerGate:
         self._vain.clear()
 
 
-def _in_vain(request: Request, reply: Any, error: OSError | None) -> bool:
+def _in_vain(request: Request, reply: Any, error: Exception | None) -> bool:
     if error is not None:
-        return error.errno == EAGAIN
+        return getattr(error, "errno", None) == EAGAIN
     return (
         reply == []
         or (reply is None and type(request) is io_uring_peek_cqe)

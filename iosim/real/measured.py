@@ -13,17 +13,28 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..kernels.tape import Fate, Tape, Text
-from ..timeline import KERNEL, READY, SLEEPING, USER, Disturbance, Evidence, Timeline
+from ..timeline import (
+    KERNEL,
+    READY,
+    SLEEPING,
+    USER,
+    Disturbance,
+    Evidence,
+    Interval,
+    Timeline,
+)
 
 __all__ = [
     "PROCESS", "Job", "Receipt", "Run", "Stretch", "Thread", "Usage", "of_datagram", "of_stream",
+    "within_cores",
 ]  # fmt: skip
 
 PROCESS = "process"
+RUNNING = (USER, KERNEL)
 ENTRY_SHARE = (
     4  # a quarter of a sleeping call's CPU time is its way in: it comes out to cold caches
 )
@@ -149,6 +160,7 @@ class Run:
     fates: list[Fate]
     datagrams: bool
     tape: Tape = field(default_factory=Tape)
+    title: str = ""
     stretches: list[Stretch] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
@@ -168,6 +180,9 @@ class Run:
                 self._copies(receipt, runs_from)
         evidence = [e for e in self.evidence if e.at <= self.end]
         made = self.tape.timeline(text, kernel, cores, self.fates, self.end, evidence, machine)
+        if self.threads:
+            log = tuple(sorted(made.call_log, key=lambda call: (call.start, call.id)))
+            made = replace(within_cores(made), call_log=log)
         return replace(made, disturbances=self.disturbances)
 
     # -- when did it arrive? -------------------------------------------------------------------
@@ -257,3 +272,54 @@ class Run:
             if begin < until:
                 self.tape.copied(fate.number, begin, until, receipt.call)
             at = max(at, until)
+
+
+# -- no more of them run than there are cores --------------------------------------------------
+
+
+def within_cores(timeline: Timeline) -> Timeline:
+    """The same run, in which a lane that finds all cores taken by those before it is ready.
+
+    The kernel's sums do not say who waited where; that so many cannot run at once is certain.
+    """
+    order = (*timeline.processes, *timeline.helpers)
+    taken: list[tuple[int, int]] = []
+    intervals: list[Interval] = []
+    for name in order:
+        lane = [i for i in timeline.intervals if i.lane == name]
+        fitted = list(_fitted(lane, _levels(taken), timeline.cores))
+        taken += [(i.start, i.end) for i in fitted if i.state in RUNNING]
+        intervals += fitted
+    return replace(timeline, intervals=tuple(intervals))
+
+
+def _levels(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """`(from, how many)`, in time."""
+    changes: dict[int, int] = {}
+    for start, end in spans:
+        changes[start] = changes.get(start, 0) + 1
+        changes[end] = changes.get(end, 0) - 1
+    levels, level = [], 0
+    for at in sorted(changes):
+        level += changes[at]
+        levels.append((at, level))
+    return levels
+
+
+def _fitted(
+    lane: Sequence[Interval], levels: Sequence[tuple[int, int]], cores: int
+) -> Iterable[Interval]:
+    times = [at for at, _ in levels]
+    for i in lane:
+        if i.state not in RUNNING:
+            yield i
+            continue
+        first = bisect_right(times, i.start) - 1
+        at, full = i.start, first >= 0 and levels[first][1] >= cores
+        for when, level in levels[first + 1 :]:
+            if when >= i.end:
+                break
+            if (level >= cores) != full:
+                yield replace(i, start=at, end=when, state=READY if full else i.state)
+                at, full = when, level >= cores
+        yield replace(i, start=at, state=READY if full else i.state)

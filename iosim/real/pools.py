@@ -12,8 +12,7 @@ import os
 import sys
 import threading
 import time
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from errno import ETIMEDOUT
@@ -44,17 +43,15 @@ from ..kernels.pools import CALLER, Promise, calls_of, with_jobs
 from ..kernels.tape import Tape
 from ..kernels.watchdog import Expired, watchdog
 from ..syscalls import Program, Request, compute, getpid, sleep
-from ..timeline import KERNEL, READY, SLEEPING, USER, Evidence, Interval, Timeline
+from ..timeline import KERNEL, READY, SLEEPING, USER, Evidence, Timeline
 from . import worker_tasks
 from .accounting import Meter
 from .features import machine
-from .measured import Stretch, Usage
+from .measured import Stretch, Usage, within_cores
 from .pool_adapters import Crew, Told
 from .proc_sampler import SamplerProcess, Seen, watching
 
 __all__ = ["measure_jobs"]
-
-RUNNING = (USER, KERNEL)
 
 Rows = worker_tasks.Rows
 
@@ -534,54 +531,3 @@ class CallKernel:
                     change(name, at - self.zero, state, number, note)
             self.tape.leave(number, stop)
             change(name, stop, SLEEPING)
-
-
-# -- no more of them run than there are cores --------------------------------------------------
-
-
-def within_cores(timeline: Timeline) -> Timeline:
-    """The same run, in which a lane that finds all cores taken by those before it is ready.
-
-    The kernel's sums do not say who waited where; that so many cannot run at once is certain.
-    """
-    order = (*timeline.processes, *timeline.helpers)
-    taken: list[tuple[int, int]] = []
-    intervals: list[Interval] = []
-    for name in order:
-        lane = [i for i in timeline.intervals if i.lane == name]
-        fitted = list(_fitted(lane, _levels(taken), timeline.cores))
-        taken += [(i.start, i.end) for i in fitted if i.state in RUNNING]
-        intervals += fitted
-    return replace(timeline, intervals=tuple(intervals))
-
-
-def _levels(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """`(from, how many)`, in time."""
-    changes: dict[int, int] = {}
-    for start, end in spans:
-        changes[start] = changes.get(start, 0) + 1
-        changes[end] = changes.get(end, 0) - 1
-    levels, level = [], 0
-    for at in sorted(changes):
-        level += changes[at]
-        levels.append((at, level))
-    return levels
-
-
-def _fitted(
-    lane: Sequence[Interval], levels: Sequence[tuple[int, int]], cores: int
-) -> Iterable[Interval]:
-    times = [at for at, _ in levels]
-    for i in lane:
-        if i.state not in RUNNING:
-            yield i
-            continue
-        first = bisect_right(times, i.start) - 1
-        at, full = i.start, first >= 0 and levels[first][1] >= cores
-        for when, level in levels[first + 1 :]:
-            if when >= i.end:
-                break
-            if (level >= cores) != full:
-                yield replace(i, start=at, end=when, state=READY if full else i.state)
-                at, full = when, level >= cores
-        yield replace(i, start=at, state=READY if full else i.state)

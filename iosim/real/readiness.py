@@ -1,15 +1,14 @@
-"""select, poll and epoll on this machine's kernel: three ways to ask which descriptors are ready.
-
-Each function prepares one call: what to make, and what becomes of its result.
-"""
+"""select, poll, epoll and kqueue: four ways to ask which descriptors are ready."""
 
 from __future__ import annotations
 
 import select as real_select
 from collections.abc import Callable, Iterable, Sequence
+from errno import EBADF
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..sockets import kevent, kqueue
 from ..syscalls import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
@@ -18,40 +17,39 @@ from ..syscalls import (
     EPOLLOUT,
     POLLNVAL,
     Ready,
-    Request,
     epoll_create,
     epoll_ctl,
     epoll_wait,
     poll,
     select,
 )
-from .answers import Prepared, nothing, seconds
+from .answers import Prepared, answers, nothing, seconds
+from .descriptors import Descriptors, keep
 from .features import missing
+from .no_interest import NoInterest
 
 if TYPE_CHECKING:
-    from .driver import LinuxKernel
-
-__all__ = ["READINESS", "told"]
+    from .driver import Driver
 
 Found = list[tuple[int, int]]  # descriptors and their events
 METHODS = {EPOLL_CTL_ADD: "register", EPOLL_CTL_MOD: "modify", EPOLL_CTL_DEL: "unregister"}
 
 
-def told(
-    kernel: LinuxKernel, call: int, start: int, end: int, found: Found
-) -> tuple[list[Ready], int]:
+def told(driver: Driver, call: int, start: int, end: int, found: Found) -> tuple[list[Ready], int]:
     """The reply, which is also how the program has learned of its data."""
     ready = [Ready(fd, events) for fd, events in found]
-    kernel.notice = set(ready)
+    driver.notice = set(ready)
     return ready, 0
 
 
-def _select(kernel: LinuxKernel, request: select) -> Prepared:
+@answers(select)
+def _select(driver: Driver, request: select) -> Prepared:
     """A descriptor stands in a set once."""
     reads, writes = (
-        list(dict.fromkeys(map(kernel.mine, fds))) for fds in (request.fds, request.writefds)
+        list(dict.fromkeys(map(driver.process.descriptors.mine, fds)))
+        for fds in (request.fds, request.writefds)
     )
-    return partial(_selected, reads, writes, seconds(request.timeout)), partial(told, kernel)
+    return partial(_selected, reads, writes, seconds(request.timeout)), partial(told, driver)
 
 
 def _selected(reads: Sequence[int], writes: Sequence[int], timeout: float | None) -> Found:
@@ -65,10 +63,11 @@ def _selected(reads: Sequence[int], writes: Sequence[int], timeout: float | None
     return [(fd, events[fd]) for fd in dict.fromkeys((*reads, *writes)) if fd in events]
 
 
-def _poll(kernel: LinuxKernel, request: poll) -> Prepared:
+@answers(poll)
+def _poll(driver: Driver, request: poll) -> Prepared:
     if not hasattr(real_select, "poll"):
         raise missing("poll")
-    mine = {fd: events for fd, events in request.asked.items() if kernel.is_mine(fd)}
+    mine = {fd: events for fd, events in request.asked.items() if fd in driver.process.descriptors}
     interest = real_select.poll()
     for fd, events in mine.items():
         interest.register(fd, events)
@@ -76,7 +75,7 @@ def _poll(kernel: LinuxKernel, request: poll) -> Prepared:
     look = partial(interest.poll, timeout)
     if len(mine) < len(request.asked):
         look = partial(_polled, interest.poll, request.asked, mine)
-    return look, partial(told, kernel)
+    return look, partial(told, driver)
 
 
 def _polled(look: Callable[[int], Found], asked: Iterable[int], mine: Iterable[int]) -> Found:
@@ -85,24 +84,57 @@ def _polled(look: Callable[[int], Found], asked: Iterable[int], mine: Iterable[i
     return [(fd, found[fd]) for fd in asked if fd in found]
 
 
-def _epoll_create(kernel: LinuxKernel, request: epoll_create) -> Prepared:
+@answers(epoll_create)
+def _epoll_create(driver: Driver, request: epoll_create) -> Prepared:
     if not hasattr(real_select, "epoll"):
         raise missing("epoll")
-    return real_select.epoll, kernel.keep
+    return real_select.epoll, partial(keep, driver)
 
 
-def _epoll_ctl(kernel: LinuxKernel, request: epoll_ctl) -> Prepared:
-    control = getattr(kernel.interest(request.epfd), METHODS[request.op])
+@answers(epoll_ctl)
+def _epoll_ctl(driver: Driver, request: epoll_ctl) -> Prepared:
+    descriptors = driver.process.descriptors
+    control = getattr(_interest(descriptors, request.epfd), METHODS[request.op])
     events = () if request.op == EPOLL_CTL_DEL else (request.events,)
-    return partial(control, kernel.mine(request.fd), *events), nothing
+    return partial(control, descriptors.mine(request.fd), *events), nothing
 
 
-def _epoll_wait(kernel: LinuxKernel, request: epoll_wait) -> Prepared:
-    wait = kernel.interest(request.epfd).poll
-    return partial(wait, seconds(request.timeout), request.maxevents), partial(told, kernel)
+@answers(epoll_wait)
+def _epoll_wait(driver: Driver, request: epoll_wait) -> Prepared:
+    wait = _interest(driver.process.descriptors, request.epfd).poll
+    return partial(wait, seconds(request.timeout), request.maxevents), partial(told, driver)
 
 
-READINESS: dict[type[Request], Callable[[Any, Any], Prepared]] = {
-    select: _select, poll: _poll, epoll_create: _epoll_create, epoll_ctl: _epoll_ctl,
-    epoll_wait: _epoll_wait,
-}  # fmt: skip
+def _interest(descriptors: Descriptors, fd: int) -> Any:
+    """The interest list; for another descriptor what makes the call all the same."""
+    epoll = getattr(real_select, "epoll", None)
+    if epoll is None:
+        raise missing("epoll")
+    one = descriptors.open[descriptors.mine(fd)]
+    return one if isinstance(one, epoll) else NoInterest(fd)
+
+
+@answers(kqueue)
+def _kqueue(driver: Driver, request: kqueue) -> Prepared:
+    if not hasattr(real_select, "kqueue"):
+        raise missing("kqueue")
+    return real_select.kqueue, partial(keep, driver)
+
+
+@answers(kevent)
+def _kevent(driver: Driver, request: kevent) -> Prepared:
+    descriptors = driver.process.descriptors
+    interest = descriptors.own(request.kq, getattr(real_select, "kqueue", ()), EBADF)
+    adds = [_kevent_of(descriptors.mine(fd)) for fd in request.adds]
+    wait = partial(interest.control, adds, request.nevents, seconds(request.timeout))
+    return wait, partial(_told_by_kqueue, driver)
+
+
+def _kevent_of(fd: int) -> Any:
+    return real_select.kevent(fd)  # type: ignore[attr-defined]  # EVFILT_READ, EV_ADD
+
+
+def _told_by_kqueue(
+    driver: Driver, call: int, start: int, end: int, found: Any
+) -> tuple[list[Ready], int]:
+    return told(driver, call, start, end, [(event.ident, EPOLLIN) for event in found])

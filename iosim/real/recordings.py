@@ -38,7 +38,7 @@ def load(plan: Plan) -> Timeline | None:
 
 def record_all(module: Any) -> list[Path]:
     """Measure each of the `module`'s models over one datagram and keep the runs."""
-    from .driver import measure
+    from .measure import measure_traffic
 
     story = one(after_ms=20, size=1_000)
     FOLDER.mkdir(exist_ok=True)
@@ -46,7 +46,7 @@ def record_all(module: Any) -> list[Path]:
     for name in module.MODEL_OF:
         program = getattr(module, name)
         path = path_of(launch(program, story, {}))
-        path.write_text(measure(program, story).check().to_json() + "\n", "utf-8")
+        path.write_text(measure_traffic(program, story).check().to_json() + "\n", "utf-8")
         paths.append(path)
     return paths
 

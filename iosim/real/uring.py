@@ -1,205 +1,154 @@
-"""io_uring through ctypes: two rings in shared memory, three entries into the kernel.
-
-Sources: io_uring(7), io_uring_setup(2), io_uring_enter(2) and include/uapi/linux/io_uring.h.
-"""
+"""io_uring: operations that are handed in and completed later, by `ring`."""
 
 from __future__ import annotations
 
-import ctypes
-import mmap
-import os
-import struct
-import sys
-from errno import EBUSY, EINTR, ENOSYS
+from collections.abc import Callable
+from errno import EINVAL, EOPNOTSUPP
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from .libc import failure, libc
+from ..sockets import (
+    io_uring_prep_accept,
+    io_uring_prep_recv,
+    io_uring_prep_send,
+    io_uring_submit_and_wait,
+)  # fmt: skip
+from ..syscalls import io_uring_enter, io_uring_peek_cqe, io_uring_setup, io_uring_submit
+from .answers import Prepared, answers
+from .descriptors import keep
+from .ring import Ring
+from .sockets import accepted
 
-__all__ = ["Ring"]
+if TYPE_CHECKING:
+    from .driver import Driver
+    from .process import Process
 
-SETUP, ENTER = 425, 426  # the same numbers on every architecture
-OP_ACCEPT, OP_ASYNC_CANCEL, OP_SEND, OP_RECV = 13, 14, 26, 27
-MSG_WAITALL, SOCK_CLOEXEC = 0x100, 0o2000000
-GETEVENTS = 1  # io_uring_enter: wait for completions
-FEAT_SINGLE_MMAP = 1  # both rings in one mapping; Linux 5.4
-OFF_RINGS, OFF_SQES = 0, 0x1000_0000
-SQE, CQE = struct.Struct("<BBHiQQIIQ24x"), struct.Struct("<QiI")
-PARAMS_SIZE, SQ_OFF, CQ_OFF = 120, 40, 80  # struct io_uring_params
-CLOSE_ROUNDS = 100  # of waiting for cancelled receives; one is enough unless signals interrupt
-
-
-class Ring:
-    """One pair of rings.  OSError where the system refuses it (ENOSYS, EPERM, ENOMEM)."""
-
-    def __init__(self, entries: int) -> None:
-        params = bytearray(PARAMS_SIZE)
-        self.fd = _enter_kernel(SETUP, entries, _address(params))
-        try:
-            self._map(params)
-        except BaseException:
-            os.close(self.fd)
-            raise
-        self._buffers: dict[int, bytearray] = {}
-        self._kinds: dict[int, int] = {}  # of what was prepared
-        self._entries = entries
-        self._waiting: list[int] = []  # numbers of what is prepared, and not yet handed in
-        self._serial = 0
-
-    def _map(self, params: bytearray) -> None:
-        sq_entries, cq_entries = struct.unpack_from("II", params)
-        if not struct.unpack_from("I", params, 20)[0] & FEAT_SINGLE_MMAP:
-            raise OSError(ENOSYS, "this kernel's io_uring has two mappings (before Linux 5.4)")
-        self._sq_head, self._sq_tail, self._sq_mask, *_, array = struct.unpack_from(
-            "7I", params, SQ_OFF
-        )
-        self._array = array
-        self._cq_head, self._cq_tail, self._cq_mask, _, _, self._cqes = struct.unpack_from(
-            "6I", params, CQ_OFF
-        )
-        size = max(array + 4 * sq_entries, self._cqes + CQE.size * cq_entries)
-        self._rings = mmap.mmap(self.fd, size, offset=OFF_RINGS)
-        try:
-            self._sqes = mmap.mmap(self.fd, SQE.size * sq_entries, offset=OFF_SQES)
-        except BaseException:
-            self._rings.close()
-            raise
-
-    def _get(self, offset: int) -> int:
-        value: int = struct.unpack_from("I", self._rings, offset)[0]
-        return value
-
-    def _put(self, offset: int, value: int) -> None:
-        struct.pack_into("I", self._rings, offset, value & 0xFFFF_FFFF)
-
-    # -- the three things to do with it --------------------------------------------------------
-
-    def submit(self, fd: int, size: int) -> int:
-        """Ask for a receive of at most `size` bytes from `fd`; its number."""
-        self._serial += 1
-        buffer = self._buffers[self._serial] = bytearray(size)
-        self._push(OP_RECV, fd, _address(buffer), size, self._serial)
-        return self._serial
-
-    def peek(self) -> tuple[int, bytes | OSError] | None:
-        """Take the oldest completion, `(number, data or error)`, off the ring; None if none."""
-        while (completion := self._next()) is not None:
-            number, result = completion
-            if number in self._buffers:
-                buffer = self._buffers.pop(number)
-                if result < 0:
-                    return number, OSError(-result, os.strerror(-result))
-                return number, bytes(memoryview(buffer)[:result])
-        return None
-
-    def wait(self) -> tuple[int, bytes | OSError]:
-        """As `peek`, but sleeps until there is one.  A call even if there is one already."""
-        while True:
-            _enter_kernel(ENTER, self.fd, 0, 1, GETEVENTS, 0, 0)
-            if (completion := self.peek()) is not None:
-                return completion
-
-    # -- many operations at once: prepared, then handed in together ----------------------------
-
-    def prepare_accept(self, fd: int) -> int:
-        """Write an accept into the ring; its number.  OSError (EBUSY) if the ring is full."""
-        return self._prepare(OP_ACCEPT, fd, bytearray(), SOCK_CLOEXEC)
-
-    def prepare_recv(self, fd: int, size: int) -> int:
-        """A receive of at most `size` bytes."""
-        return self._prepare(OP_RECV, fd, bytearray(size), 0)
-
-    def prepare_send(self, fd: int, data: bytes) -> int:
-        """A send of all of `data`."""
-        return self._prepare(OP_SEND, fd, bytearray(data), MSG_WAITALL)
-
-    def _prepare(self, opcode: int, fd: int, buffer: bytearray, flags: int) -> int:
-        if len(self._waiting) == self._entries:
-            raise OSError(EBUSY, os.strerror(EBUSY))
-        self._serial += 1
-        self._buffers[self._serial] = buffer
-        self._kinds[self._serial] = opcode
-        address = _address(buffer) if buffer else 0
-        self._write(opcode, fd, address, len(buffer), flags, self._serial)
-        self._waiting.append(self._serial)
-        return self._serial
-
-    def submit_and_wait(self) -> list[tuple[int, int | bytes | OSError]]:
-        """Hand them in and wait for one; all completions `(number, result)` that are there."""
-        found: list[tuple[int, int | bytes | OSError]] = []
-        while not found:
-            waiting, self._waiting = len(self._waiting), []
-            _enter_kernel(ENTER, self.fd, waiting, 1, GETEVENTS, 0, 0)
-            while (completion := self._next()) is not None:
-                number, result = completion
-                found.append((number, self._outcome(number, result)))
-        return found
-
-    def _outcome(self, number: int, result: int) -> int | bytes | OSError:
-        buffer = self._buffers.pop(number)
-        if result < 0:
-            return OSError(-result, os.strerror(-result))
-        return bytes(buffer[:result]) if self._kinds.pop(number) == OP_RECV else result
-
-    def close(self) -> None:
-        """Cancel what is under way: the kernel must not write into memory that is free again."""
-        try:
-            self._take_back()
-            for number in list(self._buffers):
-                self._push(OP_ASYNC_CANCEL, -1, number, 0, 0)
-            for _ in range(CLOSE_ROUNDS):
-                if not self._buffers:
-                    break
-                if self.peek() is None and self._buffers:
-                    _enter_kernel(ENTER, self.fd, 0, 1, GETEVENTS, 0, 0)
-        finally:
-            self._rings.close()
-            self._sqes.close()
-            os.close(self.fd)
-
-    def _take_back(self) -> None:
-        """What was never handed in: the kernel knows nothing of it, and will not complete it."""
-        self._put(self._sq_tail, self._get(self._sq_tail) - len(self._waiting))
-        for number in self._waiting:
-            del self._buffers[number]
-        self._waiting = []
-
-    # -- the rings -----------------------------------------------------------------------------
-
-    def _push(self, opcode: int, fd: int, address: int, size: int, number: int) -> None:
-        self._write(opcode, fd, address, size, 0, number)
-        _enter_kernel(ENTER, self.fd, 1, 0, 0, 0, 0)
-
-    def _write(
-        self, opcode: int, fd: int, address: int, size: int, flags: int, number: int
-    ) -> None:
-        """One entry of the submission ring."""
-        tail = self._get(self._sq_tail)
-        slot = tail & self._get(self._sq_mask)
-        SQE.pack_into(self._sqes, slot * 64, opcode, 0, 0, fd, 0, address, size, flags, number)
-        struct.pack_into("I", self._rings, self._array + 4 * slot, slot)
-        self._put(self._sq_tail, tail + 1)
-
-    def _next(self) -> tuple[int, int] | None:
-        head = self._get(self._cq_head)
-        if head == self._get(self._cq_tail):
-            return None
-        at = self._cqes + CQE.size * (head & self._get(self._cq_mask))
-        number, result, _ = CQE.unpack_from(self._rings, at)
-        self._put(self._cq_head, head + 1)
-        return number, result
+__all__ = ["Submissions"]
 
 
-def _address(buffer: bytearray) -> int:
-    return ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
+class Submissions:
+    """What is under way: by its ring and its number, and when a ring was last seen to be empty."""
+
+    def __init__(self) -> None:
+        self.of: dict[tuple[int, int], tuple[type, int]] = {}  # the operation, and its descriptor
+        self.looked: dict[int, int] = {}
 
 
-def _enter_kernel(number: int, *arguments: int) -> int:
-    """syscall(2), repeated when a signal interrupts it; OSError with the errno."""
-    if not sys.platform.startswith("linux"):
-        raise OSError(ENOSYS, "io_uring is Linux's own")
-    syscall = libc().syscall
-    while True:
-        result: int = syscall(ctypes.c_long(number), *map(ctypes.c_long, arguments))
-        if result >= 0:
-            return result
-        if ctypes.get_errno() != EINTR:
-            raise failure()
+def _ring(process: Process, fd: int, errno: int = EINVAL) -> Ring:
+    """Its rings lie in memory: there is none to look into behind another descriptor."""
+    ring: Ring = process.descriptors.own(fd, Ring, errno)
+    return ring
+
+
+@answers(io_uring_setup)
+def _io_uring_setup(driver: Driver, request: io_uring_setup) -> Prepared:
+    return partial(Ring, request.entries), partial(keep, driver)
+
+
+# -- one receive at a time ---------------------------------------------------------------------
+
+
+@answers(io_uring_submit)
+def _io_uring_submit(driver: Driver, request: io_uring_submit) -> Prepared:
+    process = driver.process
+    ring, fd = _ring(process, request.ring), process.descriptors.operand(request.fd)
+    return partial(ring.submit, fd, request.size), partial(_submitted, driver, request)
+
+
+def _submitted(
+    driver: Driver, request: io_uring_submit, call: int, start: int, end: int, number: int
+) -> tuple[None, int]:
+    submissions = driver.process.submissions
+    submissions.of[request.ring, number] = type(request), request.fd
+    submissions.looked[request.ring] = start
+    return None, 0
+
+
+@answers(io_uring_peek_cqe)
+def _io_uring_peek_cqe(driver: Driver, request: io_uring_peek_cqe) -> Prepared:
+    ring = _ring(driver.process, request.ring)
+    return ring.peek, partial(_completed, driver, request.ring)
+
+
+@answers(io_uring_enter)
+def _io_uring_enter(driver: Driver, request: io_uring_enter) -> Prepared:
+    ring = _ring(driver.process, request.ring, EOPNOTSUPP)
+    return ring.wait, partial(_completed, driver, request.ring)
+
+
+def _completed(
+    driver: Driver, ring: int, call: int, start: int, end: int,
+    result: tuple[int, bytes | OSError] | None,
+) -> tuple[bytes | None, int]:  # fmt: skip
+    """The copy lies between the last look in vain and this one: nothing tells it closer.
+
+    A call that slept until the completion did the copy itself, as task work, when it woke up.
+    """
+    submissions = driver.process.submissions
+    since = submissions.looked.get(ring, 0)
+    if result is None:
+        submissions.looked[ring] = end
+        return None, 0
+    number, data = result
+    _, fd = submissions.of.pop((ring, number))
+    if isinstance(data, OSError):
+        raise data
+    woke = driver.woke(call)
+    parts = driver.process.completed(
+        driver, fd, data, max(since, woke), end, call if woke else None
+    )
+    return data, sum(count for _, count in parts)
+
+
+# -- many operations, handed in and awaited together --------------------------------------------
+
+
+@answers(io_uring_prep_accept)
+def _prep_accept(driver: Driver, request: io_uring_prep_accept) -> Prepared:
+    return _prepare(driver, request, Ring.prepare_accept)
+
+
+@answers(io_uring_prep_recv)
+def _prep_recv(driver: Driver, request: io_uring_prep_recv) -> Prepared:
+    return _prepare(driver, request, Ring.prepare_recv, request.size)
+
+
+@answers(io_uring_prep_send)
+def _prep_send(driver: Driver, request: io_uring_prep_send) -> Prepared:
+    return _prepare(driver, request, Ring.prepare_send, request.data)
+
+
+def _prepare(driver: Driver, request: Any, prepare: Callable[..., int], *more: Any) -> Prepared:
+    process = driver.process
+    ring, fd = _ring(process, request.ring), process.descriptors.operand(request.fd)
+    return partial(prepare, ring, fd, *more), partial(_prepared, driver, request)
+
+
+def _prepared(
+    driver: Driver, request: Any, call: int, start: int, end: int, number: int
+) -> tuple[None, int]:
+    driver.process.submissions.of[request.ring, number] = type(request), request.fd
+    return None, 0
+
+
+@answers(io_uring_submit_and_wait)
+def _submit_and_wait(driver: Driver, request: io_uring_submit_and_wait) -> Prepared:
+    ring = _ring(driver.process, request.ring, EOPNOTSUPP)
+    return ring.submit_and_wait, partial(_finished, driver, request.ring)
+
+
+def _finished(
+    driver: Driver, ring: int, call: int, start: int, end: int, found: list[tuple[int, Any]]
+) -> tuple[list[tuple[type, int, Any]], int]:
+    """All completions; what they copied lies in the part of the call after its sleep."""
+    process = driver.process
+    completions, nbytes, since = [], 0, max(start, driver.woke(call))
+    for number, result in found:
+        kind, fd = process.submissions.of.pop((ring, number))
+        if kind is io_uring_prep_accept and isinstance(result, int):
+            accepted(driver, result)
+        elif isinstance(result, bytes):
+            parts = process.completed(driver, fd, result, since, end, call)
+            nbytes += sum(count for _, count in parts)
+        completions.append((kind, fd, result))
+    return completions, nbytes

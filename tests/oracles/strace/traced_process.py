@@ -15,15 +15,14 @@ from __future__ import annotations
 
 import pickle
 import traceback
-from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import Any
 
-from iosim.kernels.launch import Plan
-from iosim.real.driver import LinuxKernel, Signals, measure_on, prepare
+from iosim.real.answers import Prepared, answers, preparation_of
+from iosim.real.driver import Driver
+from iosim.real.measure import Measurement, measure_on, prepare
+from iosim.real.signals import Signals
 from iosim.real.strace import announce
-from iosim.real.wires import Wires
-from iosim.syscalls import Program
+from iosim.syscalls import Request, io_uring_enter, io_uring_peek_cqe
 
 from .pickled_function import unpack
 
@@ -46,41 +45,53 @@ class Guards(Signals):
         super().guard(signo)
 
 
-class Announcing(LinuxKernel):
-    """The real kernel, with announcements."""
+class Announcing(Measurement):
+    """A measurement on the real kernel, with announcements."""
 
-    def __init__(self, plan: Plan, wires: Wires, stack: ExitStack) -> None:
-        super().__init__(plan, wires, stack)
-        for fd in self.sockets:
-            announce("fd", fd)
+    signals = Guards
 
-    def _make_signals(self) -> Signals:
-        return Guards(self)
+    def begin(self) -> None:
+        """As ever, and which sockets are the program's."""
+        for one in self.process.outside.sockets():
+            announce("fd", one.fileno())
+        super().begin()
+        announce("begin", self.process.wall.began)
 
-    def _begin(self) -> None:
-        super()._begin()
-        announce("begin", self.wall.began)
-
-    def _guarded(self, program: Program, limit_s: float) -> None:
-        super()._guarded(program, limit_s)
+    def guarded(self) -> None:
+        """As ever."""
+        super().guarded()
         announce("end")
 
-    def _completed(self, ring: int, call: int, start: int, end: int, result: Any) -> Any:
-        fd = None if result is None else self.submissions.get((ring, result[0]))
-        data, count = super()._completed(ring, call, start, end, result)
-        if data is not None:
-            announce("done", fd, len(data), *data[:1])
-        return data, count
-
-    def note_report(self, report: Mapping[str, Any]) -> None:
+    def go(self) -> None:
         """As ever."""
-        super().note_report(report)
-        for number, span in self.run.sent.items():
+        super().go()
+        for number, span in self.process.run.sent.items():
             announce("sent", number, *span)
+
+
+def announce_completions(call: type[Request]) -> None:
+    """What `call` finds on a ring is announced from here on."""
+    prepare = preparation_of(call)
+
+    @answers(call)
+    def prepared(driver: Driver, request: Any) -> Prepared:
+        action, finish = prepare(driver, request)
+
+        def finished(number: int, start: int, end: int, result: Any) -> tuple[Any, int]:
+            under_way = driver.process.submissions.of
+            _, fd = (None, None) if result is None else under_way[request.ring, result[0]]
+            data, count = finish(number, start, end, result)
+            if data is not None:
+                announce("done", fd, len(data), *data[:1])
+            return data, count
+
+        return action, finished
 
 
 def main(parcel: bytes, answer: str) -> None:
     """Run what is in the parcel, and leave the recorder's timeline or the error in a file."""
+    for call in (io_uring_enter, io_uring_peek_cqe):
+        announce_completions(call)
     try:
         program, story, options, rcvbuf, limit_s = unpack(parcel)
         plan = prepare(program, story, options, rcvbuf)

@@ -27,8 +27,8 @@ from iosim.kernels.launch import Plan
 from iosim.kernels.scarce import beginning, why
 from iosim.kernels.watchdog import watchdog
 from iosim.real import strace
-from iosim.real.driver import prepare
 from iosim.real.features import Unsupported, machine
+from iosim.real.measure import prepare
 from iosim.syscalls import Program
 from iosim.timeline import Timeline, errno_name
 from iosim.traffic import Traffic

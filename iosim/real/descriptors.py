@@ -1,0 +1,188 @@
+"""The program's descriptors, and the calls on any of them: fcntl(2), close(2), memfd_create(2)."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from errno import EBADF, ENOTSOCK
+from functools import partial
+from socket import SHUT_RDWR
+from socket import socket as Socket
+from typing import TYPE_CHECKING, Any
+
+from ..kernels.watchdog import F_OWNER_TID, F_SETOWN_EX
+from ..sockets import close, memfd_create
+from ..syscalls import F_SETFL, F_SETOWN, F_SETSIG, O_ASYNC, O_NONBLOCK, SIGIO, fcntl
+from .answers import Prepared, answers, nothing
+from .features import missing, real_fcntl
+
+if TYPE_CHECKING:
+    from .driver import Driver
+
+__all__ = ["Descriptors", "failure", "keep"]
+
+NO_FD = -1  # a descriptor that is never open
+
+
+def failure(errno: int) -> OSError:
+    """As Python raises it."""
+    return OSError(errno, os.strerror(errno))
+
+
+class Descriptors:
+    """What the program has open, by number: what else is open here is not its business.
+
+    Each has `fileno` and `close`: sockets, interest lists, rings, files.
+    """
+
+    def __init__(self) -> None:
+        self.open: dict[int, Any] = {}
+        self.nonblocking: set[int] = set()
+
+    def __contains__(self, fd: int) -> bool:
+        return fd in self.open
+
+    def mine(self, fd: int) -> int:
+        """EBADF for what is not the program's."""
+        if fd not in self.open:
+            raise failure(EBADF)
+        return fd
+
+    def socket(self, fd: int) -> Socket:
+        """For a socket's call: ENOTSOCK for another descriptor, as the system looks for that first.
+
+        (Python does not let it be asked: it makes no socket of what is none.)
+        """
+        return self.own(fd, Socket, ENOTSOCK)  # type: ignore[no-any-return]
+
+    def own(self, fd: int, kind: Any, errno: int) -> Any:
+        """What is kept for the descriptor; `errno`, if that is of another kind."""
+        one = self.open[self.mine(fd)]
+        if not isinstance(one, kind):
+            raise failure(errno)
+        return one
+
+    def operand(self, fd: int) -> int:
+        """For what tells of EBADF later: a closed one in place of what is not the program's."""
+        return fd if fd in self.open else NO_FD
+
+    def keep(self, made: Any) -> int:
+        """A new one; its number."""
+        fd: int = made.fileno()
+        self.open[fd] = made
+        self.nonblocking.discard(fd)
+        return fd
+
+    def forget(self, fd: int) -> Any:
+        """What is to be closed.  Before its close: after it a thread may have the number again."""
+        self.nonblocking.discard(fd)
+        return self.open.pop(self.mine(fd))
+
+    def sockets(self) -> list[Socket]:
+        """Those that are open now."""
+        return [one for one in list(self.open.values()) if isinstance(one, Socket)]
+
+    def shut(self) -> None:
+        """End what waits for the sockets, in whatever thread: shutdown(2) wakes it."""
+        for one in self.sockets():
+            with suppress(OSError):  # a datagram socket is woken none the less
+                one.shutdown(SHUT_RDWR)
+
+    def close(self) -> None:
+        """As when the process ends: all of them are closed."""
+        while self.open:
+            self.open.popitem()[1].close()
+
+
+def keep(driver: Driver, call: int, start: int, end: int, made: Any) -> tuple[int, int]:
+    """A new descriptor is the program's: the end of the calls that make one."""
+    return driver.process.descriptors.keep(made), 0
+
+
+class _File:
+    """A regular file in memory."""
+
+    def __init__(self) -> None:
+        self._fd = os.memfd_create("iosim")
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+@answers(memfd_create)
+def _memfd_create(driver: Driver, request: memfd_create) -> Prepared:
+    if not hasattr(os, "memfd_create"):
+        raise missing("memfd_create")
+    return _File, partial(keep, driver)
+
+
+@answers(close)
+def _close(driver: Driver, request: close) -> Prepared:
+    made = driver.process.descriptors.forget(request.fd)
+    driver.process.messages.connection.pop(request.fd, None)
+    driver.process.signals.armed.discard(request.fd)
+    return made.close, nothing
+
+
+# -- fcntl -------------------------------------------------------------------------------------
+
+
+@answers(fcntl)
+def _fcntl(driver: Driver, request: fcntl) -> Prepared:
+    descriptors = driver.process.descriptors
+    fd = descriptors.mine(request.fd)
+    if real_fcntl is None:
+        return _without_fcntl(driver, descriptors.socket(fd), request)
+    return partial(real_fcntl.fcntl, fd, *CHANGES[request.cmd](driver, request)), nothing
+
+
+def _without_fcntl(driver: Driver, one: Socket, request: fcntl) -> Prepared:
+    """Windows: O_NONBLOCK by ioctlsocket(FIONBIO), and nothing else."""
+    if request.cmd != F_SETFL or request.arg & O_ASYNC:
+        raise missing("fcntl")
+    _note_nonblocking(driver, request)
+    return partial(one.setblocking, not request.arg & O_NONBLOCK), nothing
+
+
+def _note_nonblocking(driver: Driver, request: fcntl) -> None:
+    nonblocking = driver.process.descriptors.nonblocking
+    (nonblocking.add if request.arg & O_NONBLOCK else nonblocking.discard)(request.fd)
+
+
+def _set_flags(driver: Driver, request: fcntl) -> tuple[int, int]:
+    _note_nonblocking(driver, request)
+    flags = os.O_NONBLOCK if request.arg & O_NONBLOCK else 0
+    if request.arg & O_ASYNC:
+        signals = driver.signals
+        signals.guard(signals.of_fd.get(request.fd, SIGIO))
+        signals.armed.add(request.fd)
+        flags |= os.O_ASYNC
+    return real_fcntl.F_SETFL, flags
+
+
+def _set_owner(driver: Driver, request: fcntl) -> tuple[int, Any]:
+    """This thread: a signal for the process might be taken by another one, and end us all."""
+    if not sys.platform.startswith("linux"):
+        return real_fcntl.F_SETOWN, os.getpid()
+    return F_SETOWN_EX, struct.pack("ii", F_OWNER_TID, threading.get_native_id())
+
+
+def _set_signal(driver: Driver, request: fcntl) -> tuple[int, int]:
+    if not hasattr(real_fcntl, "F_SETSIG"):
+        raise missing("F_SETSIG")
+    signo = request.arg or SIGIO
+    driver.signals.guard(signo)
+    driver.signals.of_fd[request.fd] = signo
+    return real_fcntl.F_SETSIG, request.arg
+
+
+CHANGES: dict[int, Callable[[Driver, fcntl], tuple[int, Any]]] = {
+    F_SETFL: _set_flags, F_SETOWN: _set_owner, F_SETSIG: _set_signal,
+}  # fmt: skip

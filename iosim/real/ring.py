@@ -1,0 +1,209 @@
+"""The two rings of io_uring, through ctypes: shared memory, and three entries into the kernel.
+
+Sources: io_uring(7), io_uring_setup(2), io_uring_enter(2) and include/uapi/linux/io_uring.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import struct
+import sys
+from errno import EBUSY, EINTR, ENOSYS
+
+from .libc import failure, libc
+
+__all__ = ["Ring"]
+
+SETUP, ENTER = 425, 426  # the same numbers on every architecture
+OP_ACCEPT, OP_ASYNC_CANCEL, OP_SEND, OP_RECV = 13, 14, 26, 27
+MSG_WAITALL, SOCK_CLOEXEC = 0x100, 0o2000000
+GETEVENTS = 1  # io_uring_enter: wait for completions
+FEAT_SINGLE_MMAP = 1  # both rings in one mapping; Linux 5.4
+OFF_RINGS, OFF_SQES = 0, 0x1000_0000
+SQE, CQE = struct.Struct("<BBHiQQIIQ24x"), struct.Struct("<QiI")
+PARAMS_SIZE, SQ_OFF, CQ_OFF = 120, 40, 80  # struct io_uring_params
+CLOSE_ROUNDS = 100  # of waiting for cancelled receives; one is enough unless signals interrupt
+
+
+class Ring:
+    """One pair of rings.  OSError where the system refuses it (ENOSYS, EPERM, ENOMEM)."""
+
+    def __init__(self, entries: int) -> None:
+        params = bytearray(PARAMS_SIZE)
+        self.fd = _enter_kernel(SETUP, entries, _address(params))
+        try:
+            self._map(params)
+        except BaseException:
+            os.close(self.fd)
+            raise
+        self._buffers: dict[int, bytearray] = {}
+        self._kinds: dict[int, int] = {}  # of what was prepared
+        self._entries = entries
+        self._waiting: list[int] = []  # numbers of what is prepared, and not yet handed in
+        self._serial = 0
+
+    def _map(self, params: bytearray) -> None:
+        sq_entries, cq_entries = struct.unpack_from("II", params)
+        if not struct.unpack_from("I", params, 20)[0] & FEAT_SINGLE_MMAP:
+            raise OSError(ENOSYS, "this kernel's io_uring has two mappings (before Linux 5.4)")
+        self._sq_head, self._sq_tail, self._sq_mask, *_, array = struct.unpack_from(
+            "7I", params, SQ_OFF
+        )
+        self._array = array
+        self._cq_head, self._cq_tail, self._cq_mask, _, _, self._cqes = struct.unpack_from(
+            "6I", params, CQ_OFF
+        )
+        size = max(array + 4 * sq_entries, self._cqes + CQE.size * cq_entries)
+        self._rings = mmap.mmap(self.fd, size, offset=OFF_RINGS)
+        try:
+            self._sqes = mmap.mmap(self.fd, SQE.size * sq_entries, offset=OFF_SQES)
+        except BaseException:
+            self._rings.close()
+            raise
+
+    def _get(self, offset: int) -> int:
+        value: int = struct.unpack_from("I", self._rings, offset)[0]
+        return value
+
+    def _put(self, offset: int, value: int) -> None:
+        struct.pack_into("I", self._rings, offset, value & 0xFFFF_FFFF)
+
+    # -- the three things to do with it --------------------------------------------------------
+
+    def submit(self, fd: int, size: int) -> int:
+        """Ask for a receive of at most `size` bytes from `fd`; its number."""
+        self._serial += 1
+        buffer = self._buffers[self._serial] = bytearray(size)
+        self._push(OP_RECV, fd, _address(buffer), size, self._serial)
+        return self._serial
+
+    def peek(self) -> tuple[int, bytes | OSError] | None:
+        """Take the oldest completion, `(number, data or error)`, off the ring; None if none."""
+        while (completion := self._next()) is not None:
+            number, result = completion
+            if number in self._buffers:
+                buffer = self._buffers.pop(number)
+                if result < 0:
+                    return number, OSError(-result, os.strerror(-result))
+                return number, bytes(memoryview(buffer)[:result])
+        return None
+
+    def wait(self) -> tuple[int, bytes | OSError]:
+        """As `peek`, but sleeps until there is one.  A call even if there is one already."""
+        while True:
+            _enter_kernel(ENTER, self.fd, 0, 1, GETEVENTS, 0, 0)
+            if (completion := self.peek()) is not None:
+                return completion
+
+    # -- many operations at once: prepared, then handed in together ----------------------------
+
+    def prepare_accept(self, fd: int) -> int:
+        """Write an accept into the ring; its number.  OSError (EBUSY) if the ring is full."""
+        return self._prepare(OP_ACCEPT, fd, bytearray(), SOCK_CLOEXEC)
+
+    def prepare_recv(self, fd: int, size: int) -> int:
+        """A receive of at most `size` bytes."""
+        return self._prepare(OP_RECV, fd, bytearray(size), 0)
+
+    def prepare_send(self, fd: int, data: bytes) -> int:
+        """A send of all of `data`."""
+        return self._prepare(OP_SEND, fd, bytearray(data), MSG_WAITALL)
+
+    def _prepare(self, opcode: int, fd: int, buffer: bytearray, flags: int) -> int:
+        if len(self._waiting) == self._entries:
+            raise OSError(EBUSY, os.strerror(EBUSY))
+        self._serial += 1
+        self._buffers[self._serial] = buffer
+        self._kinds[self._serial] = opcode
+        address = _address(buffer) if buffer else 0
+        self._write(opcode, fd, address, len(buffer), flags, self._serial)
+        self._waiting.append(self._serial)
+        return self._serial
+
+    def submit_and_wait(self) -> list[tuple[int, int | bytes | OSError]]:
+        """Hand them in and wait for one; all completions `(number, result)` that are there."""
+        found: list[tuple[int, int | bytes | OSError]] = []
+        while not found:
+            waiting, self._waiting = len(self._waiting), []
+            _enter_kernel(ENTER, self.fd, waiting, 1, GETEVENTS, 0, 0)
+            while (completion := self._next()) is not None:
+                number, result = completion
+                found.append((number, self._outcome(number, result)))
+        return found
+
+    def _outcome(self, number: int, result: int) -> int | bytes | OSError:
+        buffer = self._buffers.pop(number)
+        if result < 0:
+            return OSError(-result, os.strerror(-result))
+        return bytes(buffer[:result]) if self._kinds.pop(number) == OP_RECV else result
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+        return self.fd
+
+    def close(self) -> None:
+        """Cancel what is under way: the kernel must not write into memory that is free again."""
+        try:
+            self._take_back()
+            for number in list(self._buffers):
+                self._push(OP_ASYNC_CANCEL, -1, number, 0, 0)
+            for _ in range(CLOSE_ROUNDS):
+                if not self._buffers:
+                    break
+                if self.peek() is None and self._buffers:
+                    _enter_kernel(ENTER, self.fd, 0, 1, GETEVENTS, 0, 0)
+        finally:
+            self._rings.close()
+            self._sqes.close()
+            os.close(self.fd)
+
+    def _take_back(self) -> None:
+        """What was never handed in: the kernel knows nothing of it, and will not complete it."""
+        self._put(self._sq_tail, self._get(self._sq_tail) - len(self._waiting))
+        for number in self._waiting:
+            del self._buffers[number]
+        self._waiting = []
+
+    # -- the rings -----------------------------------------------------------------------------
+
+    def _push(self, opcode: int, fd: int, address: int, size: int, number: int) -> None:
+        self._write(opcode, fd, address, size, 0, number)
+        _enter_kernel(ENTER, self.fd, 1, 0, 0, 0, 0)
+
+    def _write(
+        self, opcode: int, fd: int, address: int, size: int, flags: int, number: int
+    ) -> None:
+        """One entry of the submission ring."""
+        tail = self._get(self._sq_tail)
+        slot = tail & self._get(self._sq_mask)
+        SQE.pack_into(self._sqes, slot * 64, opcode, 0, 0, fd, 0, address, size, flags, number)
+        struct.pack_into("I", self._rings, self._array + 4 * slot, slot)
+        self._put(self._sq_tail, tail + 1)
+
+    def _next(self) -> tuple[int, int] | None:
+        head = self._get(self._cq_head)
+        if head == self._get(self._cq_tail):
+            return None
+        at = self._cqes + CQE.size * (head & self._get(self._cq_mask))
+        number, result, _ = CQE.unpack_from(self._rings, at)
+        self._put(self._cq_head, head + 1)
+        return number, result
+
+
+def _address(buffer: bytearray) -> int:
+    return ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
+
+
+def _enter_kernel(number: int, *arguments: int) -> int:
+    """syscall(2), repeated when a signal interrupts it; OSError with the errno."""
+    if not sys.platform.startswith("linux"):
+        raise OSError(ENOSYS, "io_uring is Linux's own")
+    syscall = libc().syscall
+    while True:
+        result: int = syscall(ctypes.c_long(number), *map(ctypes.c_long, arguments))
+        if result >= 0:
+            return result
+        if ctypes.get_errno() != EINTR:
+            raise failure()
