@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .bounds import HOUR_NS, whole
-from .syscalls import Program, Request, Waiting, WithTimeout
+from .request import Program, Request, Waiting, WithTimeout
 
 __all__ = [
     "Callback", "add_done_callback", "apply", "apply_async", "call", "done", "get", "ready",
@@ -57,6 +57,10 @@ class call(Waiting):
     def __post_init__(self) -> None:
         _number("call", self.job, "job")
 
+    def sleeps(self, nonblocking: bool) -> bool:
+        """What it does is one's own code."""
+        return False
+
 
 @dataclass(slots=True, eq=False)
 class apply(Waiting):
@@ -96,6 +100,10 @@ class submit(Request):
         """If its queue is bounded."""
         return self.room is not None
 
+    def sleeps(self, nonblocking: bool) -> bool:
+        """There are locks in it."""
+        return True
+
 
 class apply_async(submit):
     """`submit`, by the name of `multiprocessing.Pool.apply_async`."""
@@ -116,6 +124,10 @@ class result(WithTimeout):
     def __post_init__(self) -> None:
         _number(type(self).__name__, self.future, "future")
         _timeout(type(self).__name__, self.timeout)
+
+    def sleeps(self, nonblocking: bool) -> bool:
+        """There are locks in it, whatever its time-out is."""
+        return True
 
 
 class get(result):
@@ -156,6 +168,10 @@ class wait(WithTimeout):
             _number("wait", future, "future")
         _timeout("wait", self.timeout)
 
+    def sleeps(self, nonblocking: bool) -> bool:
+        """There are locks in it, whatever its time-out is."""
+        return True
+
 
 @dataclass(slots=True, eq=False)
 class add_done_callback(Request):
@@ -170,3 +186,7 @@ class add_done_callback(Request):
     def __post_init__(self) -> None:
         _number("add_done_callback", self.future, "future")
         _callback("add_done_callback", self.callback)
+
+    def sleeps(self, nonblocking: bool) -> bool:
+        """There are locks in it."""
+        return True

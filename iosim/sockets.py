@@ -17,6 +17,7 @@ from types import GeneratorType
 from typing import ClassVar
 
 from .bounds import whole
+from .request import Program, Request, Waiting, WithTimeout
 from .syscalls import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
@@ -31,11 +32,7 @@ from .syscalls import (
     MAX_FD,
     MSG_DONTWAIT,
     POLLNVAL,
-    Program,
     Ready,
-    Request,
-    Waiting,
-    WithTimeout,
 )  # fmt: skip
 
 __all__ = [

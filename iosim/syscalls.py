@@ -14,15 +14,12 @@ Each docstring names the manual page whose rule both kernels follow.
 
 from __future__ import annotations
 
-import functools
-import sys
-import threading
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from .bounds import HOUR_NS, whole
+from .request import Program, Request, Waiting, WithTimeout
 
 __all__ = [
     "EPOLLERR", "EPOLLET", "EPOLLEXCLUSIVE", "EPOLLHUP", "EPOLLIN", "EPOLLONESHOT", "EPOLLOUT",
@@ -31,7 +28,7 @@ __all__ = [
     "SIG_BLOCK", "SIG_UNBLOCK", "SIZE", "SO_RCVTIMEO", "Program", "Ready", "Request", "aio_error",
     "aio_read", "aio_return", "compute", "epoll_create", "epoll_ctl", "epoll_wait", "fcntl",
     "getpid", "io_uring_enter", "io_uring_peek_cqe", "io_uring_setup", "io_uring_submit", "ms",
-    "never_yielded", "pause", "poll", "recvfrom", "select", "setsockopt", "sigaction",
+    "pause", "poll", "recvfrom", "select", "setsockopt", "sigaction",
     "sigprocmask", "sigtimedwait", "sleep", "us",
 ]  # fmt: skip
 
@@ -52,31 +49,6 @@ SELF = 0  # as the owner of a descriptor's signals: the caller
 SIZE = 65_536  # of the buffer that the course's programs receive into: any datagram fits
 MAX_FD = 1 << 20
 
-#: A program: yields requests, is sent replies, returns a result.
-Program = Generator["Request", Any, Any]
-
-_numbers = count(1)
-
-
-class _NeverYielded(threading.local):
-    """Calls that a program made and threw away unyielded: `lines`, with their line, oldest first.
-
-    Each thread has its own, since a program runs in one.  Garbage of an earlier run may go at any
-    time, also in the middle of another program, which did not make it: what counts was made since
-    `begin`.
-    """
-
-    def __init__(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
-        """A program is to be started: forget what was."""
-        self.lines: list[str] = []
-        self.since = next(_numbers)
-
-
-never_yielded = _NeverYielded()
-
 
 def ms(value: float) -> int:
     """`value` milliseconds in ns."""
@@ -86,58 +58,6 @@ def ms(value: float) -> int:
 def us(value: float) -> int:
     """`value` microseconds in ns."""
     return round(value * 1_000)
-
-
-@dataclass(slots=True, eq=False)
-class Request:
-    """One call.  `trap`: it enters the kernel (others only read the program's own memory).
-
-    `enters`: at the price of a system call; `listed`: how many descriptors the program lists in it;
-    `arms`: it asks to be told later; `feature`: what a system must have that does not refuse it.
-    """
-
-    trap: ClassVar[bool] = True
-    enters: ClassVar[bool] = True
-    listed: ClassVar[int] = 0
-    arms: ClassVar[bool] = False
-    feature: ClassVar[str] = ""
-    yielded: bool = field(default=False, init=False, repr=False)
-    number: int = field(default_factory=_numbers.__next__, init=False, repr=False)
-
-    def __init_subclass__(cls) -> None:
-        """What was refused was never made."""
-        check: Any = cls.__dict__.get("__post_init__")
-        if check is None or hasattr(check, "__wrapped__"):  # slots make the class a second time
-            return
-
-        @functools.wraps(check)
-        def checked(self: Request) -> None:
-            try:
-                check(self)
-            except BaseException:
-                self.yielded = True
-                raise
-
-        cls.__post_init__ = checked  # type: ignore[attr-defined]
-
-    def waits(self, nonblocking: bool) -> bool:
-        """Does it return only when there is something for it?
-
-        `nonblocking`: its descriptor is O_NONBLOCK.  A sleep waits for no data: it does not count.
-        """
-        return False
-
-    def sleeps(self, nonblocking: bool) -> bool:
-        """May it sleep, be it for something else than data?"""
-        return self.waits(nonblocking)
-
-    def __del__(self) -> None:
-        yielded = getattr(self, "yielded", True)  # it has none if its arguments were wrong
-        at_the_very_end = never_yielded is None  # of Python, when modules have lost their names
-        if not yielded and not at_the_very_end and self.number > never_yielded.since:
-            caller = sys._getframe().f_back  # whose statement let go of it
-            if caller is not None:
-                never_yielded.lines.append(f"line {caller.f_lineno}: {self!r}")
 
 
 @dataclass(slots=True, eq=False)
@@ -272,27 +192,6 @@ class Ready(int):
     def writable(self) -> bool:
         """Is there room to send?"""
         return bool(self.events & EPOLLOUT)
-
-
-class Waiting(Request):
-    """A call that always waits."""
-
-    __slots__ = ()
-
-    def waits(self, nonblocking: bool) -> bool:
-        """Whatever its descriptor is."""
-        return True
-
-
-class WithTimeout(Request):
-    """A call that waits for `timeout` ns (None: for ever; 0: it only looks)."""
-
-    __slots__ = ()
-    timeout: int | None
-
-    def waits(self, nonblocking: bool) -> bool:
-        """Unless its time-out is 0."""
-        return self.timeout != 0
 
 
 class _Scan(WithTimeout):

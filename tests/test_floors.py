@@ -17,10 +17,11 @@ PACKAGE = Path(__file__).parent.parent / "iosim"
 
 VALUES = {
     "bounds", "children", "clients", "comparison", "cores", "costs", "disturbances", "evidence",
-    "futures", "jobs", "readiness", "shown", "sockets", "syscalls", "timeline", "traffic",
+    "futures", "jobs", "readiness", "request", "shown", "sockets", "syscalls", "timeline",
+    "traffic",
 }  # fmt: skip
 FLOORS = dict.fromkeys(VALUES, VALUES) | {
-    "programs": {"programs", "syscalls", "sockets", "futures", "bounds"},
+    "programs": {"programs", "request", "syscalls", "sockets", "futures", "bounds"},
     "kernels": {"kernels", "real", "api"} | VALUES,
     "real": {"real", "kernels"} | VALUES,
     "sim": {"sim", "kernels"} | VALUES,

@@ -129,11 +129,11 @@ PLANTS = {
         "one core", "cores.py", "    if hasattr(", "    return os.cpu_count()\n    if hasattr(",
         "AssertionError"),
     "more descriptors are asked for than there may be": (
-        "few descriptors", "real/served.py", "min(wanted, hard)", "wanted", "ValueError"),
+        "few descriptors", "real/clients.py", "min(wanted, hard)", "wanted", "ValueError"),
     "an encoding is left to the locale": (
         "no locale", "explore/widget.py", 'read_text(encoding="utf-8")', "read_text()", "'ascii'"),
     "what is old is used": (
-        "warnings are errors", "kernels/front.py", "def measure(",
+        "warnings are errors", "api.py", "def measure(",
         "import warnings; warnings.warn('old', DeprecationWarning, 2)\ndef measure(", "old"),
     "a file is left open": (
         "warnings are errors", "explore/widget.py", '"explorer.js").read_text(encoding="utf-8")',
@@ -141,9 +141,9 @@ PLANTS = {
     "something is kept beside the package": (
         "another user", "explore/widget.py", "class ", '(HERE / "kept").mkdir()\nclass ',
         "PermissionError"),
-    "a command is split at its spaces": (
-        "awkward path", "real/helper_process.py", "command, stdin",
-        '" ".join(command).split(), stdin', "No such file"),
+    "a path is split at its spaces": (
+        "awkward path", "real/helper_process.py", "str(Path(__file__).resolve().parents[2])",
+        "str(Path(__file__).resolve().parents[2]).split()[0]", "No module named"),
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..clients import Clients
 from ..jobs import Jobs
-from ..syscalls import Program, Request, never_yielded
+from ..request import Program, Request, never_yielded
 from ..traffic import Traffic
 from .tape import Text
 

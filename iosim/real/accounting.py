@@ -34,7 +34,7 @@ class Meter:
                 stack.callback(os.close, self._file)
         except OSError:
             pass
-        self._switches = _switches()
+        self.switches = _switches()  # how often it gave its core away
 
     def off_core(self) -> tuple[int, int]:
         """(ns in the run queue, times that it gave its core away), up to now.
@@ -42,7 +42,7 @@ class Meter:
         The switches first: pread lets go of the GIL, and to wait for it is a switch as well, which
         belongs to what comes next.
         """
-        switches = self._switches()
+        switches = self.switches()
         queued = 0 if self._file is None else int(os.pread(self._file, 64, 0).split()[1])
         return queued, switches
 

@@ -86,6 +86,10 @@ class ClientsOutside:
         met = process.messages.connection and not self._stepwise
         return None if self._board is None or met else ServerGate(self._board, thread)
 
+    def begin(self, zero: int) -> None:
+        """The run begins at `zero` on `perf_counter_ns`."""
+        self.helper.begin(zero)
+
     def begun(self, thread: int) -> None:
         """From here on the clients wait for it as well."""
         if self._board is not None:

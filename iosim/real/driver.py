@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from errno import EINVAL
 from time import perf_counter_ns as clock
+from time import thread_time_ns as cpu_clock
 from typing import TYPE_CHECKING, Any
 
 from ..kernels.launch import line_of, resume
@@ -188,7 +189,7 @@ class Driver:
         return fail, nothing
 
     def _make(self, call: int, start: int, action: Action, finish: Finish, trap: bool) -> Any:
-        result, error = None, None
+        result, error, told = None, None, len(self.stretches)
         try:
             result = action()
         except OSError as errno:
@@ -197,7 +198,7 @@ class Driver:
         end = clock() - self.zero
         if opened is not None:
             self.close_stretch(opened, end)
-        elif trap:
+        elif trap and told == len(self.stretches):  # else the call itself has told what it was
             self.stretches.append(Stretch(start, end, KERNEL, call))
         tape = self.process.run.tape
         if error is not None:
@@ -207,6 +208,9 @@ class Driver:
             reply, nbytes = finish(call, start, end, result)
         except OSError as failed:  # a completion's errno
             tape.leave(call, end, failed.errno)
+            raise
+        except Thrown:  # an error of a job
+            tape.leave(call, end)
             raise
         tape.leave(call, end, None, nbytes)
         return reply
@@ -245,23 +249,27 @@ class Driver:
             self.stretches.append(Stretch(since, since + idle, SLEEPING, note=GIL))
 
     def _compute(self, ns: int) -> None:
-        """Watch the clock for `ns`; time of somebody else, or of a handler, does not count."""
-        signals, last = self.signals, clock()
-        end = last + ns
-        while True:
+        """Use up `ns` of CPU time; that of a signal's handler does not count."""
+        end, last, given = cpu_clock() + ns, clock(), self.meter.switches()
+        while cpu_clock() < end:
             now = clock()
             self.check()
             if now - last > PREEMPTED_NS:
-                self.stretches.append(Stretch(last - self.zero, now - self.zero, READY))
-                end += now - last
-                self.queued += now - last
-            if signals.noted:
-                signals.deliver(self)
-                end += clock() - now
-                now = clock()
-            if now >= end:
-                return
+                given = self._note_loss(last - self.zero, now - self.zero, given)
+            if self.signals.noted:
+                before = cpu_clock()
+                self.signals.deliver(self)
+                end, now = end + cpu_clock() - before, clock()
             last = now
+
+    def _note_loss(self, start: int, end: int, given: int) -> int:
+        """It lost its core, or gave it away, as it does to wait for the interpreter's lock."""
+        switches = self.meter.switches()
+        waited = switches > given
+        state, note = (SLEEPING, GIL) if waited else (READY, "")
+        self.stretches.append(Stretch(start, end, state, note=note))
+        self.queued += 0 if waited else end - start
+        return switches
 
     # -- what the program gets -----------------------------------------------------------------
 

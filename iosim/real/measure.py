@@ -30,7 +30,7 @@ from .aio import Reads
 from .clients import ClientsOutside, limit_descriptors, need_room
 from .driver import Driver, Escaped
 from .features import Unsupported, machine
-from .measured import PROCESS, Run
+from .measured import Run
 from .process import Process, SharedTape
 from .signals import Signals
 from .threads import Threads
@@ -162,7 +162,7 @@ class Measurement:
         process.threads = Threads(process, limit_s)
         stack.callback(process.close)
         self.driver = Driver(
-            process, PROCESS, process.run.stretches, process.signals, self._check, stack
+            process, process.run.lane, process.run.stretches, process.signals, self.check, stack
         )
         process.signals.driver = self.driver
         process.outside.begun(0)
@@ -197,7 +197,8 @@ class Measurement:
             if collects:
                 gc.enable()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise `Expired` when time is up."""
         self._dog.check()
 
     def guarded(self) -> None:
@@ -225,6 +226,6 @@ class Measurement:
         driver, process = self.driver, self.process
         driver.queued = driver.meter.off_core()[0]
         driver.zero = process.threads.zero = process.wall.zero = clock() + START_NS
-        process.outside.helper.begin(driver.zero)
+        process.outside.begin(driver.zero)
         while clock() < driver.zero:
             pass

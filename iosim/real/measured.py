@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from ..kernels.pools import Promise, with_jobs
 from ..kernels.tape import Fate, Tape, Text
 from ..timeline import (
     KERNEL,
@@ -27,6 +28,7 @@ from ..timeline import (
     Interval,
     Timeline,
 )
+from .worker_tasks import Rows
 
 __all__ = [
     "PROCESS", "Job", "Receipt", "Run", "Stretch", "Thread", "Usage", "of_datagram", "of_stream",
@@ -161,10 +163,16 @@ class Run:
     datagrams: bool
     tape: Tape = field(default_factory=Tape)
     title: str = ""
+    lane: str = PROCESS
     stretches: list[Stretch] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     threads: list[Thread] = field(default_factory=list)
+    promises: list[Promise] = field(default_factory=list)
+    awaited: dict[int, Promise] = field(default_factory=dict)  # whose end ends that call
+    acts: dict[str, list[tuple[str, Rows]]] = field(
+        default_factory=dict
+    )  # of the library's threads
     sent: dict[int, tuple[int, int]] = field(default_factory=dict)
     evidence: list[Evidence] = field(default_factory=list)
     disturbances: tuple[Disturbance, ...] = ()
@@ -173,17 +181,22 @@ class Run:
     def timeline(self, text: Text, cores: int, machine: str, kernel: str = "measured") -> Timeline:
         """The whole run; `kernel` is what the timeline is called."""
         self._settle_fates()
+        for promise in self.promises:
+            self._settle_promise(promise)
         runs_from = self._process_lanes()
         self._helper_lanes(cores)
+        for name in self.tape.helpers:
+            if name in self.acts:
+                self._act_lane(name)
         for receipt in self.receipts:
             if receipt.taken:
                 self._copies(receipt, runs_from)
         evidence = [e for e in self.evidence if e.at <= self.end]
         made = self.tape.timeline(text, kernel, cores, self.fates, self.end, evidence, machine)
-        if self.threads:
+        if self.threads or self.acts:
             log = tuple(sorted(made.call_log, key=lambda call: (call.start, call.id)))
             made = replace(within_cores(made), call_log=log)
-        return replace(made, disturbances=self.disturbances)
+        return replace(with_jobs(made, self.promises), disturbances=self.disturbances)
 
     # -- when did it arrive? -------------------------------------------------------------------
 
@@ -212,13 +225,29 @@ class Run:
         fate.arrived = max(0, min(arrived, receipt.end - 1))
         fate.sent = max(0, min(before, fate.arrived))
 
+    def _settle_promise(self, promise: Promise) -> None:
+        """Nothing is told of what happened after the end of the run.
+
+        A result that the program has was done, even if we heard so later.
+        """
+        if promise.received is not None and promise.done is not None:
+            promise.done = min(promise.done, promise.received)
+        for name in ("begun", "done", "received"):
+            at = getattr(promise, name)
+            if at is not None and at > self.end:
+                setattr(promise, name, None)
+        if promise.begun is not None:
+            promise.begun = max(promise.begun, promise.asked)
+            if promise.done is not None:
+                promise.begun = min(promise.begun, promise.done)
+
     # -- the lanes -----------------------------------------------------------------------------
 
     def _process_lanes(self) -> dict[int, int]:
         """The threads' states; since when each call ran without a break until its end."""
         arrivals = sorted(fate.arrived for fate in self.fates if fate.arrived is not None)
         change, runs_from = self.tape.change, dict[int, int]()
-        for lane in (Thread(PROCESS, 0, None, self.stretches), *self.threads):
+        for lane in (Thread(self.lane, 0, None, self.stretches), *self.threads):
             change(lane.name, lane.start, USER)
             for stretch in lane.stretches:
                 parts = stretch.parts(self._woken(stretch, arrivals))
@@ -232,8 +261,13 @@ class Run:
         return runs_from
 
     def _woken(self, stretch: Stretch, arrivals: Sequence[int]) -> int | None:
-        """The first arrival during a call that waits for one."""
-        if stretch.call is None or not self.tape.waits(stretch.call):
+        """The first arrival during a call that waits for one, or the end of its job."""
+        if stretch.call is None:
+            return None
+        if stretch.call in self.awaited:
+            done = self.awaited[stretch.call].done
+            return None if done is None or done <= stretch.start else min(done, stretch.end)
+        if not self.tape.waits(stretch.call):
             return None
         first = bisect_right(arrivals, stretch.start)
         found = first < len(arrivals) and arrivals[first] <= stretch.end
@@ -259,6 +293,21 @@ class Run:
         arrivals = [f.arrived or 0 for f, _ in job.receipt.parts] if job.receipt else []
         return min(max([job.start, *arrivals]), job.end)
 
+    def _act_lane(self, name: str) -> None:
+        """Asleep but for its jobs and callbacks, which are clipped at the end of the run."""
+        change, end = self.tape.change, self.end
+        change(name, 0, SLEEPING)
+        for label, rows in sorted(self.acts[name], key=lambda act: act[1][0][1]):
+            start, stop = rows[0][1], min(rows[-1][2], end)
+            if start >= end:
+                continue
+            number = self.tape.enter(name, start, label, None, None, False, False)
+            for state, at, _, note in rows:
+                if at < stop:
+                    change(name, at, state, number, note)
+            self.tape.leave(number, stop)
+            change(name, stop, SLEEPING)
+
     def _copies(self, receipt: Receipt, runs_from: dict[int, int]) -> None:
         """Its stretch is shared out among the messages, by their bytes."""
         runs = 0 if receipt.call is None else runs_from.get(receipt.call, 0)
@@ -283,6 +332,7 @@ def within_cores(timeline: Timeline) -> Timeline:
     The kernel's sums do not say who waited where; that so many cannot run at once is certain.
     """
     order = (*timeline.processes, *timeline.helpers)
+    data = [i for i in timeline.intervals if i.lane not in order]
     taken: list[tuple[int, int]] = []
     intervals: list[Interval] = []
     for name in order:
@@ -290,7 +340,7 @@ def within_cores(timeline: Timeline) -> Timeline:
         fitted = list(_fitted(lane, _levels(taken), timeline.cores))
         taken += [(i.start, i.end) for i in fitted if i.state in RUNNING]
         intervals += fitted
-    return replace(timeline, intervals=tuple(intervals))
+    return replace(timeline, intervals=(*intervals, *data))
 
 
 def _levels(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -1,29 +1,26 @@
 """The calls of a pool on this machine: multiprocessing.Pool and the executors of PEP 3148.
 
-A program is resumed step by step in this thread; each request is made as the call that it names,
-on a pool whose workers have been started.  A process of its own looks at all the threads
-meanwhile.  What the workers did they report with their results; all of it becomes a timeline.
+Each request is made as the call that it names, on a pool whose workers have been started.  A
+process of its own looks at all the threads meanwhile.  What the workers did they report with their
+results.
 """
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from errno import ETIMEDOUT
 from functools import partial
 from time import perf_counter_ns as clock
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ..bounds import HOUR_NS, whole
 from ..cores import usable_cores
 from ..costs import Costs
-from ..disturbances import interference
 from ..futures import (
     Callback,
     add_done_callback,
@@ -38,22 +35,26 @@ from ..futures import (
     wait,
 )  # fmt: skip
 from ..jobs import Jobs
-from ..kernels.launch import JobPlan, launch_jobs, line_of, resume
-from ..kernels.pools import CALLER, Promise, calls_of, with_jobs
-from ..kernels.tape import Tape
-from ..kernels.watchdog import Expired, watchdog
-from ..syscalls import Program, Request, compute, getpid, sleep
-from ..timeline import KERNEL, READY, SLEEPING, USER, Evidence, Timeline
+from ..kernels.launch import launch_jobs
+from ..kernels.pools import CALLER, Promise, calls_of
+from ..kernels.watchdog import Expired
+from ..syscalls import Program, Request, compute, sleep
+from ..timeline import SLEEPING, USER, Evidence, Timeline
 from . import worker_tasks
-from .accounting import Meter
+from .answers import Prepared, Thrown, answers
+from .descriptors import failure
 from .features import machine
-from .measured import Stretch, Usage, within_cores
+from .measure import Measurement
+from .measured import Run, Stretch
 from .pool_adapters import Crew, Told
-from .proc_sampler import SamplerProcess, Seen, watching
+from .proc_sampler import SamplerProcess
+from .process import Process, SharedTape
+from .worker_tasks import Rows
 
-__all__ = ["measure_jobs"]
+if TYPE_CHECKING:
+    from .driver import Driver
 
-Rows = worker_tasks.Rows
+__all__ = ["Futures", "measure_jobs"]
 
 
 def measure_jobs(
@@ -79,17 +80,12 @@ def measure_jobs(
     if switch_interval is not None:
         whole("switch_interval", switch_interval, 1, HOUR_NS, "ns")
     with ExitStack() as stack:
-        team = Crew(pool, workers, start_method)
-        kernel = CallKernel(plan, team, stack)
-        stack.callback(kernel.close)
-        with (
-            watching(kernel.threads()) as seen, _interval(switch_interval),
-            interference() as found,
-        ):  # fmt: skip
-            kernel.run_program(limit_s, seen.watcher)
-        kernel.wait_for_the_rest(limit_s)
-        kernel.complain()
-    return replace(kernel.timeline(seen), disturbances=found.disturbances)
+        run = Run([], False, SharedTape(), plan.text.title, CALLER)
+        futures = Futures(story, Crew(pool, workers, start_method), run, stack)
+        process = Process(futures, run, 0)
+        with _interval(switch_interval):
+            PoolMeasurement(process, plan.start(), limit_s, stack).go()
+    return run.timeline(plan.text, usable_cores(), machine())
 
 
 @contextmanager
@@ -103,291 +99,193 @@ def _interval(ns: int | None) -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
-class CallKernel:
-    """Makes a program's requests, and takes down when."""
+class PoolMeasurement(Measurement):
+    """One run of a program with a pool."""
 
-    def __init__(self, plan: JobPlan, team: Crew, stack: ExitStack) -> None:
-        self.plan, self.team = plan, team
-        self.tape = Tape()
-        self.me = os.getpid(), threading.get_native_id()
-        self.zero = self.end = 0
-        self.promises: list[Promise] = []
+    def check(self) -> None:
+        """An error in a callback is the program's."""
+        self.process.outside.complain()  # type: ignore[attr-defined]
+        super().check()
+
+
+class Futures:
+    """The jobs that were asked for, each with its future, and the pool that does them.
+
+    It is the story's side of a run (`process.Outside`): the library's threads come into it from
+    outside.
+    """
+
+    shows_line = True
+
+    def __init__(self, story: Jobs, crew: Crew, run: Run, stack: ExitStack) -> None:
+        self._story, self.crew, self._run = story, crew, run
+        stack.callback(self._close)
+        self._me = os.getpid(), threading.get_native_id()
+        self._zero = 0
         self.handles: dict[int, Any] = {}  # by the number of the promise
-        self.own: list[tuple[Stretch | Rows, int | None, Promise | None]] = []
-        self.acts: dict[str, list[tuple[str, Rows]]] = {}  # what the other lanes did
-        self.meter = Meter(stack)
-        self._left_at: tuple[int, Usage] | None = None  # since when it runs its own code
         self._change = threading.Condition()
         self._trouble: BaseException | None = None
         self._untold = 0  # what the library has still to call us for
         self._over = False
+        self.helper = SamplerProcess()
+        stack.callback(self.helper.kill)
+        self.helper.prepare(self._threads())
 
-    def threads(self) -> dict[str, tuple[int, int]]:
+    def _threads(self) -> dict[str, tuple[int, int]]:
         """The lanes and their threads."""
-        named = {CALLER: self.me} | {name: where for where, name in self.team.names.items()}
-        if self.team.collector is not None:
-            named[self.team.flavour.collector] = self.me[0], self.team.collector
+        named = {CALLER: self._me} | {name: where for where, name in self.crew.names.items()}
+        if self.crew.collector is not None:
+            named[self.crew.flavour.collector] = self._me[0], self.crew.collector
         return named
 
     def now(self) -> int:
         """ns since the start of the run."""
-        return clock() - self.zero
+        return clock() - self._zero
 
-    def close(self) -> None:
+    def _close(self) -> None:
         """Let the pool go, at once if jobs are still under way."""
         self._over = True
-        self.team.close(at_once=not all(map(self.team.pool.done, self.handles.values())))
+        self.crew.close(at_once=not all(map(self.crew.pool.done, self.handles.values())))
 
-    # -- running the program -------------------------------------------------------------------
+    # -- the story's side ----------------------------------------------------------------------
 
-    def run_program(self, limit_s: float, watcher: SamplerProcess | None = None) -> None:
-        """From its start to its end; it ends early if the watcher does."""
-        program, collects = self.plan.start(), gc.isenabled()
-        gc.disable()  # its pauses would look like the program's
-        try:
-            with watchdog(limit_s, self.plan.text.title, needed=watcher) as self.dog:
-                self.zero = clock()
-                self.until = time.monotonic() + limit_s
-                self._guarded(program, limit_s, watcher)
-        finally:
-            self.end = self.now()
-            program.close()
-            if collects:
-                gc.enable()
+    def sockets(self) -> Sequence[Any]:
+        """None."""
+        return ()
 
-    def _guarded(self, program: Program, limit_s: float, watcher: SamplerProcess | None) -> None:
-        self.doing: tuple[Request | None, int | None] = (None, None)
-        try:
-            self._drive(program)
-        except Expired:
-            if watcher is not None:
-                watcher.check()
-            request, line = self.doing
-            where = "its own code" if request is None else f"{request!r}, line {line}"
-            raise TimeoutError(
-                f"{self.plan.text.title} was not over after {limit_s:g} s: it was in {where}"
-            ) from None
+    def gate(self, process: Process, thread: int) -> None:
+        """Nothing comes from outside."""
 
-    def _drive(self, program: Program) -> None:
-        reply: Any = None
-        error: Exception | None = None
-        while True:
-            self.doing = (None, None)
-            try:
-                request = resume(program, reply, error)
-            except StopIteration:
-                break
-            self.doing = (request, line_of(program))
-            reply, error = None, None
-            try:
-                reply = self._perform(request)
-            except TimeoutError as late:
-                error = late
-            except worker_tasks.Failed as failed:
-                error = RuntimeError(failed.text)
-            self.complain()
-            self.dog.check()
+    def begun(self, thread: int) -> None:
+        """Nobody waits for it."""
+
+    def ended(self, thread: int) -> None:
+        """Likewise."""
+
+    def has_come(self, driver: Driver, fd: int, port: int) -> None:
+        """From the program itself."""
+
+    def begin(self, zero: int) -> None:
+        """The run begins."""
+        self._zero = zero
+
+    def settle(self, process: Process) -> None:
+        """Jobs that nobody waits for any more are let finish, and callbacks too, to hear of them.
+
+        A program may learn of a result while its callback is still under way, or not begun.
+        """
+        with self._change:
+            self._change.wait_for(lambda: not self._untold, process.threads.limit_s)
+        self.complain()
+        process.descriptors.close()
+
+    def report(self, process: Process, told: Any) -> None:
+        """What was seen of the threads."""
+        run, helpers = process.run, list(self._threads())[1:]
+        run.tape.helpers += helpers
+        for name in helpers:
+            run.acts.setdefault(name, [])
+        run.evidence = [
+            Evidence(at - self._zero, state, wchan, syscall, name)
+            for at, name, state, wchan, syscall in told
+            if 0 <= at - self._zero <= run.end
+        ]
 
     def complain(self) -> None:
-        """An error in a callback is the program's."""
+        """Raise the error of a callback."""
         if self._trouble is not None:
             raise self._trouble
 
-    def _perform(self, request: Request) -> Any:
-        if isinstance(request, compute):
-            rows: Rows = []
-            self.own.append((rows, None, None))
-            worker_tasks.compute(request.ns, rows)
-            self._left_at = None
-            return None
-        action = self._table.get(type(request))
-        if action is None:
-            raise RuntimeError(f"a pool has no call {type(request).__name__}")
-        # Reading the meter lets go of the GIL: in a loop that only looks, that would starve others.
-        metered = request.trap and not isinstance(request, call)
-        before = self.meter.read() if metered else None
-        start = self.now()
-        self._note_queueing(before, start)
-        number = self.tape.enter(
-            CALLER, start, type(request).__name__, None, self.doing[1],
-            request.waits(False), request.arms, request.trap,
-        )  # fmt: skip
-        errno = None
-        try:
-            return action(self, request, number)
-        except TimeoutError:
-            errno = ETIMEDOUT
-            raise
-        finally:
-            end = self.now()
-            self.tape.leave(number, end, errno)
-            if before is not None:
-                usage = self.meter.since(before)
-                stretch = Stretch(start, end, KERNEL, number, "", usage)
-                self.own.append((stretch, number, self._awaited(request, number)))
-                self._left_at = end, self.meter.read()
-            self._in_hands(request, number, end)
+    # -- jobs and futures ----------------------------------------------------------------------
 
-    def _note_queueing(self, before: Usage | None, start: int) -> None:
-        """The time in the run queue since the last call is not the program's own."""
-        if before is not None and self._left_at is not None:
-            left, usage = self._left_at
-            queued = min(before.queued - usage.queued, start - left)
-            if queued > worker_tasks.GAP_NS:
-                self.own.append((Stretch(left, left + queued, READY), None, None))
-        self._left_at = None
-
-    def _in_hands(self, request: Request, number: int, end: int) -> None:
-        promise = self._awaited(request, number)
-        if promise is not None and promise.visible and not isinstance(request, wait):
-            promise.hand_over(end, "return")
-
-    def _awaited(self, request: Request, number: int) -> Promise | None:
-        """The job whose end ends this call, if it is known."""
-        if isinstance(request, result):
-            return self._future(request.future)
-        if isinstance(request, submit):
-            return None
-        if isinstance(request, wait):
-            last = [self._future(future) for future in request.futures]
-            return max(last, key=lambda p: p.done or 0, default=None)
-        return next((p for p in self.promises if p.call == number), None)
-
-    def _left(self, timeout: int | None) -> float:
-        """Seconds that a call may wait: no wait goes on for ever."""
-        left = max(0.0, self.until - time.monotonic())
-        return left if timeout is None else min(left, timeout / 1e9)
-
-    # -- the requests --------------------------------------------------------------------------
-
-    def _promise(self, job: int, number: int) -> Promise:
-        self.plan.story[job]  # there must be one
-        promise = Promise(len(self.promises) + 1, job, number, self.now())
-        self.promises.append(promise)
+    def promise(self, job: int) -> Promise:
+        """A new future."""
+        self._story[job]  # there must be one
+        promise = Promise(len(self._run.promises) + 1, job, -1, self.now())
+        self._run.promises.append(promise)
         return promise
 
-    def _job(self, number: int) -> tuple[Any, str, int]:
-        job = self.plan.story[number]
-        return job.steps, job.fails, number
+    def steps(self, job: int) -> tuple[Any, str]:
+        """What it does, and how it fails ("": it does not)."""
+        return self._story[job].steps, self._story[job].fails
 
-    def _call(self, request: call, number: int) -> Any:
-        promise = self._promise(request.job, number)
-        promise.begun = promise.asked
-        rows: Rows = []
-        self.own.append((rows, number, None))
-        job = self.plan.story[request.job]
-        worker_tasks.go_through(job.steps, rows)
-        promise.done, promise.visible = self.now(), True
-        if job.fails:
-            raise worker_tasks.Failed(job.fails, rows, self.me)
-        return request.job
-
-    def _submit(self, request: submit, number: int) -> int:
-        if request.room is not None:
-            self._wait_for_room(request.room)
-        promise = self._promise(request.job, number)
-        promise.callbacks += [request.callback] if request.callback else []
-        self._hand_in(promise)
-        return promise.number
-
-    def _wait_for_room(self, room: int) -> None:
-        def undone() -> int:
-            return sum(promise.done is None for promise in self.promises)
-
-        with self._change:
-            if not self._change.wait_for(lambda: undone() < room, self._left(None)):
-                raise Expired
-
-    def _hand_in(self, promise: Promise) -> None:
-        given = self._job(promise.job)
-        stopped = () if self.team.stopped is None else (self.team.stopped,)
-        told = self._awaiting(partial(self._settled, promise))
-        self.handles[promise.number] = self.team.pool.submit(
-            told, worker_tasks.perform, *given, *stopped
-        )
-
-    def _apply(self, request: apply, number: int) -> Any:
-        promise = self._promise(request.job, number)
-        self._hand_in(promise)
-        return self._value(promise, None)
-
-    def _value(self, promise: Promise, timeout: int | None) -> Any:
-        left = self._left(timeout)
-        try:
-            value, _, _ = self.team.pool.get(self._handle(promise), left)
-        except TimeoutError:
-            if timeout is None or left < timeout / 1e9:
-                raise Expired from None
-            raise
-        except worker_tasks.Failed:
-            promise.visible = True
-            raise
-        promise.visible = True
-        return value
-
-    def _future(self, number: int) -> Promise:
+    def future(self, number: int) -> Promise:
+        """ValueError if there is none."""
         if number not in self.handles:
             raise ValueError(f"no future {number}: there are {len(self.handles)}")
-        return self.promises[number - 1]
+        return self._run.promises[number - 1]
 
-    def _handle(self, promise: Promise) -> Any:
-        return self.handles[promise.number]
+    def hand_in(self, job: int, callback: Callback | None = None) -> Promise:
+        """A new future, whose job a worker will do."""
+        promise = self.promise(job)
+        promise.callbacks += [callback] if callback else []
+        stopped = () if self.crew.stopped is None else (self.crew.stopped,)
+        told = self._awaiting(partial(self._settled, promise))
+        self.handles[promise.number] = self.crew.pool.submit(
+            told, worker_tasks.perform, *self.steps(job), job, *stopped
+        )
+        return promise
 
-    def _result(self, request: result, number: int) -> Any:
-        return self._value(self._future(request.future), request.timeout)
+    def wait_for_room(self, room: int, left_s: float) -> None:
+        """Until fewer than `room` jobs are under way."""
 
-    def _wait(self, request: wait, number: int) -> list[int]:
-        promises = [self._future(future) for future in request.futures]
-        self.team.pool.wait([self._handle(p) for p in promises], self._left(request.timeout))
-        there = [p for p in promises if self.team.pool.done(self._handle(p))]
-        if len(there) < len(promises) and request.timeout is None:
+        def undone() -> int:
+            return sum(promise.done is None for promise in self._run.promises)
+
+        with self._change:
+            if not self._change.wait_for(lambda: undone() < room, left_s):
+                raise Expired
+
+    def value(self, promise: Promise, timeout: int | None, left_s: float) -> tuple[Any, Any]:
+        """The value of its job and None, or None and its error; ETIMEDOUT."""
+        wanted = left_s if timeout is None else min(left_s, timeout / 1e9)
+        try:
+            value, _, _ = self.crew.pool.get(self.handles[promise.number], wanted)
+        except TimeoutError:
+            if timeout is None or left_s < timeout / 1e9:
+                raise Expired from None
+            raise failure(ETIMEDOUT) from None
+        except worker_tasks.Failed as failed:
+            promise.visible = True
+            return None, RuntimeError(failed.text)
+        promise.visible = True
+        return value, None
+
+    def wait_for(
+        self, promises: list[Promise], timeout: int | None, left_s: float
+    ) -> list[Promise]:
+        """Those of them that are done, all but after `timeout` ns."""
+        wanted = left_s if timeout is None else min(left_s, timeout / 1e9)
+        self.crew.pool.wait([self.handles[p.number] for p in promises], wanted)
+        there = [p for p in promises if self.done(p)]
+        if len(there) < len(promises) and timeout is None:
             raise Expired
-        for promise in there:
-            promise.tell("return")
-        return [promise.number for promise in there]
-
-    def _done(self, request: done, number: int) -> bool:
-        promise = self._future(request.future)
-        there = self.team.pool.done(self._handle(promise))
-        if there:
-            promise.tell("check")
         return there
 
-    def _add_done_callback(self, request: add_done_callback, number: int) -> None:
-        promise = self._future(request.future)
+    def done(self, promise: Promise) -> bool:
+        """Is there a result, or an error?"""
+        return self.crew.pool.done(self.handles[promise.number])
+
+    def add_callback(self, promise: Promise, callback: Callback, left_s: float) -> None:
+        """It is called with the value; at once, if there is one."""
 
         def told(value: Any, error: BaseException | None) -> None:
             promise.hand_over(self.now(), "callback")
-            self._run_callback(request.callback, value)
+            self._run_callback(callback, value)
 
-        handle = self._handle(promise)
-        if self.team.pool.add(handle, self._awaiting(told)):
+        handle = self.handles[promise.number]
+        if self.crew.pool.add(handle, self._awaiting(told)):
             return
         self._count(-1)  # it does not take them: we run them ourselves
         with self._change:
             later = promise.done is None
             if later:
-                promise.callbacks.append(request.callback)
+                promise.callbacks.append(callback)
         if not later:
-            told(*self._outcome_of(handle))
-
-    def _outcome_of(self, handle: Any) -> tuple[Any, BaseException | None]:
-        try:
-            return self.team.pool.get(handle, self._left(None)), None
-        except worker_tasks.Failed as failed:
-            return None, failed
-
-    def _sleep(self, request: sleep, number: int) -> None:
-        time.sleep(request.ns / 1e9)
-
-    def _getpid(self, request: getpid, number: int) -> int:
-        return os.getpid()
-
-    _table: ClassVar[dict[type, Callable[..., Any]]] = {
-        call: _call, apply: _apply, submit: _submit, apply_async: _submit, result: _result,
-        get: _result, done: _done, ready: _done, wait: _wait, sleep: _sleep, getpid: _getpid,
-        add_done_callback: _add_done_callback,
-    }  # fmt: skip
+            try:
+                told(self.crew.pool.get(handle, left_s), None)
+            except worker_tasks.Failed as failed:
+                told(None, failed)
 
     # -- in a thread of the library ------------------------------------------------------------
 
@@ -428,8 +326,8 @@ class CallKernel:
         if value is None:  # the worker was lost: nothing is known of what it did
             return
         _, rows, where = value
-        promise.worker = self.team.names.get(where)
-        promise.begun = rows[0][1] - self.zero
+        promise.worker = self.crew.names.get(where)
+        promise.begun = rows[0][1] - self._zero
         self._act(promise.worker or "", f"job {promise.job}", rows)
 
     def _run_callback(self, callback: Callback, value: Any) -> None:
@@ -450,84 +348,152 @@ class CallKernel:
     def _lane_here(self) -> str:
         """In whose lane does this code run?  "" in the caller's, where the call is shown."""
         here = os.getpid(), threading.get_native_id()
-        return "" if here == self.me else self.team.names.get(here, self.team.flavour.collector)
+        return "" if here == self._me else self.crew.names.get(here, self.crew.flavour.collector)
 
     def _act(self, lane: str, name: str, rows: Rows) -> None:
-        self.acts.setdefault(lane, []).append((name, rows))
-
-    # -- afterwards ----------------------------------------------------------------------------
-
-    def wait_for_the_rest(self, limit_s: float) -> None:
-        """Jobs that nobody waits for any more are let finish, and callbacks too, to hear of them.
-
-        A program may learn of a result while its callback is still under way, or not begun.
-        """
-        with self._change:
-            self._change.wait_for(lambda: not self._untold, limit_s)
-
-    def timeline(self, seen: Seen) -> Timeline:
-        """The whole run."""
-        self._caller_lane()
-        for name in list(self.threads())[1:]:
-            self.tape.helpers.append(name)
-            self._helper_lane(name)
-        for promise in self.promises:
-            self._settle_times(promise)
-        evidence = [
-            Evidence(at - self.zero, state, wchan, syscall, name)
-            for at, name, state, wchan, syscall in seen.rows
-            if 0 <= at - self.zero <= self.end
+        moved = [
+            (state, start - self._zero, end - self._zero, note) for state, start, end, note in rows
         ]
-        cores = usable_cores()
-        run = self.tape.timeline(
-            self.plan.text, "measured", cores, (), self.end, evidence, machine()
-        )
-        log = tuple(sorted(run.call_log, key=lambda one: (one.start, one.id)))
-        return with_jobs(replace(within_cores(run), call_log=log), self.promises)
+        self._run.acts.setdefault(lane, []).append((name, moved))
 
-    def _settle_times(self, promise: Promise) -> None:
-        """Nothing is told of what happened after the end of the run.
 
-        A result that the program has was done, even if we heard so later.
-        """
-        if promise.received is not None and promise.done is not None:
-            promise.done = min(promise.done, promise.received)
-        for name in ("begun", "done", "received"):
-            at = getattr(promise, name)
-            if at is not None and at > self.end:
-                setattr(promise, name, None)
-        if promise.begun is not None:
-            promise.begun = max(promise.begun, promise.asked)
-            if promise.done is not None:
-                promise.begun = min(promise.begun, promise.done)
+# -- the calls ---------------------------------------------------------------------------------
 
-    def _caller_lane(self) -> None:
-        change = self.tape.change
-        change(CALLER, 0, USER)
-        for what, number, promise in self.own:
-            if isinstance(what, Stretch):
-                woken = None if promise is None else promise.done
-                woken = None if woken is None or woken <= what.start else min(woken, what.end)
-                parts = [(at, state, "") for at, state in what.parts(woken)]
-                end = what.end
-            else:
-                parts = [(start - self.zero, state, note) for state, start, _, note in what]
-                end = what[-1][2] - self.zero if what else self.end
-            for at, state, note in parts:
-                change(CALLER, at, state, number, note)
-            change(CALLER, min(end, self.end), USER)
 
-    def _helper_lane(self, name: str) -> None:
-        """Asleep but for its jobs and callbacks, which are clipped at the end of the run."""
-        change, end = self.tape.change, self.end
-        change(name, 0, SLEEPING)
-        for label, rows in sorted(self.acts.get(name, []), key=lambda act: act[1][0][1]):
-            start, stop = rows[0][1] - self.zero, min(rows[-1][2] - self.zero, end)
-            if start >= end:
-                continue
-            number = self.tape.enter(name, start, label, None, None, False, False)
-            for state, at, _, note in rows:
-                if at - self.zero < stop:
-                    change(name, at - self.zero, state, number, note)
-            self.tape.leave(number, stop)
-            change(name, stop, SLEEPING)
+def _futures(driver: Driver, request: Request) -> Futures:
+    """RuntimeError if the story has no jobs."""
+    futures = driver.process.outside
+    if not isinstance(futures, Futures):
+        raise RuntimeError(f"{type(request).__name__} needs a story of Jobs")
+    return futures
+
+
+def _left_s(driver: Driver) -> float:
+    """No wait goes on for ever."""
+    return driver.process.threads.left_s()
+
+
+@answers(call)
+def _call(driver: Driver, request: call) -> Prepared:
+    futures = _futures(driver, request)
+
+    def go_through() -> tuple[Promise, str]:
+        promise = futures.promise(request.job)
+        promise.begun, rows = promise.asked, Rows()
+        steps, fails = futures.steps(request.job)
+        worker_tasks.go_through(steps, rows)
+        for state, start, end, note in rows:
+            part = Stretch(start - driver.zero, end - driver.zero, state, note=note)
+            driver.stretches.append(part)
+        promise.done, promise.visible = futures.now(), True
+        return promise, fails
+
+    def finish(number: int, start: int, end: int, made: tuple[Promise, str]) -> tuple[Any, int]:
+        for part in reversed(driver.stretches):
+            if part.start < start:
+                break
+            part.call = number
+        promise, fails = made
+        error = RuntimeError(fails) if fails else None
+        return _in_hands(driver, promise, number, end, (request.job, error), new=True)
+
+    return go_through, finish
+
+
+def _in_hands(
+    driver: Driver, promise: Promise, number: int, end: int, outcome: tuple[Any, Any],
+    new: bool = False,
+) -> tuple[Any, int]:  # fmt: skip
+    """The call that waited for this result returns with it, or raises its error."""
+    promise.call = number if new else promise.call
+    driver.process.run.awaited[number] = promise
+    promise.hand_over(end, "return")
+    value, error = outcome
+    if error is not None:
+        raise Thrown(error)
+    return value, 0
+
+
+@answers(apply)
+def _apply(driver: Driver, request: apply) -> Prepared:
+    futures = _futures(driver, request)
+
+    def ask() -> tuple[Promise, tuple[Any, Any]]:
+        promise = futures.hand_in(request.job)
+        return promise, futures.value(promise, None, _left_s(driver))
+
+    def finish(number: int, start: int, end: int, made: Any) -> tuple[Any, int]:
+        promise, outcome = made
+        return _in_hands(driver, promise, number, end, outcome, new=True)
+
+    return ask, finish
+
+
+@answers(apply_async)
+@answers(submit)
+def _submit(driver: Driver, request: submit) -> Prepared:
+    futures = _futures(driver, request)
+
+    def hand_in() -> Promise:
+        if request.room is not None:
+            futures.wait_for_room(request.room, _left_s(driver))
+        return futures.hand_in(request.job, request.callback)
+
+    def finish(number: int, start: int, end: int, promise: Promise) -> tuple[int, int]:
+        promise.call = number
+        return promise.number, 0
+
+    return hand_in, finish
+
+
+@answers(get)
+@answers(result)
+def _result(driver: Driver, request: result) -> Prepared:
+    futures = _futures(driver, request)
+    promise = futures.future(request.future)
+
+    def finish(number: int, start: int, end: int, outcome: Any) -> tuple[Any, int]:
+        return _in_hands(driver, promise, number, end, outcome)
+
+    return lambda: futures.value(promise, request.timeout, _left_s(driver)), finish
+
+
+@answers(wait)
+def _wait(driver: Driver, request: wait) -> Prepared:
+    futures = _futures(driver, request)
+    promises = [futures.future(number) for number in request.futures]
+
+    def finish(number: int, start: int, end: int, there: list[Promise]) -> tuple[list[int], int]:
+        if there:
+            last = max(there, key=lambda promise: promise.done or 0)
+            driver.process.run.awaited[number] = last
+        for promise in there:
+            promise.tell("return")
+        return [promise.number for promise in there], 0
+
+    return lambda: futures.wait_for(promises, request.timeout, _left_s(driver)), finish
+
+
+@answers(ready)
+@answers(done)
+def _done(driver: Driver, request: done) -> Prepared:
+    futures = _futures(driver, request)
+    promise = futures.future(request.future)
+
+    def finish(number: int, start: int, end: int, there: bool) -> tuple[bool, int]:
+        if there:
+            promise.tell("check")
+        return there, 0
+
+    return lambda: futures.done(promise), finish
+
+
+@answers(add_done_callback)
+def _add_done_callback(driver: Driver, request: add_done_callback) -> Prepared:
+    futures = _futures(driver, request)
+    promise = futures.future(request.future)
+
+    def finish(number: int, start: int, end: int, made: None) -> tuple[None, int]:
+        return None, 0
+
+    return lambda: futures.add_callback(promise, request.callback, _left_s(driver)), finish

@@ -47,6 +47,10 @@ class Outside(Protocol):
         """A connection from `port` was accepted."""
         ...
 
+    def begin(self, zero: int) -> None:
+        """The run begins at `zero` on `perf_counter_ns`."""
+        ...
+
     def begun(self, thread: int) -> None:
         """That thread of the program is about to begin; 0 is its first."""
         ...

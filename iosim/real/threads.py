@@ -37,7 +37,8 @@ class Threads:
     """Those that the program has begun, by their number; `trouble` is what went wrong in them."""
 
     def __init__(self, process: Process, limit_s: float) -> None:
-        self._process, self._until, self.zero = process, time.monotonic() + limit_s, 0
+        self._process, self.limit_s, self.zero = process, limit_s, 0
+        self._until = time.monotonic() + limit_s
         self._threads: list[threading.Thread] = []
         self._over: list[threading.Event] = []
         self._stopping = threading.Event()

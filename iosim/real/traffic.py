@@ -51,6 +51,10 @@ class TrafficOutside:
             return None
         return Gate(self.helper.tell, process.run.receipts.__len__, self._story.stepwise)
 
+    def begin(self, zero: int) -> None:
+        """The run begins at `zero` on `perf_counter_ns`."""
+        self.helper.begin(zero)
+
     def begun(self, thread: int) -> None:
         """Nobody waits for it."""
 
