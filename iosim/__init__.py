@@ -18,8 +18,8 @@ from __future__ import annotations
 
 __all__ = [
     "Costs", "Timeline", "Unsupported", "calls", "clients", "compare", "draw", "features",
-    "futures", "inconclusive", "interference", "jobs", "measure", "models", "predict", "record",
-    "servers", "simulate", "sockets", "syscalls", "traffic", "undisturbed",
+    "futures", "inconclusive", "interference", "jobs", "measure", "models", "pipes", "predict",
+    "record", "servers", "simulate", "sockets", "syscalls", "traffic", "undisturbed",
 ]  # fmt: skip
 
 TYPE_CHECKING = False  # typing's, without importing it

@@ -22,8 +22,8 @@ from iosim.clients import AFTER, RECEIVE, RESET, SEND, SHUTDOWN, WAIT, Clients, 
 from iosim.futures import apply
 from iosim.real.gate import ServerGate
 from iosim.real.helpers import clients as loop
-from iosim.real.helpers.board import BLIND_NS as BLIND
 from iosim.real.helpers.board import (
+    BLIND_NS as BLIND,
     ENDED,
     JOINS,
     POLLS,

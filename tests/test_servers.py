@@ -31,8 +31,7 @@ from typing import Any
 
 import pytest
 import strategies
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from iosim import Costs, Timeline, Unsupported, clients, features, measure, servers, simulate
 from iosim.clients import (

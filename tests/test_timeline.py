@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from iosim import Timeline, clients, models, servers, simulate, traffic
 from iosim.timeline import (

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from hypothesis import strategies as st
 
-from iosim import Timeline, clients, measure, simulate, sockets, syscalls
+from iosim import Timeline, clients, measure, pipes, simulate, sockets, syscalls
 from iosim.clients import AFTER, RECEIVE, SEND, WAIT, Client, Clients, script
 from iosim.sockets import accept, send
 from iosim.syscalls import (
@@ -48,7 +48,9 @@ LEAST = 5
 ANSWER_NS = ms(20)  # from a turn's beginning to its end; the others act within that
 APART_NS = ms(100)  # from one turn to the next over traffic: the calls between take less
 FOR_EVER = (AFTER, 1_000_000_000)  # what never comes: no clock goes on for it
-MAKERS = ("socket", "accept", "epoll_create", "memfd_create", "kqueue", "io_uring_setup")
+MAKERS = (
+    "socket", "accept", "epoll_create", "memfd_create", "kqueue", "io_uring_setup", "eventfd",
+)  # fmt: skip
 TURN = "turn"
 LIMIT_S = 5.0  # for a run of a real program, which is over after some ms for each call
 ENOUGH = 60  # descriptors for any program
@@ -93,7 +95,7 @@ def _text(argument: Any) -> str:
     return repr(argument)
 
 
-CALLS = {name: getattr(home, name) for home in (syscalls, sockets) for name in home.__all__}
+CALLS = {name: getattr(home, name) for home in (syscalls, sockets, pipes) for name in home.__all__}
 
 
 def story_of(acts: Acts, turns: int) -> Clients:
@@ -233,6 +235,9 @@ class Teller:
         if op.name in MAKERS:
             self.fds.append(reply)
             return f"fds[{len(self.fds) - 1}]"
+        if op.name == "pipe":
+            self.fds += reply
+            return f"fds[{len(self.fds) - 2}], fds[{len(self.fds) - 1}]"
         if op.name == "io_uring_submit_and_wait":
             return f"[{', '.join(map(self._completed, reply))}]"
         if op.name == "getsockname":
@@ -271,7 +276,13 @@ class Receiver(Teller):
         """The program itself."""
         with no_holes():
             self.control, *self.fds = fds
+            self.connections = len(self.fds)
             yield from self._statements()
+
+    def _do(self, op: Op) -> Program:
+        """To a connection of Traffic one only listens."""
+        if op.name != "write" or op.arguments[0].number >= self.connections:
+            yield from super()._do(op)
 
     def _turn(self) -> Program:
         yield recvfrom(self.control, 1)
@@ -315,6 +326,7 @@ PASTED = """\
 from errno import errorcode
 from iosim.clients import *
 from iosim.clients import Client, Clients
+from iosim.pipes import *
 from iosim.sockets import *
 from iosim.syscalls import *
 from iosim.traffic import Message, Traffic
@@ -335,6 +347,8 @@ def said(fds, request):
     else:
         if name in {makers}:
             fds.append(reply)
+        elif name == "pipe":
+            fds += reply
         elif name == "io_uring_submit_and_wait":
             fds += [fd for kind, _, fd in reply if kind is io_uring_prep_accept if type(fd) is int]
         elif name == "listen":
@@ -367,7 +381,13 @@ def program(fds, nbytes):
 TURNS = 4
 _fd = st.integers(0, 7).map(Fd)
 _size = st.sampled_from((1, 10, 100, 5_000))
-_data = _size.map(lambda size: b"x" * size)
+
+
+def _bytes(size: int) -> bytes:
+    return b"x" * size
+
+
+_data = _size.map(_bytes)
 _timeout = st.sampled_from((0, ms(1), ms(3)))
 _events = st.sampled_from(
     (syscalls.EPOLLIN, syscalls.EPOLLOUT, syscalls.EPOLLIN | syscalls.EPOLLOUT, 0)
@@ -386,6 +406,12 @@ ANYWHERE = (
     (4, st.just(Op(TURN))),
     (1, _call("recvfrom", _fd, _size, st.sampled_from((0, MSG_PEEK)))),
     (3, _call("recvfrom", _fd, _size, st.sampled_from((MSG_DONTWAIT, MSG_PEEK | MSG_DONTWAIT)))),
+    (1, _call("recvmsg", _fd, _size, st.sampled_from((0, MSG_DONTWAIT)))),
+    (2, _call("pipe")),
+    (1, _call("eventfd", st.sampled_from((0, 3)))),
+    (3, _call("read", _fd, _size)),
+    (3, _call("write", _fd, st.sampled_from((8, 10, 100, 4_000, 5_000, 60_000)).map(_bytes))),
+    (2, _call("close", _fd)),
     (1, _call("epoll_create")),
     (3, _call("epoll_ctl", _fd, st.sampled_from((1, 1, 2, 3)), _fd, _epoll)),
     (2, _call("epoll_wait", _fd, st.integers(1, 4), _timeout)),
@@ -405,7 +431,6 @@ CLIENTS_ONLY = (
     (1, _call("getsockopt", _fd)),
     (3, _call("send", _fd, _data, st.sampled_from((0, MSG_DONTWAIT)))),
     (2, _call("shutdown", _fd, st.sampled_from((0, 1, 2)))),
-    (2, _call("close", _fd)),
     (1, _call("memfd_create")),
     (1, _call("io_uring_prep_accept", _fd, _fd)),
     (2, _call("io_uring_prep_recv", _fd, _fd, _size)),
@@ -433,7 +458,7 @@ def _programs(
     return st.tuples(first, then).map(lambda both: [*both[0], *both[1]])
 
 
-_readers = (Op("epoll_create"), Op("io_uring_setup"))
+_readers = (Op("epoll_create"), Op("io_uring_setup"), Op("pipe"), Op("eventfd", (0,)))
 over_clients = _programs(
     (Op("accept", (Fd(0),)), Op("socket"), *_readers), ANYWHERE, CLIENTS_ONLY
 )  # fmt: skip

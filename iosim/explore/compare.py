@@ -18,8 +18,17 @@ from ..syscalls import compute, ms
 from ..timeline import COPY, WAIT, Timeline
 from .background import COMMAND, Background, Job, Told
 from .controls import Choice, Control, Slider, State
-from .model import CORES, COSTS, FACTORS, INTERVAL, TRAFFIC, costs_of, room, story_of
-from .model import TIMES as FACTOR_STOPS
+from .model import (
+    CORES,
+    COSTS,
+    FACTORS,
+    INTERVAL,
+    TIMES as FACTOR_STOPS,
+    TRAFFIC,
+    costs_of,
+    room,
+    story_of,
+)
 from .questions import Question
 from .tracks import Moment, Track, moments, program_text, tracks
 from .view import Figure, Number, Table, View

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from errno import EBADF, ENOTSOCK
 from functools import partial
-from socket import SHUT_RDWR
-from socket import socket as Socket
+from socket import SHUT_RDWR, socket as Socket
 from typing import TYPE_CHECKING, Any
 
 from ..kernels.watchdog import F_OWNER_TID, F_SETOWN_EX
@@ -23,7 +22,7 @@ from .features import missing, real_fcntl
 if TYPE_CHECKING:
     from .driver import Driver
 
-__all__ = ["Descriptors", "failure", "keep"]
+__all__ = ["NO_FD", "Descriptors", "failure", "keep"]
 
 NO_FD = -1  # a descriptor that is never open
 
@@ -87,10 +86,13 @@ class Descriptors:
         return [one for one in list(self.open.values()) if isinstance(one, Socket)]
 
     def shut(self) -> None:
-        """End what waits for the sockets, in whatever thread: shutdown(2) wakes it."""
+        """End what waits for them, in whatever thread: shutdown(2) wakes it."""
         for one in self.sockets():
             with suppress(OSError):  # a datagram socket is woken none the less
                 one.shutdown(SHUT_RDWR)
+        for one in list(self.open.values()):
+            if hasattr(one, "shut"):
+                one.shut()
 
     def close(self) -> None:
         """As when the process ends: all of them are closed."""

@@ -25,7 +25,7 @@ from ..sockets import SOMAXCONN
 from ..syscalls import Program
 from ..timeline import Timeline
 from ..traffic import Traffic
-from . import readiness, recordings  # noqa: F401  (readiness answers calls)
+from . import pipes, readiness, recordings  # noqa: F401  (two of them answer calls)
 from .aio import Reads
 from .clients import ClientsOutside, limit_descriptors, need_room
 from .driver import Driver, Escaped

@@ -12,8 +12,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures import wait as wait_for
+from concurrent.futures import (
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait as wait_for,
+)
 from contextlib import contextmanager, suppress
 from errno import EAGAIN
 from multiprocessing.pool import TERMINATE, AsyncResult, Pool

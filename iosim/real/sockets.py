@@ -21,7 +21,7 @@ from ..sockets import (
     shutdown,
     socket,
 )  # fmt: skip
-from ..syscalls import MSG_DONTWAIT, MSG_PEEK, recvfrom, setsockopt
+from ..syscalls import MSG_DONTWAIT, MSG_PEEK, MSG_TRUNC, recvfrom, recvmsg, setsockopt
 from .answers import Action, Prepared, answers, as_it_is, nothing
 from .descriptors import keep
 from .measured import Receipt
@@ -29,7 +29,7 @@ from .measured import Receipt
 if TYPE_CHECKING:
     from .driver import Driver
 
-__all__ = ["ANCILLARY", "accepted"]
+__all__ = ["ANCILLARY", "accepted", "in_hands"]
 
 ANCILLARY = 128  # bytes for the arrival stamp
 
@@ -42,29 +42,42 @@ _SHUT = {SHUT_RD: real_socket.SHUT_RD, SHUT_WR: real_socket.SHUT_WR,
 
 @answers(recvfrom)
 def _recvfrom(driver: Driver, request: recvfrom) -> Prepared:
+    def finish(call: int, start: int, end: int, got: Any) -> tuple[bytes, int]:
+        return got[0], in_hands(driver, request, call, start, end, got[0], got[1])
+
+    return _receive(driver, request), finish
+
+
+@answers(recvmsg)
+def _recvmsg(driver: Driver, request: recvmsg) -> Prepared:
+    def finish(call: int, start: int, end: int, got: Any) -> tuple[tuple[bytes, int], int]:
+        nbytes = in_hands(driver, request, call, start, end, got[0], got[1])
+        return (got[0], got[2] & MSG_TRUNC), nbytes
+
+    return _receive(driver, request), finish
+
+
+def _receive(driver: Driver, request: recvfrom) -> Action:
+    """recvmsg(2), as it tells when the data has arrived: socket(7), SO_TIMESTAMPNS."""
     one = driver.process.descriptors.socket(request.fd)
     if hasattr(one, "recvmsg"):
-        action: Action = partial(one.recvmsg, request.size, ANCILLARY, request.flags)
-    else:  # Windows
-        action = partial(_receive, one, request.size, request.flags)
-    return action, partial(_received, driver, request)
+        return partial(one.recvmsg, request.size, ANCILLARY, request.flags)
+    return lambda: (one.recv(request.size, request.flags), [], 0)  # Windows
 
 
-def _receive(one: real_socket.socket, size: int, flags: int) -> tuple[bytes, list[Any]]:
-    return one.recv(size, flags), []
-
-
-def _received(
-    driver: Driver, request: recvfrom, call: int, start: int, end: int, result: Any
-) -> tuple[bytes, int]:
-    data, ancillary = result[0], result[1]
+def in_hands(
+    driver: Driver, request: Any, call: int, start: int, end: int, data: bytes,
+    ancillary: list[Any],
+) -> int:  # fmt: skip
+    """The program has `data`; how many bytes of messages that were.  (Not if it only looked.)"""
     if request.flags & MSG_PEEK or not data:
-        return data, 0
+        return 0
     process = driver.process
     parts = process.messages.taken(request.fd, data, request.size)
     driver.in_hands(parts, end, driver.how_told(request.fd, request.flags))
-    process.run.receipts.append(Receipt(start, end, parts, process.wall.at(ancillary), call))
-    return data, sum(count for _, count in parts)
+    if parts:
+        process.run.receipts.append(Receipt(start, end, parts, process.wall.at(ancillary), call))
+    return sum(count for _, count in parts)
 
 
 @answers(setsockopt)

@@ -6,11 +6,13 @@ from collections import deque
 from errno import EINPROGRESS, EINVAL
 from typing import ClassVar
 
+from ..pipes import read
 from ..syscalls import Program, Request, aio_error, aio_read, aio_return
 from .answers import answers
-from .descriptions import failure, refusal
+from .descriptions import Description, failure, refusal
 from .kernel import Kernel
-from .sockets import Received, in_hands, read
+from .pipes import read_bytes
+from .sockets import Received, Socket, arrived, in_hands
 from .task import FOREVER, Side, Task
 
 __all__ = ["Asynchronous", "futex"]
@@ -31,6 +33,15 @@ class futex(Request):
     """The helper thread has nothing to do: it waits for the next operation (futex(2))."""
 
     __slots__ = ()
+
+
+class helper_read(read):
+    """What it calls then; it waits even if the descriptor is O_NONBLOCK."""
+
+    __slots__ = ()
+
+
+helper_read.__name__ = "read"  # as the record calls it
 
 
 class Helper(Task):
@@ -75,7 +86,7 @@ class Asynchronous:
         while True:
             block = yield futex()
             try:
-                block.done = yield read(block.fd, block.size)
+                block.done = yield helper_read(block.fd, block.size)
             except OSError as error:
                 block.done = Received(b"", error.errno or EINVAL, [])
             if block.signo is not None:
@@ -100,6 +111,16 @@ def take_block(kernel: Kernel, task: Task, request: futex) -> Side:
     while not kernel.asynchronous.waiting:
         yield FOREVER
     return kernel.asynchronous.waiting.popleft()
+
+
+@answers(helper_read)
+def read_for_block(kernel: Kernel, task: Task, request: helper_read) -> Side:
+    """read(2): the messages in it are in nobody's hands before aio_return."""
+    thing: Description = kernel.table.get(request.fd)
+    if isinstance(thing, Socket):
+        return (yield from arrived(kernel, task, request, thing))
+    data = read_bytes(kernel, task, request)
+    return Received(data if isinstance(data, bytes) else (yield from data), 0, [])
 
 
 @answers(aio_error)

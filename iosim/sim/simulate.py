@@ -18,7 +18,7 @@ from ..sockets import SOMAXCONN
 from ..syscalls import Program, ms
 from ..timeline import Timeline
 from ..traffic import Traffic
-from . import connections, readiness, signals, threads, uring  # noqa: F401  (they answer calls)
+from . import connections, pipes, readiness, signals, threads, uring  # noqa: F401  (they answer)
 from .aio import Asynchronous
 from .clients import ClientScripts
 from .descriptions import DEFAULT_NOFILE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EAGAIN, EINVAL, ENOTSOCK
+from errno import EAGAIN, ENOTSOCK
 from typing import Any
 
 from ..kernels.tape import Fate
@@ -11,11 +11,13 @@ from ..syscalls import (
     F_SETSIG,
     MSG_DONTWAIT,
     MSG_PEEK,
+    MSG_TRUNC,
     O_ASYNC,
     O_NONBLOCK,
     SIGIO,
     fcntl,
     recvfrom,
+    recvmsg,
     setsockopt,
 )  # fmt: skip
 from .answers import answers
@@ -24,8 +26,8 @@ from .kernel import Kernel
 from .task import Side, Task
 
 __all__ = [
-    "Pieces", "Received", "Socket", "copied", "in_hands", "nothing_there", "read", "socket_of",
-    "take", "with_piece",
+    "Pieces", "Received", "Socket", "arrived", "copied", "delivered", "in_hands", "nothing_there",
+    "socket_of", "take", "with_piece",
 ]  # fmt: skip
 
 Pieces = Any  # a list of pieces, or ()
@@ -88,26 +90,32 @@ def nothing_there(kernel: Kernel) -> Side:
     raise failure(EAGAIN)
 
 
-class read(recvfrom):
-    """What glibc's helper thread calls; it waits even if the descriptor is O_NONBLOCK."""
-
-    __slots__ = ()
-
-
 def socket_of(kernel: Kernel, fd: int) -> Socket:
     """EBADF, ENOTSOCK."""
     socket: Socket = kernel.table.get(fd, Socket, ENOTSOCK)
     return socket
 
 
-@answers(recvfrom, read)
+@answers(recvfrom)
 def receive(kernel: Kernel, task: Task, request: recvfrom) -> Side:
-    """recv(2): sleep until there is something, then copy it.
+    """recv(2): what has come, in the program's hands."""
+    socket = socket_of(kernel, request.fd)
+    got = yield from arrived(kernel, task, request, socket)
+    delivered(kernel, task, request, socket, got)
+    return got.data
 
-    read(2) of what cannot be read is EINVAL, not ENOTSOCK.
-    """
-    wrong_kind = EINVAL if type(request) is read else ENOTSOCK
-    socket: Socket = kernel.table.get(request.fd, Socket, wrong_kind)
+
+@answers(recvmsg)
+def receive_message(kernel: Kernel, task: Task, request: recvmsg) -> Side:
+    """recvmsg(2): the same, and whether a datagram was longer than there was room for."""
+    socket = socket_of(kernel, request.fd)
+    got = yield from arrived(kernel, task, request, socket)
+    delivered(kernel, task, request, socket, got)
+    return got.data, MSG_TRUNC if got.nbytes > len(got.data) else 0
+
+
+def arrived(kernel: Kernel, task: Task, request: Any, socket: Socket) -> Side:
+    """Sleep until there is something, then copy it."""
     socket.receiving()
     until = None
     while not socket.readable:
@@ -123,10 +131,10 @@ def receive(kernel: Kernel, task: Task, request: recvfrom) -> Side:
     if got.parts:
         yield _copying(kernel, task, got)
         copied(kernel, task, got)
-    return _delivered(kernel, task, request, socket, got)
+    return got
 
 
-def _nonblocking(socket: Socket, request: recvfrom) -> bool:
+def _nonblocking(socket: Socket, request: Any) -> bool:
     return bool(request.flags & MSG_DONTWAIT or socket.flags & O_NONBLOCK)
 
 
@@ -138,14 +146,11 @@ def _copying(kernel: Kernel, task: Task, got: Received) -> int:
     return ns
 
 
-def _delivered(kernel: Kernel, task: Task, request: recvfrom, socket: Socket, got: Received) -> Any:
-    """What the call returns with.  What was only looked at is in nobody's hands."""
-    if type(request) is read:
-        return got
+def delivered(kernel: Kernel, task: Task, request: Any, socket: Socket, got: Received) -> None:
+    """The program has it.  What was only looked at is in nobody's hands."""
     if got.parts and not request.flags & MSG_PEEK:
         in_hands(kernel, task, got.parts, _how_told(task, socket, request))
         task.brought = got.nbytes
-    return got.data
 
 
 def take(kernel: Kernel, socket: Socket, size: int, peek: bool = False) -> Received:
@@ -170,7 +175,7 @@ def in_hands(kernel: Kernel, task: Task, parts: Parts, told: str) -> None:
         fate.hand_over(task.name, count, kernel.now, told)
 
 
-def _how_told(task: Task, socket: Socket, request: recvfrom) -> str:
+def _how_told(task: Task, socket: Socket, request: Any) -> str:
     """By what did the task learn of the data that it now takes?"""
     if task.frames or task.notice == "signal":
         return "signal"

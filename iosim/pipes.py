@@ -1,0 +1,93 @@
+"""The vocabulary of pipes and event counters, and read(2) and write(2) of any descriptor.
+
+These requests go with those of `syscalls`, over any story.  Sizes are in bytes.
+
+    r, w = yield pipe()
+    yield write(w, b"!")
+    wake = yield read(r, 1)
+
+Each docstring names the manual page whose rule both kernels follow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .bounds import whole
+from .request import Request
+from .syscalls import MAX_FD
+
+__all__ = ["PIPE_BUF", "eventfd", "pipe", "read", "write"]
+
+PIPE_BUF = 4_096  # a write of no more than so many bytes is not cut in two: pipe(7)
+
+
+@dataclass(slots=True, eq=False)
+class pipe(Request):
+    """A new pipe: pipe(2).  Replies with the descriptors of its read end and of its write end.
+
+    It holds 64 KiB, in 16 pages: pipe(7).
+    """
+
+
+@dataclass(slots=True, eq=False)
+class eventfd(Request):
+    """A new counter in the kernel, which begins at `initval`: eventfd(2).  Gives its descriptor.
+
+    Reading 8 bytes replies with the count and sets it to 0 (and waits while it is 0); writing 8
+    bytes adds them to it, as an unsigned number in the byte order of the machine.
+    """
+
+    feature: ClassVar[str] = "eventfd"
+    initval: int = 0
+
+    def __post_init__(self) -> None:
+        whole("eventfd: initval", self.initval, 0, (1 << 32) - 1, "(an unsigned int)")
+
+
+@dataclass(slots=True, eq=False)
+class read(Request):
+    """Read at most `size` bytes: read(2).  Of a socket it is `recvfrom` without flags.
+
+    Of a pipe: waits while it is empty, unless the descriptor is O_NONBLOCK (then BlockingIOError,
+    EAGAIN); b"" once every write end is closed: pipe(7).
+    """
+
+    flags: ClassVar[int] = 0
+    fd: int
+    size: int
+
+    def __post_init__(self) -> None:
+        whole("read: fd", self.fd, 0, MAX_FD, "(a descriptor)")
+        whole("read: size", self.size, 1, 1 << 30, "bytes")
+
+    def waits(self, nonblocking: bool) -> bool:
+        """Unless its descriptor is O_NONBLOCK."""
+        return not nonblocking
+
+
+@dataclass(slots=True, eq=False)
+class write(Request):
+    """Write `data`: write(2).  Replies with how many bytes of it.  Of a socket it is `send`.
+
+    Of a pipe: waits until all of it fits.  If the descriptor is O_NONBLOCK, up to PIPE_BUF bytes
+    are written wholly or not at all (BlockingIOError, EAGAIN), of more those that fit.
+    BrokenPipeError once every read end is closed; no SIGPIPE, which Python ignores: pipe(7).
+    """
+
+    flags: ClassVar[int] = 0
+    fd: int
+    data: bytes
+
+    def __post_init__(self) -> None:
+        whole("write: fd", self.fd, 0, MAX_FD, "(a descriptor)")
+        if not isinstance(self.data, bytes | bytearray | memoryview):
+            raise TypeError(f"write: data must be bytes, got {self.data!r}")
+
+    def sleeps(self, nonblocking: bool) -> bool:
+        """Until there is room for all of it, unless its descriptor is O_NONBLOCK."""
+        return not nonblocking
+
+    def __repr__(self) -> str:
+        return f"write(fd={self.fd}, {len(self.data):,} bytes)"
