@@ -36,7 +36,8 @@ class eventfd(Request):
     """A new counter in the kernel, which begins at `initval`: eventfd(2).  Gives its descriptor.
 
     Reading 8 bytes replies with the count and sets it to 0 (and waits while it is 0); writing 8
-    bytes adds them to it, as an unsigned number in the byte order of the machine.
+    bytes adds them to it, as an unsigned number in the byte order of the machine.  (More than 8 are
+    refused, EINVAL, since Linux 6.9.)
     """
 
     feature: ClassVar[str] = "eventfd"

@@ -33,18 +33,22 @@ from .syscalls import (
     MSG_DONTWAIT,
     POLLNVAL,
     Ready,
+    recvfrom,
 )  # fmt: skip
 
 __all__ = [
     "EPOLLERR", "EPOLLET", "EPOLLEXCLUSIVE", "EPOLLHUP", "EPOLLIN", "EPOLLONESHOT", "EPOLLOUT",
-    "EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD", "POLLNVAL", "SHUT_RD", "SHUT_RDWR",
+    "EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD", "MSG_TRUNC", "POLLNVAL", "SHUT_RD",
+    "SHUT_RDWR",
     "SHUT_WR", "SOMAXCONN", "SO_ERROR", "Ready", "accept", "close", "connect", "getsockname",
     "getsockopt", "io_uring_prep_accept", "io_uring_prep_recv", "io_uring_prep_send",
     "io_uring_submit_and_wait", "kevent", "kqueue", "listen", "memfd_create", "pthread_create",
-    "pthread_join", "send", "shutdown", "socket",
+    "pthread_join", "recvmsg", "send",
+    "shutdown", "socket",
 ]  # fmt: skip
 
 SHUT_RD, SHUT_WR, SHUT_RDWR = 0, 1, 2
+MSG_TRUNC = 0x20
 SO_ERROR = 4
 SOMAXCONN = 4_096  # of Linux since 5.4: listen(2)
 
@@ -135,6 +139,15 @@ class getsockopt(_OfFd):
         _fd("getsockopt", self.fd)
         if self.option != SO_ERROR:
             raise ValueError(f"getsockopt: option must be SO_ERROR, got {self.option!r}")
+
+
+class recvmsg(recvfrom):
+    """As `recvfrom`, and what else is known of it: recvmsg(2).
+
+    Replies with the bytes and with flags: MSG_TRUNC if a datagram was longer than `size`.
+    """
+
+    __slots__ = ()
 
 
 @dataclass(slots=True, eq=False)

@@ -24,11 +24,11 @@ from .request import Program, Request, Waiting, WithTimeout
 __all__ = [
     "EPOLLERR", "EPOLLET", "EPOLLEXCLUSIVE", "EPOLLHUP", "EPOLLIN", "EPOLLONESHOT", "EPOLLOUT",
     "EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD", "F_SETFL", "F_SETOWN", "F_SETSIG",
-    "MSG_DONTWAIT", "MSG_PEEK", "MSG_TRUNC", "O_ASYNC", "O_NONBLOCK", "POLLNVAL", "SELF", "SIGIO",
+    "MSG_DONTWAIT", "MSG_PEEK", "O_ASYNC", "O_NONBLOCK", "POLLNVAL", "SELF", "SIGIO",
     "SIGRTMIN", "SIG_BLOCK", "SIG_UNBLOCK", "SIZE", "SO_RCVTIMEO", "Program", "Ready", "Request",
     "aio_error", "aio_read", "aio_return", "compute", "epoll_create", "epoll_ctl", "epoll_wait",
     "fcntl", "getpid", "io_uring_enter", "io_uring_peek_cqe", "io_uring_setup", "io_uring_submit",
-    "ms", "pause", "poll", "recvfrom", "recvmsg", "select", "setsockopt", "sigaction",
+    "ms", "pause", "poll", "recvfrom", "select", "setsockopt", "sigaction",
     "sigprocmask", "sigtimedwait", "sleep", "us",
 ]  # fmt: skip
 
@@ -36,7 +36,7 @@ __all__ = [
 # epoll_ctl(2), signal(7), socket(7)).
 F_SETFL, F_SETOWN, F_SETSIG = 4, 8, 10
 O_NONBLOCK, O_ASYNC = 0o4000, 0o20000
-MSG_PEEK, MSG_TRUNC, MSG_DONTWAIT = 0x2, 0x20, 0x40
+MSG_PEEK, MSG_DONTWAIT = 0x2, 0x40
 EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
 EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP = 0x1, 0x4, 0x8, 0x10  # and poll's: poll(2)
 EPOLLEXCLUSIVE, EPOLLONESHOT, EPOLLET = 1 << 28, 1 << 30, 1 << 31
@@ -113,15 +113,6 @@ class recvfrom(Request):
     def waits(self, nonblocking: bool) -> bool:
         """Unless it is asked not to."""
         return not (nonblocking or self.flags & MSG_DONTWAIT)
-
-
-class recvmsg(recvfrom):
-    """As `recvfrom`, and what else is known of it: recvmsg(2).
-
-    Replies with the bytes and with flags: MSG_TRUNC if a datagram was longer than `size`.
-    """
-
-    __slots__ = ()
 
 
 @dataclass(slots=True, eq=False)

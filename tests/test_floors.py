@@ -17,8 +17,8 @@ PACKAGE = Path(__file__).parent.parent / "iosim"
 
 VALUES = {
     "bounds", "children", "clients", "comparison", "cores", "costs", "disturbances", "evidence",
-    "futures", "jobs", "readiness", "request", "shown", "sockets", "syscalls", "timeline",
-    "traffic",
+    "futures", "jobs", "pipes", "readiness", "request", "shown", "sockets", "syscalls",
+    "timeline", "traffic",
 }  # fmt: skip
 FLOORS = dict.fromkeys(VALUES, VALUES) | {
     "programs": {"programs", "request", "syscalls", "sockets", "futures", "bounds"},

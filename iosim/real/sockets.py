@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..sockets import (
+    MSG_TRUNC,
     SHUT_RD,
     SHUT_RDWR,
     SHUT_WR,
@@ -17,11 +18,12 @@ from ..sockets import (
     getsockname,
     getsockopt,
     listen,
+    recvmsg,
     send,
     shutdown,
     socket,
 )  # fmt: skip
-from ..syscalls import MSG_DONTWAIT, MSG_PEEK, MSG_TRUNC, recvfrom, recvmsg, setsockopt
+from ..syscalls import MSG_DONTWAIT, MSG_PEEK, recvfrom, setsockopt
 from .answers import Action, Prepared, answers, as_it_is, nothing
 from .descriptors import keep
 from .measured import Receipt

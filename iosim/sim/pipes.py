@@ -229,7 +229,7 @@ def _read_counter(kernel: Kernel, task: Task, request: read, counter: Counter) -
 def _write_counter(kernel: Kernel, task: Task, request: write, counter: Counter) -> Side:
     """Add to the count, once there is room for that."""
     added = int.from_bytes(request.data[:8], sys.byteorder)
-    if len(request.data) < 8 or added > MOST:
+    if len(request.data) != 8 or added > MOST:  # before Linux 6.9 more than 8 bytes would do
         raise failure(EINVAL)
     while counter.count + added > MOST:
         if counter.flags & O_NONBLOCK:

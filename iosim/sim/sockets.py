@@ -6,18 +6,17 @@ from errno import EAGAIN, ENOTSOCK
 from typing import Any
 
 from ..kernels.tape import Fate
+from ..sockets import MSG_TRUNC, recvmsg
 from ..syscalls import (
     F_SETFL,
     F_SETSIG,
     MSG_DONTWAIT,
     MSG_PEEK,
-    MSG_TRUNC,
     O_ASYNC,
     O_NONBLOCK,
     SIGIO,
     fcntl,
     recvfrom,
-    recvmsg,
     setsockopt,
 )  # fmt: skip
 from .answers import answers

@@ -38,6 +38,10 @@ class DatagramSocket(_TrafficSocket):
         """There is always room to send (udp_poll)."""
         return EPOLLOUT | (EPOLLIN if self.queue else 0)
 
+    def put_away(self, kernel: Kernel) -> None:
+        """There is no room any more."""
+        self.rcvbuf = -1
+
     def arrive(self, arrivals: Arrivals, fate: Fate, message: Message) -> None:
         """No room, no datagram: udp(7)."""
         if self.queued + message.size > self.rcvbuf:
