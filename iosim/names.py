@@ -1,5 +1,7 @@
 """The public names, each where it is at home."""
 
+# A name and its alias (which tells a type checker that it is public) stay together:
+# ruff: isort: skip_file
 from __future__ import annotations
 
 from . import (

@@ -738,27 +738,45 @@ class Timeline:
         ]  # fmt: skip
 
     def to_trace_events(self) -> dict[str, Any]:
-        """The run as Chrome's trace event format (JSON object form), for Perfetto; times in us."""
-        lanes = {name: number for number, name in enumerate(self.lanes, start=1)}
+        """The run as Chrome's trace event format (JSON object form), for Perfetto; times in us.
+
+        What goes on at once in one lane, as messages on their way, has rows of its own there.
+        """
+        rows = self._rows()
+        tids = {row: number for number, row in enumerate(dict.fromkeys(rows), start=1)}
         named: list[dict[str, Any]] = [
             {"ph": "M", "pid": 1, "name": "process_name", "args": {"name": self._label()}}
         ]
         named += [
-            {"ph": "M", "pid": 1, "tid": tid, "name": "thread_name", "args": {"name": name}}
-            for name, tid in lanes.items()
-        ]
-        for interval in self.intervals:
+            {"ph": "M", "pid": 1, "tid": tid, "name": "thread_name",
+             "args": {"name": lane if number == 1 else f"{lane} {number}"}}
+            for (lane, number), tid in tids.items()
+        ]  # fmt: skip
+        for interval, row in zip(self.intervals, rows, strict=True):
             call = interval.call
             args = {"errno": errno_name(interval.errno), "fd": interval.fd, "line": interval.line}
             named.append(
                 {
-                    "ph": "X", "pid": 1, "tid": lanes[interval.lane], "cat": interval.state,
+                    "ph": "X", "pid": 1, "tid": tids[row], "cat": interval.state,
                     "name": f"{call.name}: {interval.state}" if call else interval.state,
                     "ts": interval.start / 1_000, "dur": interval.duration / 1_000,
                     "args": {key: value for key, value in args.items() if value not in (None, "")},
                 }
             )  # fmt: skip
         return {"displayTimeUnit": "ns", "traceEvents": named}
+
+    def _rows(self) -> list[tuple[str, int]]:
+        """For each interval its lane, and the first row there in which nothing goes on then."""
+        ends: dict[str, list[int]] = {name: [] for name in self.lanes}
+        rows: dict[int, tuple[str, int]] = {}
+        order = sorted(range(len(self.intervals)), key=lambda n: self.intervals[n].start)
+        for place in order:
+            one = self.intervals[place]
+            busy = ends[one.lane]
+            row = next((n for n, end in enumerate(busy) if end <= one.start), len(busy))
+            busy[row:] = [one.end, *busy[row + 1 :]]
+            rows[place] = one.lane, row + 1
+        return [rows[place] for place in range(len(self.intervals))]
 
     def _label(self) -> str:
         return f"{self.title} ({self.kernel})"

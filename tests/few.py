@@ -42,7 +42,9 @@ from iosim.echo.child import serving
 from iosim.echo.survivor import EchoServer
 from iosim.explore.background import Background, Job
 from iosim.programs import calls
-from iosim.real import clients as served, measure as measuring, pools
+from iosim.real import clients as served
+from iosim.real import measure as measuring
+from iosim.real import pools
 
 #: Imported once, here, and not again in each of the children.
 WARM = (measuring, popen_fork, popen_forkserver, popen_spawn_posix, synchronize, witness, pools)

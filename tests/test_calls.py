@@ -22,7 +22,8 @@ from time import perf_counter_ns as clock
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from iosim import Costs, Timeline, calls, draw, futures, jobs, measure, models, simulate, traffic
 from iosim.job_gate import Gate, asleep, held, once_asleep

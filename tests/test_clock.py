@@ -10,7 +10,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_draw import SVG, assert_legible
 
 from iosim import Costs, Timeline, draw, measure, models, predict, simulate, traffic

@@ -17,7 +17,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from iosim import Costs, Timeline, draw, models, shown, simulate, traffic
 from iosim.draw import charts, marks, words

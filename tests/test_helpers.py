@@ -23,7 +23,8 @@ from iosim import clients, futures, jobs, measure, syscalls, traffic
 from iosim.children import how_it_ended
 from iosim.echo import child as echo
 from iosim.explore.background import Background, Job
-from iosim.real import clients as served, helper_process
+from iosim.real import clients as served
+from iosim.real import helper_process
 from iosim.real.client_process import ClientProcess
 from iosim.real.helper_process import HelperError
 from iosim.real.proc_sampler import SamplerProcess

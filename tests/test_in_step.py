@@ -24,6 +24,8 @@ from iosim.real.gate import ServerGate
 from iosim.real.helpers import clients as loop
 from iosim.real.helpers.board import (
     BLIND_NS as BLIND,
+)
+from iosim.real.helpers.board import (
     ENDED,
     JOINS,
     POLLS,

@@ -691,6 +691,20 @@ def test_no_epoll_and_a_recording(monkeypatch, tmp_path) -> None:
         measure(models.multiplexing_epoll, one(LATE + 1))
 
 
+def test_a_recording_is_not_that_of_another_program_of_the_name(monkeypatch) -> None:
+    """Somebody's own `multiplexing_epoll` over the same story is not ours."""
+    monkeypatch.delattr(real_select, "epoll", raising=False)
+    with pytest.warns(UserWarning, match="recorded") as told:
+        measure(models.multiplexing_epoll, one(20, 1_000))
+    assert told[0].filename == __file__  # where it was asked for, not where it was found
+
+    def multiplexing_epoll(fd, nbytes):
+        yield epoll_create()
+
+    with pytest.raises(Unsupported):
+        measure(multiplexing_epoll, one(20, 1_000))
+
+
 def test_a_program_may_do_without(monkeypatch) -> None:
     monkeypatch.delattr(real_select, "epoll", raising=False)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import oracle
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from iosim import Costs, models, simulate, traffic
 

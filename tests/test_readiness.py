@@ -7,7 +7,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from strategies import costs as any_costs
 from test_draw import SVG, assert_legible
 

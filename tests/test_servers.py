@@ -31,7 +31,8 @@ from typing import Any
 
 import pytest
 import strategies
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from iosim import Costs, Timeline, Unsupported, clients, features, measure, servers, simulate
 from iosim.clients import (
@@ -644,6 +645,26 @@ def test_buffers_fill_and_empty(run: Run) -> None:
     calls = [name for name, _ in timeline.calls()]
     assert Counter(timeline.calls())["send", EAGAIN] >= 1
     assert calls[-2:] == ["select", "send"]
+
+
+@pytest.mark.parametrize("run", KERNELS)
+def test_what_a_client_has_to_send_when_it_closes_holds_nobody_up(run: Run) -> None:
+    """It all comes, though nobody reads it before the other client has been served."""
+    much, got = 8_000_000, []
+
+    def program(listener: int, clients: int) -> Program:
+        first = yield accept(listener)
+        second = yield accept(listener)
+        yield send(second, (yield recvfrom(second, 100)))
+        assert (yield recvfrom(second, 100)) == b""
+        while data := (yield recvfrom(first, 1 << 20)):
+            got.append(len(data))
+
+    leaves = script((SEND, much), at_ms=1)
+    asks = script((WAIT, ms(5)), (SEND, 10), (RECEIVE, 10), at_ms=5)
+    timeline = run(program, of(leaves, asks).in_step()).check()
+    assert sum(got) == much
+    assert [visit.end for visit in timeline.visits] == ["", ""]
 
 
 @pytest.mark.parametrize("run", KERNELS)

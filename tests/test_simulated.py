@@ -9,7 +9,8 @@ from errno import EAGAIN, EBADF, EEXIST, EINPROGRESS, EINVAL, ENOENT
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from strategies import cores, costs, programs, stories
 
 from iosim import Costs, Timeline, futures, measure, models, simulate, sockets, syscalls, traffic

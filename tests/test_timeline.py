@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
+from itertools import pairwise
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from iosim import Timeline, clients, models, servers, simulate, traffic
 from iosim.timeline import (
@@ -213,3 +215,16 @@ def test_trace_events_are_chromes(run: Timeline) -> None:
     assert spans[1]["ts"] == 200.0
     assert spans[1]["dur"] == 500.0
     assert spans[1]["name"] == "recvfrom: kernel"
+
+
+def test_what_goes_on_at_once_has_rows_of_its_own() -> None:
+    """Complete events of one row must not overlap: Perfetto drops those that do."""
+    run = simulate(models.multiplexing, traffic.burst(3, size=1_000))
+    rows: dict[int, list[tuple[float, float]]] = {}
+    for event in run.to_trace_events()["traceEvents"]:
+        if event["ph"] == "X":
+            rows.setdefault(event["tid"], []).append((event["ts"], event["ts"] + event["dur"]))
+    for spans in rows.values():
+        assert all(end <= start for (_, end), (start, _) in pairwise(sorted(spans)))
+    names = [e["args"]["name"] for e in run.to_trace_events()["traceEvents"] if e["ph"] == "M"]
+    assert {"network", "network 2", "network 3"} <= set(names)

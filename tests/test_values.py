@@ -9,7 +9,8 @@ import threading
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from iosim import Costs, models, simulate, syscalls, traffic
 from iosim.syscalls import Program, compute, recvfrom, select, sleep

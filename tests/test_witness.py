@@ -20,7 +20,8 @@ from typing import Any
 
 import everything
 import pytest
-from oracles.strace import traced_process as stand, witness as bench
+from oracles.strace import traced_process as stand
+from oracles.strace import witness as bench
 from oracles.strace.pickled_function import pack, unpack
 from oracles.strace.strace_analysis import CALLS, FD, GUARD, RULES
 from oracles.strace.witness import Audit, audit, witness

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import errorcode
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
@@ -54,6 +54,12 @@ MAKERS = (
 TURN = "turn"
 LIMIT_S = 5.0  # for a run of a real program, which is over after some ms for each call
 ENOUGH = 60  # descriptors for any program
+
+#: How long the program naps after a call, in ms, if not for 1: after what it sets off in another
+#: thread, and after what may be the first to hear of the messages of a turn, which are 1 ms apart.
+NAPS = {"aio_read": 5} | dict.fromkeys(
+    ("recvfrom", "recvmsg", "read", "select", "poll", "epoll_wait", "io_uring_enter"), 4
+)
 
 
 @dataclass(frozen=True)
@@ -162,8 +168,6 @@ class Told(NamedTuple):
 class Teller:
     """The program that does `ops` over clients, and what it was told."""
 
-    naps: ClassVar = {"aio_read": ms(5)}  # what it sets off is another thread's work
-
     def __init__(self, ops: Sequence[Op]) -> None:
         self.ops = ops
         self.said: list[str] = []
@@ -190,7 +194,7 @@ class Teller:
             self.doing = Op(op.name, tuple(map(self._named, op.arguments)))
             yield from self._turn() if op.name == TURN else self._do(self.doing)
             self.done.append(self.doing)
-            yield sleep(self.naps.get(op.name, ms(1)))
+            yield sleep(ms(NAPS.get(op.name, 1)))
 
     def _turn(self) -> Program:
         yield send(self.control, b"." * ROUND)
@@ -323,7 +327,7 @@ def pasted(done: Sequence[Op], story: Clients | Traffic) -> str:
     begins = OVER_CLIENTS if isinstance(story, Clients) else OVER_TRAFFIC
     body = "\n    ".join("yield from turn(control)" if op.name == TURN else
                          f"yield from said(fds, {op!r})" for op in done)  # fmt: skip
-    return PASTED.format(story=story, begins=begins, body=body, makers=MAKERS)
+    return PASTED.format(story=story, begins=begins, body=body, makers=MAKERS, naps=NAPS)
 
 
 PASTED = """\
@@ -357,7 +361,7 @@ def said(fds, request):
             fds += [fd for kind, _, fd in reply if kind is io_uring_prep_accept if type(fd) is int]
         elif name == "listen":
             ports[request.fd] = yield getsockname(request.fd)
-    yield sleep(ms(5 if name == "aio_read" else 1))
+    yield sleep(ms({naps}.get(name, 1)))
 
 {begins}
     {body}

@@ -23,11 +23,13 @@ from .model import (
     COSTS,
     FACTORS,
     INTERVAL,
-    TIMES as FACTOR_STOPS,
     TRAFFIC,
     costs_of,
     room,
     story_of,
+)
+from .model import (
+    TIMES as FACTOR_STOPS,
 )
 from .questions import Question
 from .tracks import Moment, Track, moments, program_text, tracks

@@ -12,7 +12,8 @@ from ..draw.words import count, duration
 from ..programs import models
 from ..readiness import CALLS, MOST, PATTERNS, Asked, ask, ready_places
 from .controls import Choice, Control, Slider, State
-from .model import COSTS, FACTORS, TIMES as FACTOR_STOPS, costs_of
+from .model import COSTS, FACTORS, costs_of
+from .model import TIMES as FACTOR_STOPS
 from .questions import Question
 from .tracks import Moment, Track, program_text
 from .view import Number, Table, View

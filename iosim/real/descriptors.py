@@ -10,7 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from errno import EBADF, ENOTSOCK
 from functools import partial
-from socket import SHUT_RDWR, socket as Socket
+from socket import SHUT_RDWR
+from socket import socket as Socket
 from typing import TYPE_CHECKING, Any
 
 from ..kernels.watchdog import F_OWNER_TID, F_SETOWN_EX

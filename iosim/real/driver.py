@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from errno import EINVAL
-from time import perf_counter_ns as clock, thread_time_ns as cpu_clock
+from time import perf_counter_ns as clock
+from time import thread_time_ns as cpu_clock
 from typing import TYPE_CHECKING, Any
 
 from ..kernels.launch import line_of, resume

@@ -17,6 +17,8 @@ from concurrent.futures import (
     Future,
     ProcessPoolExecutor,
     ThreadPoolExecutor,
+)
+from concurrent.futures import (
     wait as wait_for,
 )
 from contextlib import contextmanager, suppress

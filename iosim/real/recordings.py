@@ -29,11 +29,12 @@ def path_of(plan: Plan) -> Path:
 
 
 def load(plan: Plan) -> Timeline | None:
-    """The recorded run, or None."""
+    """The recorded run of this very program, and not of another one of that name; or None."""
     path = path_of(plan)
     if not path.is_file():
         return None
-    return replace(Timeline.from_json(path.read_text("utf-8")), kernel="recorded")
+    run = Timeline.from_json(path.read_text("utf-8"))
+    return replace(run, kernel="recorded") if run.source == plan.text.source else None
 
 
 def record_all(module: Any) -> list[Path]:

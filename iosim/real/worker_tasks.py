@@ -10,7 +10,8 @@ import os
 import signal
 import threading
 import time
-from time import perf_counter_ns as clock, thread_time_ns as cpu_clock
+from time import perf_counter_ns as clock
+from time import thread_time_ns as cpu_clock
 from typing import Any
 
 from ..jobs import COMPUTE

@@ -21,7 +21,8 @@ from typing import Any
 
 from ... import clients
 from ...api import measure
-from ...clients import RECEIVE, SEND, WAIT as PAUSE, Clients
+from ...clients import RECEIVE, SEND, Clients
+from ...clients import WAIT as PAUSE
 from ...costs import HALF_WINDOW, SEGMENT, Costs
 from ...real.features import Unsupported, machine
 from ...sockets import (

@@ -78,6 +78,7 @@ class Client:
     def stir(self) -> None:
         """The kernel says that something has changed."""
         if self.over is not None:
+            self.linger()
             return
         if self.connected is None:
             errno = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -179,6 +180,7 @@ class Client:
 
     def reset(self, amount: int) -> bool:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.outbox.clear()
         self.leave()
         return True
 
@@ -194,12 +196,16 @@ class Client:
 
     def leave(self, trouble: str = "") -> None:
         """Close, and say why, if the script is not over."""
-        if self.outbox:  # it hands over what it has to send, as a close that lingers
-            self.socket.setblocking(True)
-            self.socket.settimeout(1)
-            self.flush()
         self.over, self.trouble, self.gone = self.loop.now(), trouble, True
-        self.socket.close()
+        if not self.outbox:  # else what it has to send goes on, as after any close
+            self.socket.close()
+
+    def linger(self) -> None:
+        """It has closed, and what it had to send goes on."""
+        if self.outbox:
+            self.flush()
+            if not self.outbox:
+                self.socket.close()
 
     def report(self) -> list[Any]:
         """What it met with."""
