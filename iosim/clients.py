@@ -11,6 +11,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .bounds import HOUR_NS, number, whole
+from .client_script import (
+    AFTER,
+    CLOSE,
+    KINDS,
+    RECEIVE,
+    RESET,
+    SEND,
+    SHUTDOWN,
+    UNTIL,
+    WAIT,
+)  # fmt: skip
 from .traffic import MAX_STREAM, Message
 
 __all__ = [
@@ -18,9 +29,6 @@ __all__ = [
     "echo", "of", "paced", "script", "several",
 ]  # fmt: skip
 
-SEND, RECEIVE, WAIT, UNTIL, AFTER, SHUTDOWN, RESET, CLOSE = KINDS = (
-    "send", "receive", "wait", "until", "after", "shutdown", "reset", "close",
-)  # fmt: skip
 SIZED, TIMED, LAST = (SEND, RECEIVE), (WAIT, UNTIL), (RESET, CLOSE)
 MAX_STEPS = 10_000
 MAX_CLIENTS = 100_000

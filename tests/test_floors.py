@@ -16,9 +16,9 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "iosim"
 
 VALUES = {
-    "bounds", "children", "clients", "comparison", "cores", "costs", "disturbances", "evidence",
-    "futures", "jobs", "pipes", "readiness", "request", "shown", "sockets", "syscalls",
-    "timeline", "traffic",
+    "bounds", "children", "client_script", "clients", "comparison", "cores", "costs",
+    "disturbances", "evidence", "futures", "jobs", "pipes", "readiness", "request", "shown",
+    "sockets", "syscalls", "timeline", "traffic",
 }  # fmt: skip
 FLOORS = dict.fromkeys(VALUES, VALUES) | {
     "programs": {"programs", "request", "syscalls", "sockets", "futures", "bounds"},

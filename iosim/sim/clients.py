@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from errno import errorcode
-from typing import ClassVar
 
-from ..clients import AFTER, CLOSE, RECEIVE, RESET, SEND, SHUTDOWN, UNTIL, WAIT, Client, Clients
-from ..kernels.echo_check import EchoCheck
+from ..client_script import ScriptedClient, Scripts
+from ..clients import Client, Clients
 from ..kernels.tape import Fate
 from ..timeline import Visit
 from ..traffic import Message
+from .descriptions import failure
 from .kernel import Kernel
 from .tcp import Listener, Stream
 
-__all__ = ["ClientScripts", "ScriptedClient"]
+__all__ = ["ClientScripts", "StreamClient"]
 
 
-class ClientScripts:
+class ClientScripts(Scripts):
     """The clients of a story, who connect to `listener`; `fates` has the messages that they send.
 
     `rcvbuf`: how much a client takes in unread, in bytes, if its script does not say.
     """
 
     def __init__(self, kernel: Kernel, story: Clients, listener: Listener, rcvbuf: int) -> None:
-        self._answers = 0  # receive steps that are over, of all clients
-        self._turns: list[tuple[int, ScriptedClient]] = []  # who waits for how many of them
+        super().__init__()
         self.fates: list[Fate] = []
         told: dict[int, list[Fate]] = {}
         for number, message in story.messages:
@@ -33,141 +31,79 @@ class ClientScripts:
             told.setdefault(message.connection, []).append(fate)
             self.fates.append(fate)
         self.clients = [
-            ScriptedClient(kernel, self, place, client, told.get(place, []), rcvbuf)
+            StreamClient(kernel, self, client, told.get(place, []), rcvbuf)
             for place, client in enumerate(story.clients)
         ]
         for client in self.clients:
             client.connect(listener.port)
 
-    def wait_for_answers(self, count: int, client: ScriptedClient) -> bool:
-        """Are so many receive steps not over yet?  Then `client` goes on when they are."""
-        if self._answers >= count:
-            return False
-        self._turns.append((count, client))
-        return True
-
-    def answered(self) -> None:
-        """One receive step more is over; whose turn is it now?"""
-        self._answers += 1
-        due = [turn for turn in self._turns if turn[0] <= self._answers]
-        self._turns = [turn for turn in self._turns if turn[0] > self._answers]
-        for _, waiting in due:
-            waiting.go_on_later(0)
+    def visits(self, end: int) -> tuple[Visit, ...]:
+        """What each of them met with until `end`."""
+        return tuple(client.visit(number, end) for number, client in enumerate(self.clients))
 
 
-class ScriptedClient:
-    """A client at work: its end of the connection, and how far its script has come."""
+class StreamClient(ScriptedClient):
+    """A client, and its end of the connection."""
+
+    __slots__ = ("_client", "_end", "_fates", "_kernel")
 
     def __init__(
-        self, kernel: Kernel, scripts: ClientScripts, number: int, client: Client,
-        fates: list[Fate], rcvbuf: int,
+        self, kernel: Kernel, scripts: ClientScripts, client: Client, fates: list[Fate],
+        rcvbuf: int,
     ) -> None:  # fmt: skip
-        self._kernel, self._scripts = kernel, scripts
-        self._number, self._client = number, client
+        super().__init__(scripts, client.steps)
+        self._kernel, self._client = kernel, client
         self._end = Stream(client.rcvbuf or rcvbuf, 1 << 62)  # it writes in the background
         self._end.client = self
         self._fates = iter(fates)
-        self._steps = iter(client.steps)
-        self._echo = EchoCheck()
-        self._connected: int | None = None
-        self._over: int | None = None
-        self._trouble = ""
 
-    def visit(self, now: int) -> Visit:
-        """What it met with."""
-        begun = self._client.at_ns if self._client.at_ns <= now else None
-        echo = self._echo
+    def visit(self, number: int, end: int) -> Visit:
+        """What it met with until `end`."""
+        begun = self._client.at_ns if self._client.at_ns <= end else None
+        _, connected, answered, sent, received, over, trouble, garbled = self.met()
         return Visit(
-            self._number, begun, self._connected, tuple(echo.answered), echo.sent, echo.received,
-            self._over, self._trouble, echo.garbled,
-        )  # fmt: skip
+            number, begun, connected, tuple(answered), sent, received, over, trouble, garbled
+        )
 
     def connect(self, port: int) -> None:
         """At its time."""
         network = self._kernel.network
-        self._kernel.later(self._client.at_ns, lambda: network.connect(self._end, port, self._met))
+        self.at(self._client.at_ns, lambda: network.connect(self._end, port, self.handshake_over))
 
-    def _met(self, errno: int) -> None:
-        """Its connect is over."""
-        if errno:
-            self._leave(errorcode[errno])
-            return
-        self._connected = self._kernel.now
-        self._go_on()
+    def now(self) -> int:
+        """Virtual time."""
+        return self._kernel.now
 
-    def _go_on(self) -> None:
-        """Follow the script until a step takes time."""
-        for kind, amount in self._steps:
-            if self._over is not None or self._acts[kind](self, amount):
-                return
-        if self._over is None:
-            self._leave()
+    def at(self, when: int, act: Callable[[], None]) -> None:
+        """When the clock comes there."""
+        self._kernel.later(when - self._kernel.now, act)
 
-    def go_on_later(self, delay: int) -> bool:
-        """In `delay` ns."""
-        self._kernel.later(delay, self._go_on)
-        return True
-
-    def _send(self, amount: int) -> bool:
+    def put(self, amount: int) -> None:
+        """To the network, which takes all."""
         fate = next(self._fates)
         byte = Message(0, amount).payload(fate.number, 1)
         fate.sent = self._kernel.now
-        self._echo.say(byte, amount)
+        self.echo.say(byte, amount)
         self._end.post(self._kernel, byte * amount, fate)
-        return False
 
-    def _receive(self, amount: int) -> bool:
-        self._echo.wants = amount
-        self._take_in(go_on=False)
-        return self._echo.wants > 0 or self._over is not None
+    def get(self, size: int) -> bytes | None:
+        """Out of the receive queue, which opens the window again."""
+        got = self._end.take(size, False)
+        if got.error:
+            raise failure(got.error)
+        if got.data:
+            self._end.window_opened(self._kernel)
+        return got.data if got.data or self._end.ended else None
 
-    def _until(self, amount: int) -> bool:
-        return self.go_on_later(max(0, amount - self._kernel.now))
-
-    def _after(self, amount: int) -> bool:
-        return self._scripts.wait_for_answers(amount, self)
-
-    def _shutdown(self, amount: int) -> bool:
+    def finish(self) -> None:
+        """The end follows what is still to be sent."""
         self._end.finishing = True
         self._kernel.network.transmit(self._end)
-        return False
 
-    def _close(self, amount: int) -> bool:
-        self._leave()
-        return True
-
-    def _reset(self, amount: int) -> bool:
-        self._over = self._kernel.now
+    def break_off(self) -> None:
+        """At once."""
         self._kernel.network.break_off(self._end)
-        return True
 
-    _acts: ClassVar[dict[str, Callable[[ScriptedClient, int], bool]]] = {
-        SEND: _send, RECEIVE: _receive, WAIT: go_on_later, UNTIL: _until, AFTER: _after,
-        SHUTDOWN: _shutdown, CLOSE: _close, RESET: _reset,
-    }  # fmt: skip
-
-    def read(self) -> None:
-        """Something has changed with its connection."""
-        self._take_in(go_on=True)
-
-    def _take_in(self, go_on: bool) -> None:
-        """What its receive step asks for; the next step, once it has it."""
-        echo, end = self._echo, self._end
-        if echo.wants <= 0 or self._over is not None:
-            return
-        got = end.take(echo.wants, False)
-        if got.error or (not got.data and end.ended):
-            self._leave(errorcode[got.error] if got.error else "eof")
-            return
-        if got.data:
-            echo.hear(got.data)
-            end.window_opened(self._kernel)
-        if echo.wants <= 0:
-            echo.answered.append(self._kernel.now)
-            self._scripts.answered()
-            if go_on:
-                self._go_on()
-
-    def _leave(self, trouble: str = "") -> None:
-        self._over, self._trouble = self._kernel.now, trouble
+    def hang_up(self) -> None:
+        """What was not received makes a reset of it."""
         self._kernel.network.hang_up(self._end)

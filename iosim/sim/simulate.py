@@ -149,8 +149,8 @@ def simulate_clients(
     kernel, listener, scripts = over_clients(story, costs, cores, backlog, sndbuf, rcvbuf, nofile)
     kernel.spawn("process", plan.start(listener.fd))
     _run(kernel, plan.text, limit_s)
-    visits = tuple(client.visit(kernel.now) for client in scripts.clients)
-    return replace(_timeline(kernel, plan.text, scripts.fates), visits=visits)
+    run = _timeline(kernel, plan.text, scripts.fates)
+    return replace(run, visits=scripts.visits(kernel.now))
 
 
 def simulate_jobs(

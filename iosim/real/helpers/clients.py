@@ -22,13 +22,12 @@ import struct
 import sys
 from collections import deque
 from collections.abc import Callable
-from errno import EADDRNOTAVAIL, EAGAIN, ECONNRESET, EINPROGRESS, ENETUNREACH, errorcode
-from functools import partial
+from errno import EADDRNOTAVAIL, ECONNRESET, EINPROGRESS, ENETUNREACH
 from time import perf_counter_ns as clock
 from typing import Any
 
+from ...client_script import ScriptedClient, Scripts
 from ...evidence import in_a_call, sample
-from ...kernels.echo_check import EchoCheck
 from .board import Board, Onlooker
 
 SPIN_NS = 300_000  # a sleep ends up to this much late: the rest of the way the clock is watched
@@ -37,22 +36,16 @@ PATIENCE_NS = 2_000_000_000  # so long an act is held back at the most
 CHUNK = 1 << 20
 
 
-class Client:
-    """One client, how far its script has come, and what it met with."""
+class SocketClient(ScriptedClient):
+    """A client, and its socket."""
 
     def __init__(self, loop: ClientLoop, row: list[Any]) -> None:
+        self.at_ns, rcvbuf, self.first, steps = row
+        super().__init__(loop, steps)
         self.loop = loop
-        self.at, rcvbuf, self.first, steps = row
-        self.steps = iter([*steps, CLOSE])
-        self.echo = EchoCheck()
         self.outbox: list[memoryview] = []
-        self.end = "eof"  # what a receive means that brings nothing
+        self.broken = False  # a send was told so, which a receive is told no more
         self.finishing = False
-        self.gone = False  # it follows its script no more
-        self.begun: int | None = None
-        self.connected: int | None = None
-        self.over: int | None = None
-        self.trouble = ""
         self.socket = socket.socket()
         if rcvbuf:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
@@ -60,64 +53,69 @@ class Client:
         self.socket.bind(("127.0.0.1", 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
+    def now(self) -> int:
+        """ns since the start of the run."""
+        return self.loop.now()
+
+    def story(self) -> int:
+        """Less what the clients had to wait for the server."""
+        return self.loop.story()
+
+    def at(self, when: int, act: Callable[[], None]) -> None:
+        """When the story comes there."""
+        self.loop.later(when, act)
+
+    def hold(self, act: Callable[[], object]) -> bool:
+        """As the loop says."""
+        return self.loop.hold(act)
+
+    # -- its connection ------------------------------------------------------------------------
+
     def begin(self) -> None:
         """Call connect, when it may."""
-        if not self.loop.hold(self.connect):
+        if not self.hold(self.connect):
             self.connect()
 
     def connect(self) -> None:
-        self.begun = self.loop.now()
+        """Begin the handshake."""
+        self.begun = self.now()
         errno = self.socket.connect_ex(("127.0.0.1", self.loop.port))
         if errno in (EADDRNOTAVAIL, ENETUNREACH):  # no trouble of a client's, but of all of us
             raise OSError(errno, os.strerror(errno))
-        if errno not in (0, EINPROGRESS):
-            self.leave(errorcode[errno])
-            return
-        self.loop.watch(self)
+        if errno in (0, EINPROGRESS):
+            self.loop.watch(self)
+        else:
+            self.handshake_over(errno)
 
-    def stir(self) -> None:
+    def notify(self) -> None:
         """The kernel says that something has changed."""
         if self.over is not None:
             self.linger()
-            return
-        if self.connected is None:
-            errno = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if errno:
-                self.leave(errorcode[errno])
-                return
+        elif self.connected is None:
+            self.ask_how_it_went()
+        else:
+            self.flush()
+            self.read()
+
+    def ask_how_it_went(self) -> None:
+        """The handshake: over, or not yet."""
+        errno = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not errno:
             try:
                 self.socket.getpeername()
             except OSError:  # not yet
                 return
-            self.connected = self.loop.now()
-            self.go_on()
-            return
-        self.flush()
-        if self.echo.wants > 0:
-            self.read()
+        self.handshake_over(errno)
 
-    def go_on(self) -> None:
-        """Follow the script until a step takes time, or has to wait for the server."""
-        for kind, amount in () if self.gone else self.steps:
-            act = partial(ACTS[kind], self, amount)
-            held = kind in NOTICED and self.loop.hold(partial(self.go_on_after, act))
-            if held or act():
-                return
-
-    def go_on_after(self, act: Callable[[], bool]) -> None:
-        """Do what was held back, and what comes after it."""
-        if not self.gone and not act():
-            self.go_on()
-
-    def send(self, amount: int) -> bool:
+    def put(self, amount: int) -> None:
+        """It writes in the background, what the kernel does not take at once."""
         byte = bytes([self.first % 251])
-        before = self.loop.now()
+        before = self.now()
         self.echo.say(byte, amount)
         self.outbox.append(memoryview(byte * amount))
         self.flush()
-        self.loop.sent.append([self.first, before, self.loop.now()])
+        self.loop.sent.append([self.first, before, self.now()])
         self.first += 1
-        return False
 
     def flush(self) -> None:
         """As much as the kernel takes; it tells when it takes more."""
@@ -133,102 +131,46 @@ class Client:
             return
         except OSError as error:  # the other side is gone: the next receive says how
             self.outbox.clear()
-            if error.errno == ECONNRESET:  # which is told once
-                self.end = "ECONNRESET"
+            self.broken = self.broken or error.errno == ECONNRESET  # which is told once
 
-    def receive(self, amount: int) -> bool:
-        self.echo.wants = amount
-        self.read(False)
-        return self.echo.wants > 0 or self.gone
+    def get(self, size: int) -> bytes | None:
+        """recv(2)."""
+        try:
+            data = self.socket.recv(min(size, CHUNK))
+        except BlockingIOError:
+            return None
+        if not data and self.broken:
+            raise OSError(ECONNRESET, os.strerror(ECONNRESET))
+        return data
 
-    def read(self, go_on: bool = True) -> None:
-        """Take in what its receive step asks for; the next step, once it has it."""
-        while self.echo.wants > 0:
-            try:
-                data = self.socket.recv(min(self.echo.wants, CHUNK))
-            except OSError as error:
-                if error.errno != EAGAIN:
-                    self.give_up(errorcode[error.errno or 0])
-                return
-            if not data:
-                self.give_up(self.end)
-                return
-            self.echo.hear(data)
-        self.echo.answered.append(self.loop.now())
-        self.loop.answer()
-        if go_on:
-            self.go_on()
-
-    def wait(self, amount: int) -> bool:
-        self.loop.later(self.loop.story() + amount, self.go_on)
-        return True
-
-    def until(self, amount: int) -> bool:
-        self.loop.later(amount, self.go_on)
-        return True
-
-    def after(self, amount: int) -> bool:
-        if self.loop.answers >= amount:
-            return False
-        self.loop.turns.append((amount, self))
-        return True
-
-    def shut(self, amount: int) -> bool:
+    def finish(self) -> None:
+        """Once it has handed over what it has to send."""
         self.finishing = True
         self.flush()
-        return False
 
-    def reset(self, amount: int) -> bool:
+    def break_off(self) -> None:
+        """What it has to send is lost: socket(7), SO_LINGER."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.outbox.clear()
-        self.leave()
-        return True
+        self.socket.close()
 
-    def close(self, amount: int) -> bool:
-        self.leave()
-        return True
-
-    def give_up(self, trouble: str) -> None:
-        """Read no more, and close, when it may."""
-        self.echo.wants, self.gone = 0, True
-        if not self.loop.hold(partial(self.leave, trouble)):
-            self.leave(trouble)
-
-    def leave(self, trouble: str = "") -> None:
-        """Close, and say why, if the script is not over."""
-        self.over, self.trouble, self.gone = self.loop.now(), trouble, True
-        if not self.outbox:  # else what it has to send goes on, as after any close
+    def hang_up(self) -> None:
+        """What it has to send goes on, as after any close."""
+        if not self.outbox:
             self.socket.close()
 
     def linger(self) -> None:
-        """It has closed, and what it had to send goes on."""
+        """It has hung up; now there may be room for the rest."""
         if self.outbox:
             self.flush()
-            if not self.outbox:
-                self.socket.close()
-
-    def report(self) -> list[Any]:
-        """What it met with."""
-        echo = self.echo
-        return [
-            self.begun, self.connected, echo.answered, echo.sent, echo.received, self.over,
-            self.trouble, echo.garbled,
-        ]  # fmt: skip
+            self.hang_up()
 
 
-ACTS = {
-    "send": Client.send, "receive": Client.receive, "wait": Client.wait, "until": Client.until,
-    "after": Client.after,
-    "shutdown": Client.shut, "reset": Client.reset, "close": Client.close,
-}  # fmt: skip
-NOTICED = ("send", "receive", "shutdown", "reset", "close")  # by a server, as connect is
-CLOSE = ("close", 0)
-
-
-class ClientLoop:
+class ClientLoop(Scripts):
     """All the clients, and the loop that serves them."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
+        super().__init__()
         self.port: int = plan["port"]
         self.stepwise: bool = plan["stepwise"]
         self.server = _onlooker(plan)  # None: no client waits for the server
@@ -242,10 +184,8 @@ class ClientLoop:
         self.number = 0
         self.epoll = select.epoll()
         self.edges = select.EPOLLIN | select.EPOLLOUT | select.EPOLLET
-        self.clients = [Client(self, row) for row in plan["clients"]]
+        self.clients = [SocketClient(self, row) for row in plan["clients"]]
         self.of_fd = {client.socket.fileno(): client for client in self.clients}
-        self.answers = 0  # receive steps that are over, of all clients
-        self.turns: list[tuple[int, Client]] = []  # who waits for how many of them
 
     def now(self) -> int:
         """ns since the start of the run."""
@@ -283,7 +223,7 @@ class ClientLoop:
         self.unseen = max(self.unseen, since if since > PATIENCE_NS else 0)
         return since > PATIENCE_NS
 
-    def watch(self, client: Client) -> None:
+    def watch(self, client: SocketClient) -> None:
         """Be told of whatever changes."""
         self.epoll.register(client.socket.fileno(), self.edges)
 
@@ -292,19 +232,11 @@ class ClientLoop:
         self.number += 1
         heapq.heappush(self.due, (at, self.number, act))
 
-    def answer(self) -> None:
-        """One receive step more is over; whose turn is it now?"""
-        self.answers += 1
-        due = [turn for turn in self.turns if turn[0] <= self.answers]
-        self.turns = [turn for turn in self.turns if turn[0] > self.answers]
-        for _, client in due:
-            self.later(self.story(), client.go_on)
-
     def run(self) -> None:
         """Until the end of the input: the server is over."""
         self.epoll.register(0)
         for client in self.clients:
-            self.later(client.at, client.begin)
+            self.later(client.at_ns, client.begin)
         while 0 not in (found := dict(self.changes())):
             self.meet(found)
             while self.due and self.due[0][0] <= self.story():
@@ -332,7 +264,7 @@ class ClientLoop:
         """Let the clients meet with what has changed; was there anything?"""
         for fd in found:
             if fd:
-                self.of_fd[fd].stir()
+                self.of_fd[fd].notify()
         return bool(found)
 
 
@@ -372,7 +304,7 @@ def main() -> None:
     loop.zero = int(line)
     loop.run()
     report = {
-        "sent": loop.sent, "visits": [client.report() for client in loop.clients],
+        "sent": loop.sent, "visits": [client.met() for client in loop.clients],
         "unseen": loop.unseen,
     }  # fmt: skip
     print(json.dumps(report), flush=True)
