@@ -21,15 +21,15 @@ from dataclasses import asdict, dataclass, field, replace
 from errno import EAGAIN, errorcode
 from functools import cached_property
 from itertools import accumulate, chain, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from .shown import bundle, picture
 
 __all__ = [
     "COPY", "FIGURE_6_6", "FOUR_CORNERS", "GIL", "KERNEL", "NETWORK", "PROCESS_STATES", "QUEUED",
     "READY", "SLEEPING", "TRANSIT", "USER", "WAIT", "Broken", "Call", "Corner", "Delivery",
-    "Disturbance", "Evidence", "Interval", "Outcome", "Row", "Timeline", "Visit", "errno_name",
-    "merged",
+    "Disturbance", "Evidence", "Interval", "KernelLine", "Outcome", "Row", "Timeline", "Visit",
+    "errno_name", "merged",
 ]  # fmt: skip
 
 # States of a process.  `user` and `kernel` hold a core; `ready` wants one; `sleeping` does not.
@@ -196,6 +196,18 @@ class Evidence:
     process: str = ""
 
 
+class KernelLine(NamedTuple):
+    """From `at` on, the kernel's side of a call on `lane` is at `line` of `iosim.sim.<module>`.
+
+    `module` is "" where the call, or task work of io_uring, is over.
+    """
+
+    lane: str
+    at: int
+    module: str
+    line: int
+
+
 @dataclass(frozen=True, slots=True)
 class Disturbance:
     """What other work did to a real run, in a few words, and for how long in all: `ns`.
@@ -334,7 +346,8 @@ class Timeline:
     `kernel` is "simulated", "measured", "recorded" or "witnessed"; `title` names the program;
     `processes` lists the lanes of the program's own processes (a library's helper thread is in
     `helpers`); `source` is the program's text and `first_line` the number of its first line in its
-    file.
+    file.  `kernel_lines`, of a simulated run, are those of the kernel's own text that it went
+    through.
     """
 
     title: str
@@ -352,6 +365,7 @@ class Timeline:
     outcomes: tuple[Outcome, ...] = ()
     visits: tuple[Visit, ...] = ()
     disturbances: tuple[Disturbance, ...] = ()
+    kernel_lines: tuple[KernelLine, ...] = field(default=(), repr=False)
 
     def __repr__(self) -> str:
         data = f"{len(self.outcomes)} jobs" if self.outcomes else f"{len(self.deliveries)} messages"
@@ -793,6 +807,8 @@ class Timeline:
         for name in ("visits", "disturbances"):
             if rows := getattr(self, name):
                 plain[name] = [asdict(row) for row in rows]
+        if self.kernel_lines:
+            plain["kernel_lines"] = [list(line) for line in self.kernel_lines]
         plain["intervals"] = [
             [i.lane, i.start, i.end, i.state, i.call.id if i.call else None, i.message, i.note]
             for i in self.intervals
@@ -813,5 +829,6 @@ class Timeline:
         plain["outcomes"] = tuple(Outcome(**o) for o in plain.get("outcomes", ()))
         plain["visits"] = tuple(_visit(v) for v in plain.get("visits", ()))
         plain["disturbances"] = tuple(Disturbance(**d) for d in plain.get("disturbances", ()))
+        plain["kernel_lines"] = tuple(KernelLine(*k) for k in plain.get("kernel_lines", ()))
         plain["processes"], plain["helpers"] = tuple(plain["processes"]), tuple(plain["helpers"])
         return cls(intervals=intervals, call_log=tuple(calls.values()), **plain)

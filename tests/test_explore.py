@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import inspect
 import json
 import weakref
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
@@ -15,13 +17,13 @@ pytest.importorskip("anywidget", reason="the explorers need anywidget, which is 
 
 from ipywidgets.widgets.widget import _instances
 
-from iosim import Costs, explore, models, simulate, traffic
+from iosim import Costs, explore, models, sim, simulate, traffic
 from iosim.explore import ModelExplorer
 from iosim.explore.ahead import KEPT, Ahead
 from iosim.explore.controls import Choice, Slider, Switch, complete, quantity, read, write
 from iosim.explore.questions import Question
 from iosim.explore.tracks import Moment, buffers, moments, program_text, tracks
-from iosim.explore.view import View
+from iosim.explore.view import View, of_timeline
 from iosim.explore.widget import Explorer
 from iosim.timeline import Timeline
 
@@ -141,6 +143,39 @@ def test_tracks_tile_the_lanes_and_name_lines_of_the_program(name: str) -> None:
         lines = {row[3] for row in track.rows} - {None}
         assert lines <= text.keys()
         assert all("yield" in text[line] for line in lines)
+
+
+@pytest.mark.parametrize("name", sorted(models.MODEL_OF))
+def test_the_playhead_walks_through_the_kernel_too(name: str) -> None:
+    """Asleep, the kernel's side stands where it gives up the core; copying, where it copies."""
+    run = run_of(name)
+    view = of_timeline(run, getattr(models, name))
+    text = {place: line.strip() for place, _, line in view.kernel}
+    track = next(track for track in view.tracks if track.name == "process")
+    starts = [at for at, _ in track.kernel]
+    assert starts == sorted(starts)
+    assert {place for _, place in track.kernel} - {""} <= text.keys()
+
+    def line_at(at: int) -> str:
+        return text.get(track.kernel[bisect_right(starts, at) - 1][1], "")
+
+    for interval in run.lane("process"):
+        if interval.state == "user":
+            assert line_at(interval.start) == ""
+        elif interval.state == "sleeping":
+            assert line_at(interval.start).startswith("yield ")
+        elif interval.call is not None and interval.start == interval.call.start:
+            assert line_at(interval.start).startswith("@answers(")
+    for copy in run.intervals:
+        if copy.state == "copy" and (copy.call is None or copy.call.process == "process"):
+            assert "copy" in line_at(copy.start)
+
+
+def test_the_kernel_s_side_of_a_call_has_its_name() -> None:
+    assert "recv(2)" in inspect.getsource(sim.recvfrom)
+    assert sim.select is sim.poll
+    with pytest.raises(AttributeError, match=r"no call .recv.: .*recvfrom"):
+        sim.recv  # noqa: B018
 
 
 def test_a_program_without_a_file_has_no_text() -> None:

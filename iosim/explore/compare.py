@@ -115,7 +115,7 @@ def shown(runs: Runs, real: Sequence[Timeline] = (), hints: Sequence[str] = ()) 
         program_text(models.blocking, lines), _numbers(runs, real),
         (Table("What each run comes to", HEADS, tuple(table(runs, real))),),
         (Figure("The first message, side by side, as Figure 6.6", side_by_side.svg),),
-        hints, runs,
+        hints, run=runs,
     )  # fmt: skip
 
 

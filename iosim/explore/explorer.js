@@ -224,16 +224,26 @@ function under(event, svg, panels) {
 
 // ---- parts of the page ---------------------------------------------------------------------------
 
-function programPart(lines) {
+/** Numbered lines, `[place, number, text]`, of which the playhead finds each by its place. */
+function listing(label, lines) {
   const long = lines.length > LINES;
-  const list = make("ol", { class: long ? "iosim-program iosim-long" : "iosim-program", "aria-label": "The program", tabindex: 0 });
+  const list = make("ol", { class: long ? "iosim-program iosim-long" : "iosim-program", "aria-label": label, tabindex: 0 });
   let before = null;
-  for (const [number, text] of lines) {
-    const gap = before !== null && number > before + 1;
-    list.append(make("li", { "data-line": number, value: number, class: gap && "iosim-gap" }, make("code", {}, text || " ")));
+  for (const [place, number, text] of lines) {
+    const gap = before !== null && number !== before + 1;
+    list.append(make("li", { "data-line": place, value: number, class: gap && "iosim-gap" }, make("code", {}, text || " ")));
     before = number;
   }
   return list;
+}
+
+/** The two texts of a run: the program, and the kernel's side of its calls. */
+function textsPart({ program, kernel }) {
+  const ours = listing("The program", program.map(([number, text]) => [number, number, text]));
+  if (!kernel.length) return ours;
+  const column = (title, list) => make("div", {}, make("div", { class: "iosim-title" }, title), list);
+  return make("div", { class: "iosim-texts" }, column("The program", ours),
+    column("The kernel's side of its calls, simulated", listing("The kernel's side of its calls", kernel)));
 }
 
 function tablePart({ caption, heads, rows }) {
@@ -620,7 +630,7 @@ class Page {
       ...view.hints.map((hint) => [hintPart, hint]),
       ...some(view.numbers, numbersPart),
       ...view.tables.map((table) => [tablePart, table]),
-      ...some(view.program, programPart),
+      ...(view.program.length ? [[textsPart, { program: view.program, kernel: view.kernel }]] : []),
       ...view.figures.map((figure) => [([title, svg]) => drawer(title, opened, () => svgPart(svg)), figure]),
       ...some(view.moments, (moments) => drawer("Event log", opened, () => logPart(moments))),
     ]);
@@ -642,7 +652,7 @@ class Page {
   /** Find again what the playhead highlights. */
   index() {
     this.spans = spansOf(this.root);
-    this.lines = new Map([...this.parts.querySelectorAll("li[data-line]")].map((item) => [+item.dataset.line, item]));
+    this.lines = new Map([...this.parts.querySelectorAll("li[data-line]")].map((item) => [item.dataset.line, item]));
     this.rows = new Map([...this.parts.querySelectorAll("tr[data-frame]")].map((row) => [+row.dataset.frame, row]));
     for (const element of this.current) element.classList.remove("iosim-now");
     this.current = new Set();
@@ -680,12 +690,12 @@ class Page {
   /** Where the program is longer than its room, keep its present line in sight. */
   reveal() {
     this.revealing = 0;
-    const line = [...this.lines.values()].find((item) => this.current.has(item));
-    if (!line) return;
-    const { scrollTop, clientHeight } = line.parentElement;
-    const { offsetTop, offsetHeight } = line;
-    if (offsetTop >= scrollTop && offsetTop + offsetHeight <= scrollTop + clientHeight) return;
-    line.parentElement.scrollTop = offsetTop - clientHeight / 2;
+    for (const line of [...this.lines.values()].filter((item) => this.current.has(item))) {
+      const { scrollTop, clientHeight } = line.parentElement;
+      const { offsetTop, offsetHeight } = line;
+      const inSight = offsetTop >= scrollTop && offsetTop + offsetHeight <= scrollTop + clientHeight;
+      if (!inSight) line.parentElement.scrollTop = offsetTop - clientHeight / 2;
+    }
   }
 
   /** One lane of the panel beside the picture, and the program's line that it is at. */
@@ -694,9 +704,12 @@ class Page {
     const words = row ? row[2] : "–";
     say(item.lastElementChild, words);
     tag(item, "data-state", row ? row[1] : "");
-    const line = row && track.kind === "process" ? this.lines.get(row[3]) : undefined;
+    const line = row && track.kind === "process" ? this.lines.get(String(row[3])) : undefined;
     if (line) now.add(line);
     line?.classList.toggle("iosim-since", row[1] === "user");
+    const place = track.kernel?.[lastAt(track.kernel, this.at, first)];
+    const inner = place && this.lines.get(place[1]);
+    if (inner) now.add(inner);
   }
 
   saySo(frame) {

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 from ..draw.words import called, count, duration, signal_name
@@ -28,13 +29,16 @@ from ..timeline import (
     Call,
     Delivery,
     Interval,
+    KernelLine,
     Outcome,
     Timeline,
     Visit,
     errno_name,
 )  # fmt: skip
 
-__all__ = ["Moment", "Track", "buffers", "crowd", "moments", "program_text", "tracks"]
+__all__ = [
+    "Moment", "Track", "buffers", "crowd", "kernel_text", "moments", "program_text", "tracks",
+]  # fmt: skip
 
 STATE_WORDS = {
     USER: "runs its own code", KERNEL: "runs in the kernel", READY: "is ready: it wants a core",
@@ -78,16 +82,20 @@ class Track:
     """One lane, told as rows `(from, state, words, line)` in time; the last one ends the run.
 
     `kind`: "process", "data" or "buffer".  `line` of the program's file is that
-    of the call that it is in, or that it made last; None before the first.
+    of the call that it is in, or that it made last; None before the first.  `kernel` has pairs
+    `(from, place)`: where the kernel's side of its calls is ("": it is in none), as `kernel_text`
+    names places.
     """
 
     name: str
     kind: str
     rows: tuple[Row, ...]
+    kernel: tuple[tuple[int, str], ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
-        return {"name": self.name, "kind": self.kind, "rows": [list(row) for row in self.rows]}
+        told = {"name": self.name, "kind": self.kind, "rows": [list(row) for row in self.rows]}
+        return told | ({"kernel": [list(pair) for pair in self.kernel]} if self.kernel else {})
 
 
 # -- what happens, and when -----------------------------------------------------------------------
@@ -186,8 +194,11 @@ def tracks(timeline: Timeline) -> list[Track]:
         "data": [name for name in names if name not in own],
     }
     kinds = {name: kind for kind, some in lanes.items() for name in some[:MOST_LANES]}
-    rows = _rows(timeline, kinds)
-    told = [Track(name, kind, tuple(rows[name])) for name, kind in kinds.items() if rows[name]]
+    rows, kernel = _rows(timeline, kinds), _kernel(timeline)
+    told = [
+        Track(name, kind, tuple(rows[name]), kernel.get(name, ()))
+        for name, kind in kinds.items() if rows[name]
+    ]  # fmt: skip
     left = sum(len(some[MOST_LANES:]) for some in lanes.values())
     return [*told, *_between(timeline), *_untold(left, timeline.start)]
 
@@ -213,6 +224,14 @@ def _rows(timeline: Timeline, names: Iterable[str]) -> dict[str, list[Row]]:
         fate = None if end.message is None else fates.get(end.message)
         rows[lane].append((end.end, "over", _over(end, fate), None))
     return rows
+
+
+def _kernel(timeline: Timeline) -> dict[str, tuple[tuple[int, str], ...]]:
+    """Where the kernel's side of the calls is, lane by lane; nothing of a real run."""
+    lanes: dict[str, list[tuple[int, str]]] = {}
+    for lane, at, module, line in timeline.kernel_lines:
+        lanes.setdefault(lane, []).append((at, f"{module}:{line}" if module else ""))
+    return {lane: tuple(pairs) for lane, pairs in lanes.items()}
 
 
 def _between(timeline: Timeline) -> list[Track]:
@@ -335,6 +354,29 @@ def program_text(
     return [line for one in functions if one.name in names for line in one.text]
 
 
+def kernel_text(lines: Iterable[KernelLine]) -> list[tuple[str, int, str]]:
+    """`(place, number, text)` of the functions of the simulated kernel that these lines are of.
+
+    A place is "module:number", a line of its file in `iosim.sim`.
+    """
+    wanted: dict[str, set[int]] = {}
+    for line in lines:
+        if not line.module:
+            continue
+        wanted.setdefault(line.module, set()).add(line.line)
+    return [
+        (f"{module}:{number}", number, text)
+        for module, numbers in sorted(wanted.items())
+        for one in _functions(_kernel_file(module)) if not numbers.isdisjoint(one.numbers)
+        for number, text in one.text
+    ]  # fmt: skip
+
+
+@lru_cache(maxsize=32)
+def _kernel_file(module: str) -> str:
+    return inspect.getsource(import_module(f"iosim.sim.{module}"))
+
+
 def _file_of(program: Callable[..., Any]) -> str:
     module = inspect.getmodule(program)
     return inspect.getsource(module) if module else ""
@@ -361,7 +403,8 @@ def _functions(text: str) -> tuple[_Function, ...]:
 
 
 def _function(node: ast.FunctionDef, source: Sequence[str]) -> _Function:
-    numbers = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+    numbers = range(first, (node.end_lineno or node.lineno) + 1)
     calls = [one.value for one in ast.walk(node) if isinstance(one, ast.YieldFrom)]
     names = [call.func.id for call in calls
              if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)]  # fmt: skip

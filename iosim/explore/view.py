@@ -10,7 +10,7 @@ from typing import Any
 
 from ..draw.svg import svg
 from ..timeline import Timeline
-from .tracks import Moment, Track, moments, program_text, tracks
+from .tracks import Moment, Track, kernel_text, moments, program_text, tracks
 
 __all__ = ["Figure", "Number", "Table", "View", "of_timeline"]
 
@@ -67,6 +67,7 @@ class View:
     tables    more of it, as tables
     figures   pictures that open on demand
     hints     a sentence each on what there is to see
+    kernel    the functions of the simulated kernel that it went through, `(place, number, text)`
     run       what was run, for guesses and tests; it does not travel
     drawn     draws the picture again with its tooltips, where nothing moves over it; None: `svg`
     """
@@ -80,6 +81,7 @@ class View:
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
     hints: Sequence[str] = ()
+    kernel: Sequence[tuple[str, int, str]] = ()
     run: Any = field(default=None, repr=False, compare=False)
     drawn: Callable[[], str] | None = field(default=None, repr=False, compare=False)
 
@@ -98,6 +100,7 @@ class View:
             "moments": [moment.plain() for moment in self.moments],
             "tracks": [track.plain() for track in self.tracks],
             "program": [list(line) for line in self.program],
+            "kernel": [list(line) for line in self.kernel],
             "numbers": [number.plain() for number in self.numbers],
             "tables": [table.plain() for table in self.tables],
             "figures": [figure.plain() for figure in self.figures],
@@ -120,5 +123,6 @@ def of_timeline(
     lines = {call.line for call in run.call_log}
     return View(
         svg(run, lanes=lanes, joined=True), "", moments(run), tracks(run),
-        program_text(program, lines), run=run, drawn=partial(svg, run, lanes=lanes), **more,
+        program_text(program, lines), kernel=kernel_text(run.kernel_lines), run=run,
+        drawn=partial(svg, run, lanes=lanes), **more,
     )  # fmt: skip

@@ -15,6 +15,7 @@ from ..timeline import (
     Delivery,
     Evidence,
     Interval,
+    KernelLine,
     Timeline,
 )  # fmt: skip
 from ..traffic import Traffic
@@ -102,6 +103,7 @@ class Tape:
         self._entries: list[_Entry] = []
         self._open: set[int] = set()  # the numbers of the calls that have not returned
         self.copies: list[tuple[int, int, int, int | None]] = []
+        self.kernel_lines: list[KernelLine] = []
 
     # -- one process ---------------------------------------------------------------------------
 
@@ -113,6 +115,10 @@ class Tape:
         if changes and changes[-1][1:] == (state, call, note):
             return
         changes.append((at, state, call, note))
+
+    def at_line(self, process: str, at: int, module: str, line: int) -> None:
+        """From `at` on, the kernel's side of the call of `process` is at that line."""
+        self.kernel_lines.append(KernelLine(process, at, module, line))
 
     def exit(self, process: str, at: int) -> None:
         """`process` is over."""
@@ -186,6 +192,7 @@ class Tape:
             processes=tuple(name for name in self.lives if name not in self.helpers),
             helpers=tuple(self.helpers), evidence=tuple(evidence), machine=machine,
             source=text.source, first_line=text.first_line,
+            kernel_lines=tuple(self.kernel_lines),
         )  # fmt: skip
 
     @staticmethod

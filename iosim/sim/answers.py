@@ -7,7 +7,7 @@ from typing import Any
 
 from ..syscalls import Request
 
-__all__ = ["answer_of", "answers"]
+__all__ = ["answer_of", "answers", "sides"]
 
 #: The kernel's side of each call.  A plain function replies at once; a generator takes time.
 _ANSWERS: dict[type[Request], Callable[..., Any]] = {}
@@ -34,3 +34,8 @@ def answer_of(request: Request) -> Callable[..., Any]:
     except KeyError:
         name = type(request).__name__
         raise RuntimeError(f"the simulated kernel has no call {name}") from None
+
+
+def sides() -> dict[str, Callable[..., Any]]:
+    """The kernel's side of each call that it knows so far, by the call's name."""
+    return {kind.__name__: side for kind, side in _ANSWERS.items()}

@@ -160,6 +160,8 @@ class Kernel(Scheduler):
             return
         if self.tape is not None:
             task.call = self._enter(task)
+            side = answer_of(request)  # type: ignore[arg-type]
+            self._at_line(task, side.__module__, side.__code__.co_firstlineno)
         if request.enters:  # type: ignore[union-attr]
             self.work(task, KERNEL, self._syscall, self._when_entered)
         else:
@@ -200,6 +202,8 @@ class Kernel(Scheduler):
         except Thrown as thrown:
             failure = thrown.error
         else:
+            if self.tape is not None:
+                self._note_line(task, task.side)
             if type(need) is int:
                 self.work(task, KERNEL, need, self._when_worked)
             elif type(need) is Sleep:
@@ -269,10 +273,22 @@ class Kernel(Scheduler):
             request.waits(bool(nonblocking)), request.arms, request.trap,
         )  # fmt: skip
 
+    def _note_line(self, task: Task, side: Any) -> None:
+        """Take down where the kernel's side of a call, or task work, stands."""
+        inner = side
+        while type(inner.gi_yieldfrom) is GeneratorType:
+            inner = inner.gi_yieldfrom
+        self._at_line(task, inner.gi_frame.f_globals["__name__"], inner.gi_frame.f_lineno)
+
+    def _at_line(self, task: Task, module: str, line: int) -> None:
+        assert self.tape is not None
+        self.tape.at_line(task.name, self.now, module.rpartition(".")[2], line)
+
     def leave(self, task: Task, errno: int | None = None, nbytes: int = 0) -> None:
         """Take down that the call of `task` ends."""
         if self.tape is not None and task.call is not None:
             self.tape.leave(task.call, self.now, errno, nbytes)
+            self._at_line(task, "", 0)
             task.call = None
 
     def glance(self, task: Task, nbytes: int = 0) -> None:
@@ -365,11 +381,15 @@ class Kernel(Scheduler):
                 ns = next(steps)
             except StopIteration:
                 task.call = call
+                if self.tape is not None:
+                    self._at_line(task, "", 0)
                 if task.told:
                     self._interrupt(task, 0, after)
                 elif after is not None:
                     after(task)
             else:
+                if self.tape is not None:
+                    self._note_line(task, steps)
                 self.work(task, KERNEL, ns, step, "task work")
 
         step(task)

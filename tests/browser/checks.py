@@ -192,14 +192,14 @@ def moves(control: Locator) -> list[str]:
     return keys[::-1] if at_end else keys
 
 
-#: Is the program's marked line, if there is one, in the part of the program that is shown?
+#: Are the marked lines of the texts, if there are any, in the part of each that is shown?
 IN_SIGHT = """async explorer => {
     await new Promise(requestAnimationFrame);
     await new Promise(requestAnimationFrame);
-    const line = explorer.querySelector('.iosim-program .iosim-now');
-    if (!line) return true;
-    const [inner, outer] = [line, line.parentElement].map(e => e.getBoundingClientRect());
-    return inner.top >= outer.top - 1 && inner.bottom <= outer.bottom + 1;
+    return [...explorer.querySelectorAll('.iosim-program .iosim-now')].every(line => {
+        const [inner, outer] = [line, line.parentElement].map(e => e.getBoundingClientRect());
+        return inner.top >= outer.top - 1 && inner.bottom <= outer.bottom + 1;
+    });
 }"""
 
 

@@ -103,6 +103,27 @@ def test_it_can_be_read(shown: lab.Notebook, look: str) -> None:
     assert faults == []
 
 
+#: The lines that are highlighted, in the program and in the kernel's side of its calls.
+LINES_NOW = f"""() => [...document.querySelectorAll('{checks.ROOT} .iosim-texts ol')]
+    .map(text => [...text.querySelectorAll('.iosim-now')].map(line => line.textContent.trim()))"""
+
+
+def test_the_playhead_walks_through_the_program_and_the_kernel(shown: lab.Notebook) -> None:
+    if name_of(shown) != "ModelExplorer":
+        pytest.skip("its view is held against the runs in tests/test_explore.py")
+    shown.ask("explorer.set(model='blocking')")
+    page = shown.page
+    page.wait_for_function(f"() => ({LINES_NOW})().flat().length >= 0")
+    lines = []
+    page.locator(f"{checks.ROOT} [name=playhead]").press("Home")
+    for _ in range(checks.STEPS):
+        lines.append(page.evaluate(LINES_NOW))
+        page.keyboard.press("ArrowRight")
+    asleep = [["data = yield recvfrom(fd, SIZE)"], ["yield sleep_on(task, [socket], until)"]]
+    assert asleep in lines, lines
+    shown.ask(f"explorer.set(model={STATES['ModelExplorer'].split()[0].partition('=')[2]!r})")
+
+
 #: What is higher than it is shown, where one would have to scroll.
 CUT = f"""() => [...document.querySelectorAll('{checks.ROOT} *')]
     .filter(part => part.checkVisibility() && getComputedStyle(part).overflowY !== 'visible')
