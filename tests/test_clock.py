@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from test_draw import SVG, assert_legible
 
 from iosim import Costs, Timeline, draw, measure, models, predict, simulate, traffic
+from iosim.draw.marks import look_of
 
 MODELS = [getattr(models, name) for name in models.MODEL_OF]
 EXTREMES = {
@@ -84,7 +85,7 @@ def test_every_interval_is_there_with_its_run() -> None:
     for run in runs:
         drawn = {(r["data-state"], int(r["data-start"]), int(r["data-end"]))
                  for r in rects(svg, f"{run.title}, simulated")}  # fmt: skip
-        wanted = {(i.state, i.start, i.end) for i in run.intervals if i.lane != "network"}
+        wanted = {(look_of(i), i.start, i.end) for i in run.intervals if i.lane != "network"}
         assert wanted <= drawn
 
 

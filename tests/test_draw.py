@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from iosim import Costs, Timeline, draw, models, shown, simulate, traffic
 from iosim.draw import charts, marks, words
-from iosim.draw.marks import LOOKS
+from iosim.draw.marks import LOOKS, look_of
 from iosim.draw.svg import _repeated
 from iosim.syscalls import compute
 from iosim.timeline import COPY, NETWORK, USER, WAIT
@@ -534,7 +534,7 @@ def test_matplotlib_shows_every_interval(five: list[Timeline]) -> None:
     matplotlib.use("Agg")
     for run in five[2:4]:
         ax = draw.plot(run)
-        states = {i.state for i in run.intervals}
+        states = {look_of(i) for i in run.intervals}
         assert len(ax.collections) == len(states)
         assert sum(len(c.get_paths()) for c in ax.collections) == len(run.intervals)
         assert draw.plot(run, ax) is ax

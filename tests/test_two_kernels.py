@@ -205,6 +205,11 @@ FOUND: dict[str, tuple[list[Op], Acts, str]] = {
          Op("close", (Fd(2),)), TURNED,
          receive(1)], SENDS, "recvfrom(fds[1], 100, 64): b'",
     ),
+    "a ring is one descriptor": (
+        [ACCEPTED, Op("epoll_create"), Op("close", (Fd(1),)), Op("close", (Fd(2),)),
+         Op("io_uring_setup", (1,)), Op("pipe"), Op("io_uring_submit_and_wait", (Fd(2),))], QUIET,
+        "io_uring_submit_and_wait(fds[2]): ENOTSUP",
+    ),
     "and so at the end of a run": (
         [ACCEPTED, Op("io_uring_setup", (1,)), PREPARED], QUIET,
         "io_uring_setup(1): fds[2]",

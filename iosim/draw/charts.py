@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..shown import bundle, image
 from ..timeline import Timeline
-from .marks import LOOKS, TAGS
+from .marks import LOOKS, TAGS, look_of
 from .words import describe, duration, unit_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _boxes(timeline: Timeline, unit: int) -> dict[str, list[list[tuple[float, fl
         left, right = i.start / unit, i.end / unit
         low, high = rows[i.lane] - HIGH / 2, rows[i.lane] + HIGH / 2
         corners = [(left, low), (right, low), (right, high), (left, high)]
-        boxes.setdefault(i.state, []).append(corners)
+        boxes.setdefault(look_of(i), []).append(corners)
     return {state: boxes[state] for state in LOOKS if state in boxes}
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from ..timeline import (
     COPY,
-    PROCESS_STATES,
     WAIT,
     Call,
     Delivery,
@@ -32,6 +31,7 @@ from .marks import (
     Sheet,
     clipped,
     draw_tag,
+    look_of,
     text_width,
 )  # fmt: skip
 from .words import blocked_of, duration, row_words, signal_name
@@ -163,10 +163,11 @@ def _draw_column(sheet: Sheet, column: Column, states: set[str]) -> None:
     narrow = [i for i in column.bars if column.y(i.end) - column.y(i.start) < 1]
     for i in (*wide, *narrow):
         low, high = column.y(i.start), column.y(i.end)
-        states.add(i.state)
+        states.add(look_of(i))
         sheet.add(
             f'<rect x="{column.x:.1f}" y="{low:.2f}" width="{BAR:g}" '
-            f'height="{max(1.0, high - low):.2f}" fill="{FILLS[i.state]}" data-state="{i.state}"/>'
+            f'height="{max(1.0, high - low):.2f}" fill="{FILLS[look_of(i)]}" '
+            f'data-state="{look_of(i)}"/>'
         )
     _draw_blocked(sheet, column)
     _draw_notes(sheet, column)
@@ -244,7 +245,7 @@ def _draw_head(sheet: Sheet, column: Column) -> None:
 
 def _legend(sheet: Sheet, states: set[str], y: float) -> float:
     x = 12.0
-    for state in (state for state in LOOKS if state in states and state in PROCESS_STATES):
+    for state in (state for state in LOOKS if state in states - {WAIT, COPY}):
         wide = 35 + text_width(LOOKS[state].words, 10)
         if x > 12 and x + wide > WIDE - 12:
             x, y = 12.0, y + 16

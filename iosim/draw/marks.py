@@ -14,10 +14,11 @@ from html import escape
 from typing import Any
 
 from ..shown import bundle, picture
+from ..timeline import KERNEL, Interval
 
 __all__ = [
     "FONT", "INK", "LOOKS", "MUTED", "TAGS", "Free", "Look", "Picture", "Sheet", "Tag", "clipped",
-    "esc", "luminance", "text_width",
+    "esc", "look_of", "luminance", "text_width",
 ]  # fmt: skip
 
 FONT = "DejaVu Sans, Verdana, sans-serif"
@@ -94,11 +95,17 @@ def _line(path: str, colour: str, width: float) -> str:
 
 
 #: States and phases: each differs by pattern and by colour.
+OUTSIDE = "outside"  # how the kernel's work outside a call looks: a signal, io_uring's task work
+
 LOOKS = {
     "user": Look("#12806a", "", 0, "user: own code", "#"),
     "kernel": Look(
         "#f0a35e", _line("M-1 1L1 -1M0 6L6 0M5 7L7 5", "#8a3a00", 1.5), 6,
         "kernel: in a call", "K", "////",
+    ),
+    OUTSIDE: Look(
+        "#fbe0c0", _line("M-1 3.5H9M3.5 -1V9", "#8a3a00", 0.9), 7,
+        "kernel: outside a call", "k", "++",
     ),
     "ready": Look(
         "#f7e463", '<circle cx="3" cy="3" r="1.2" fill="#4d4400"/>', 6,
@@ -129,6 +136,12 @@ def luminance(colour: str) -> float:
     channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def look_of(interval: Interval) -> str:
+    """How it looks: as its state; but a signal, or task work, is the kernel's in no call."""
+    outside = interval.state == KERNEL and interval.call is None and interval.note
+    return OUTSIDE if outside else interval.state
 
 
 def pattern(state: str) -> str:

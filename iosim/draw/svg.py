@@ -40,6 +40,7 @@ from .marks import (
     clipped,
     draw_tag,
     esc,
+    look_of,
     text_width,
 )  # fmt: skip
 from .words import (
@@ -153,7 +154,7 @@ def rows_of(scene: Scene, at_most: int | None = None) -> list[Lane]:
 
 
 def _rect(i: Interval, x: float, y: float, w: float, h: float, more: str, words: str) -> str:
-    call = i.call
+    call, look = i.call, look_of(i)
     if call:
         more += f' data-call="{call.id}"'
         if call.line is not None:
@@ -161,8 +162,8 @@ def _rect(i: Interval, x: float, y: float, w: float, h: float, more: str, words:
     if i.message is not None:
         more += f' data-message="{i.message}"'
     return (
-        f'<rect x="{x:.2f}" y="{y:.1f}" width="{w:.2f}" height="{h:.1f}" fill="{FILLS[i.state]}" '
-        f'data-lane="{esc(i.lane)}" data-state="{i.state}" data-start="{i.start}" '
+        f'<rect x="{x:.2f}" y="{y:.1f}" width="{w:.2f}" height="{h:.1f}" fill="{FILLS[look]}" '
+        f'data-lane="{esc(i.lane)}" data-state="{look}" data-start="{i.start}" '
         f'data-end="{i.end}"{more}><title>{esc(words)}</title></rect>'
     )
 
@@ -193,7 +194,7 @@ def _shares(cluster: Sequence[Interval]) -> list[tuple[str, float]]:
     """Each state of these intervals with its part of their time, the greatest first."""
     times = Counter[str]()
     for i in cluster:
-        times[i.state] += i.end - i.start
+        times[look_of(i)] += i.end - i.start
     total = max(1, sum(times.values()))
     return [(state, ns / total) for state, ns in times.most_common()]
 
@@ -248,7 +249,7 @@ def _bars(scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: flo
     narrow: list[str] = []
     for group in _groups(lane, scale):
         i = group[0]
-        scene.states.update(part.state for part in group)
+        scene.states.update(map(look_of, group))
         if len(group) > 1:
             narrow.append(_cluster_rect(group, scale, y, h))
             continue
@@ -274,7 +275,7 @@ def _joined_bars(
         if right - x < 1:
             x = min(x, scale.right - 1)
             right, paths = x + 1, narrow
-        stack = _stack(_shares(group), y, h) if len(group) > 1 else [(group[0].state, y, h)]
+        stack = _stack(_shares(group), y, h) if len(group) > 1 else [(look_of(group[0]), y, h)]
         for state, top, high in stack:
             paths[state].append(f"M{x:.2f} {top:.1f}H{right:.2f}v{high:.1f}H{x:.2f}z")
     scene.states.update(wide, narrow)

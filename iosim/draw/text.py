@@ -9,7 +9,7 @@ from textwrap import wrap
 
 from ..bounds import whole
 from ..timeline import COPY, SLEEPING, WAIT, Call, Interval, Timeline, errno_name
-from .marks import LOOKS, TAGS
+from .marks import LOOKS, TAGS, look_of
 from .words import (
     called,
     copying,
@@ -84,7 +84,7 @@ def lanes(
             break
         yield f"{name[:names]:<{names}} |{_row(row, max(1, end), columns)}|"
     yield from _axis(max(1, end), names, columns)
-    states = {i.state for row in rows.values() for i in row}
+    states = {look_of(i) for row in rows.values() for i in row}
     legend = [f"{look.char} {look.words}" for state, look in LOOKS.items() if state in states]
     yield from _wrapped(legend, width)
     yield ""
@@ -105,7 +105,7 @@ def _row(lane: Sequence[Interval], end: int, columns: int) -> str:
     most = [0] * columns
     chars = [" "] * columns
     for i in lane:
-        char = LOOKS[i.state].char
+        char = LOOKS[look_of(i)].char
         first, last = i.start * columns // end, -(-i.end * columns // end)
         for column in range(first, min(last, columns)):
             low, high = column * end // columns, (column + 1) * end // columns
@@ -118,12 +118,12 @@ def _row(lane: Sequence[Interval], end: int, columns: int) -> str:
 def _with_all_states(
     lane: Sequence[Interval], end: int, columns: int, chars: list[str]
 ) -> list[str]:
-    missing = {i.state for i in lane if i.end > i.start} - {
+    missing = {look_of(i) for i in lane if i.end > i.start} - {
         state for state, look in LOOKS.items() if look.char in chars
     }
     used: set[int] = set()
     for state in [state for state in reversed(LOOKS) if state in missing]:
-        longest = max((i for i in lane if i.state == state), key=lambda i: i.end - i.start)
+        longest = max((i for i in lane if look_of(i) == state), key=lambda i: i.end - i.start)
         column = min(columns - 1, longest.start * columns // end)
         while column in used and column:
             column -= 1

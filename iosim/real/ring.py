@@ -56,19 +56,19 @@ class Ring:
             "6I", params, CQ_OFF
         )
         size = max(array + 4 * sq_entries, self._cqes + CQE.size * cq_entries)
-        self._rings = mmap.mmap(self.fd, size, offset=OFF_RINGS)
+        self._rings = _Mapping(self.fd, size, OFF_RINGS)
         try:
-            self._sqes = mmap.mmap(self.fd, SQE.size * sq_entries, offset=OFF_SQES)
+            self._sqes = _Mapping(self.fd, SQE.size * sq_entries, OFF_SQES)
         except BaseException:
             self._rings.close()
             raise
 
     def _get(self, offset: int) -> int:
-        value: int = struct.unpack_from("I", self._rings, offset)[0]
+        value: int = struct.unpack_from("I", self._rings.memory, offset)[0]
         return value
 
     def _put(self, offset: int, value: int) -> None:
-        struct.pack_into("I", self._rings, offset, value & 0xFFFF_FFFF)
+        struct.pack_into("I", self._rings.memory, offset, value & 0xFFFF_FFFF)
 
     # -- the three things to do with it --------------------------------------------------------
 
@@ -178,8 +178,9 @@ class Ring:
         """One entry of the submission ring."""
         tail = self._get(self._sq_tail)
         slot = tail & self._get(self._sq_mask)
-        SQE.pack_into(self._sqes, slot * 64, opcode, 0, 0, fd, 0, address, size, flags, number)
-        struct.pack_into("I", self._rings, self._array + 4 * slot, slot)
+        entry = opcode, 0, 0, fd, 0, address, size, flags, number
+        SQE.pack_into(self._sqes.memory, slot * SQE.size, *entry)
+        struct.pack_into("I", self._rings.memory, self._array + 4 * slot, slot)
         self._put(self._sq_tail, tail + 1)
 
     def _next(self) -> tuple[int, int] | None:
@@ -187,9 +188,34 @@ class Ring:
         if head == self._get(self._cq_tail):
             return None
         at = self._cqes + CQE.size * (head & self._get(self._cq_mask))
-        number, result, _ = CQE.unpack_from(self._rings, at)
+        number, result, _ = CQE.unpack_from(self._rings.memory, at)
         self._put(self._cq_head, head + 1)
         return number, result
+
+
+class _Mapping:
+    """Memory that is shared with the kernel: mmap(2).
+
+    Python's own `mmap` keeps a duplicate of the descriptor, which would be another number of the
+    program's.
+    """
+
+    def __init__(self, fd: int, size: int, offset: int) -> None:
+        mapped = libc().mmap
+        mapped.restype = ctypes.c_void_p
+        where = mapped(
+            None, ctypes.c_size_t(size), mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, fd,
+            ctypes.c_long(offset),
+        )  # fmt: skip
+        if where == ctypes.c_void_p(-1).value:
+            raise failure()
+        self._where, self._size = where, size
+        self.memory = (ctypes.c_char * size).from_address(where)
+
+    def close(self) -> None:
+        """Who looks into it then ends the process: nobody does."""
+        del self.memory
+        libc().munmap(ctypes.c_void_p(self._where), ctypes.c_size_t(self._size))
 
 
 def _address(buffer: bytearray) -> int:
