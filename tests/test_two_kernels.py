@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from errno import EBADF, errorcode
 from io import StringIO
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,7 +65,20 @@ from iosim.traffic import Traffic
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
 
-SEED = int(os.environ.get("IOSIM_SEED", "12"))
+
+def _seed() -> int:
+    """Of the random programs: other ones for each commit, and the same whenever it is tested."""
+    if told := os.environ.get("IOSIM_SEED"):
+        return int(told)
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):  # not a clone
+        return 12
+    return int(commit.stdout[:8], 16)
+
+
+SEED = _seed()
 PRESENT = {name: there for name, there, _ in features()}
 PROGRAMS = int(os.environ.get("IOSIM_PROGRAMS", "100"))
 

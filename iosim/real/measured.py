@@ -11,10 +11,12 @@ there.  That is an upper bound: it holds the call's way out as well.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
 
 from ..kernels.pools import Promise, with_jobs
 from ..kernels.tape import Fate, Tape, Text
@@ -325,6 +327,8 @@ class Run:
 
 # -- no more of them run than there are cores --------------------------------------------------
 
+Span = tuple[int, int]
+
 
 def within_cores(timeline: Timeline) -> Timeline:
     """The same run, in which a lane that finds all cores taken by those before it is ready.
@@ -332,44 +336,46 @@ def within_cores(timeline: Timeline) -> Timeline:
     The kernel's sums do not say who waited where; that so many cannot run at once is certain.
     """
     order = (*timeline.processes, *timeline.helpers)
-    data = [i for i in timeline.intervals if i.lane not in order]
-    taken: list[tuple[int, int]] = []
-    intervals: list[Interval] = []
-    for name in order:
-        lane = [i for i in timeline.intervals if i.lane == name]
-        fitted = list(_fitted(lane, _levels(taken), timeline.cores))
-        taken += [(i.start, i.end) for i in fitted if i.state in RUNNING]
-        intervals += fitted
-    return replace(timeline, intervals=(*intervals, *data))
+    lanes = [timeline.lane(name) for name in order]
+    crowded = _crowded_out(lanes, timeline.cores)
+    fitted = [
+        part for lane, spans in zip(lanes, crowded, strict=True) for part in _cut(lane, spans)
+    ]
+    data = [i for i in timeline.intervals if i.lane not in set(order)]
+    return replace(timeline, intervals=(*fitted, *data))
 
 
-def _levels(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """`(from, how many)`, in time."""
-    changes: dict[int, int] = {}
-    for start, end in spans:
-        changes[start] = changes.get(start, 0) + 1
-        changes[end] = changes.get(end, 0) - 1
-    levels, level = [], 0
-    for at in sorted(changes):
-        level += changes[at]
-        levels.append((at, level))
-    return levels
+def _crowded_out(lanes: Sequence[Sequence[Interval]], cores: int) -> list[list[Span]]:
+    """When each lane runs though all cores are taken by lanes before it."""
+    changes = sorted(
+        change
+        for number, lane in enumerate(lanes) for i in lane if i.state in RUNNING
+        for change in ((i.start, 1, number), (i.end, 0, number))
+    )  # fmt: skip
+    running: list[int] = []
+    since: dict[int, int] = {}
+    spans: list[list[Span]] = [[] for _ in lanes]
+    for at, some in groupby(changes, key=itemgetter(0)):
+        for _, begins, number in some:
+            insort(running, number) if begins else running.remove(number)
+        out = set(running[cores:])
+        for number in since.keys() - out:
+            spans[number].append((since.pop(number), at))
+        since |= dict.fromkeys(out - since.keys(), at)
+    return spans
 
 
-def _fitted(
-    lane: Sequence[Interval], levels: Sequence[tuple[int, int]], cores: int
-) -> Iterable[Interval]:
-    times = [at for at, _ in levels]
+def _cut(lane: Sequence[Interval], spans: Sequence[Span]) -> Iterator[Interval]:
+    """The lane's intervals, ready in these spans."""
     for i in lane:
-        if i.state not in RUNNING:
-            yield i
-            continue
-        first = bisect_right(times, i.start) - 1
-        at, full = i.start, first >= 0 and levels[first][1] >= cores
-        for when, level in levels[first + 1 :]:
-            if when >= i.end:
+        at = i.start
+        first = bisect_right(spans, i.start, key=itemgetter(1))
+        for start, end in spans[first:] if i.state in RUNNING else ():
+            if start >= i.end:
                 break
-            if (level >= cores) != full:
-                yield replace(i, start=at, end=when, state=READY if full else i.state)
-                at, full = when, level >= cores
-        yield replace(i, start=at, state=READY if full else i.state)
+            if at < start:
+                yield replace(i, start=at, end=start)
+            yield replace(i, start=max(at, start), end=min(end, i.end), state=READY)
+            at = min(end, i.end)
+        if at < i.end:
+            yield i if at == i.start else replace(i, start=at)
