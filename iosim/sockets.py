@@ -286,6 +286,7 @@ class io_uring_submit_and_wait(Waiting):
     operation, its descriptor, and a descriptor, bytes, a count, or the OSError that it met.
     """
 
+    feature: ClassVar[str] = "io_uring"
     ring: int
 
     def __post_init__(self) -> None:

@@ -388,6 +388,7 @@ class io_uring_submit(Request):
     """Ask for at most `size` bytes from `fd`, and go on: io_uring_enter(2), IORING_OP_RECV."""
 
     arms: ClassVar[bool] = True
+    feature: ClassVar[str] = "io_uring"
     ring: int
     fd: int
     size: int
@@ -401,6 +402,7 @@ class io_uring_submit(Request):
 class io_uring_enter(Waiting):
     """Wait for a completion, and get its bytes: io_uring_enter(2), IORING_ENTER_GETEVENTS."""
 
+    feature: ClassVar[str] = "io_uring"
     ring: int
 
     def __post_init__(self) -> None:
@@ -420,6 +422,7 @@ class io_uring_peek_cqe(Request):
     """
 
     trap: ClassVar[bool] = False
+    feature: ClassVar[str] = "io_uring"
     ring: int
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from errno import EAGAIN, ECONNRESET, ENOSYS
+from errno import EAGAIN, ECONNRESET, EINVAL, ENOMEM, ENOSYS, EPERM
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from iosim import evidence, inconclusive, measure
 from iosim.kernels.launch import launch, line_of, resume
 from iosim.kernels.watchdog import watchdog
 from iosim.programs import models
-from iosim.real import aio, recordings
+from iosim.real import aio, recordings, ring
 from iosim.real.features import Unsupported, features, machine
 from iosim.real.ring import Ring
 from iosim.syscalls import (
@@ -672,6 +672,36 @@ def test_no_io_uring(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(recordings, "FOLDER", tmp_path)
     assert ("io_uring", False) in [row[:2] for row in features()]
     with pytest.raises(Unsupported, match="this system has no io_uring"):
+        measure(models.asynchronous, one(LATE))
+
+
+#: What a system may refuse of io_uring, and with which errno: at set-up (not enough memory may be
+#: locked), to enter it (a container), and the operation (before Linux 5.6).
+HALF_THERE = {"set up": (425, ENOMEM), "enter": (426, EPERM), "operation": (None, EINVAL)}
+
+
+@pytest.mark.parametrize("refused", HALF_THERE)
+def test_half_an_io_uring_is_none(monkeypatch, tmp_path, refused: str) -> None:
+    """It is found out by doing, and ends in the recording, or says so."""
+    need("io_uring")
+    number, errno = HALF_THERE[refused]
+    enter, write = ring._enter_kernel, Ring._write
+
+    def half(asked, *arguments):
+        if asked == number:
+            raise OSError(errno, os.strerror(errno))
+        return enter(asked, *arguments)
+
+    def old(self, opcode, *more):
+        write(self, 200 if opcode == ring.OP_RECV and number is None else opcode, *more)
+
+    monkeypatch.setattr(ring, "_enter_kernel", half)
+    monkeypatch.setattr(Ring, "_write", old)
+    assert ("io_uring", False) in [row[:2] for row in features()]
+    with pytest.warns(UserWarning, match="no io_uring.*recorded"):
+        assert measure(models.asynchronous, one(20, 1_000)).kernel == "recorded"
+    monkeypatch.setattr(recordings, "FOLDER", tmp_path)
+    with pytest.raises(Unsupported, match="no io_uring"):
         measure(models.asynchronous, one(LATE))
 
 

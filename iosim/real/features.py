@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from errno import EACCES, ENOSYS, EPERM
+from contextlib import closing
+from errno import EACCES, EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM
 from typing import Any
 
 from .. import evidence
@@ -33,6 +34,8 @@ __all__ = [
 SO_TIMESTAMPNS = 35  # socket(7); as an ancillary message's type it is the same number
 STAMP_SETTLES_S = 0.002  # the first datagram after the setsockopt may carry the time of its read
 REFUSALS = {ENOSYS, EPERM, EACCES}
+#: What else a call may fail with because its feature is not there; the probe tells.
+DOUBTS = {EINVAL, ENOMEM, EOPNOTSUPP}
 
 
 class Unsupported(RuntimeError):
@@ -80,7 +83,14 @@ def _probe_real_time_signals() -> None:
 
 
 def _probe_io_uring() -> None:
-    Ring(2).close()
+    """All of it, once: a receive that is handed in, waited for, and gets its byte."""
+    here, there = socket.socketpair()
+    with here, there, closing(Ring(2)) as ring:
+        there.send(b"!")
+        ring.submit(here.fileno(), 1)
+        result = ring.wait()[1]
+        if isinstance(result, OSError):  # before Linux 5.6 it knows no IORING_OP_RECV
+            raise result
 
 
 def _probe_schedstat() -> None:
@@ -138,9 +148,11 @@ def _try(probe: Callable[[], None]) -> tuple[bool, str]:
 
 def feature_of(request: Request | None, error: OSError) -> str | None:
     """The feature whose absence made `request` fail with `error`; None if that is not why."""
-    if request is None or error.errno not in REFUSALS:
+    if request is None or not request.feature or error.errno not in REFUSALS | DOUBTS:
         return None
-    return request.feature or None
+    probe = PROBES.get(request.feature)
+    doubted = error.errno in DOUBTS and (probe is None or _try(probe)[0])
+    return None if doubted else request.feature
 
 
 # -- arrival stamps ----------------------------------------------------------------------------
