@@ -148,7 +148,10 @@ class fcntl(Request):
 
 @dataclass(slots=True, eq=False)
 class setsockopt(Request):
-    """SO_RCVTIMEO: a receive that waits longer than `ns` (0: for ever) fails, EAGAIN: socket(7)."""
+    """SO_RCVTIMEO: a receive that waits longer than `ns` (0: for ever) fails, EAGAIN: socket(7).
+
+    It is counted in jiffies (time(7)), and ends with a tick: 0.1 ms may take 8 ms at 250 Hz.
+    """
 
     fd: int
     option: int

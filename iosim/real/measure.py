@@ -6,6 +6,7 @@ The program runs in this process; what comes to it comes from another one, over 
 from __future__ import annotations
 
 import gc
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -69,7 +70,9 @@ def measure_traffic(
         recorded = recordings.load(plan)
         if recorded is None:
             raise
-        warnings.warn(f"{error}; shown is a recorded run: {recorded.machine}", stacklevel=3)
+        words = f"{error}; shown is a recorded run: {recorded.machine}"
+        asked = sys._getframe(2)  # who called measure; each time, not only the first
+        warnings.warn_explicit(words, UserWarning, asked.f_code.co_filename, asked.f_lineno)
         return recorded
 
 

@@ -29,6 +29,8 @@ __all__ = [
     "socket_of", "take", "with_piece",
 ]  # fmt: skip
 
+JIFFY = 4_000_000  # ns between two ticks, at the 250 Hz of most distributions: time(7)
+
 Pieces = Any  # a list of pieces, or ()
 Parts = list[tuple[Fate, int]]  # how many bytes of which messages
 
@@ -122,7 +124,7 @@ def arrived(kernel: Kernel, task: Task, request: Any, socket: Socket) -> Side:
             forget(task, [socket])
             yield from nothing_there(kernel)
         if socket.timeout and until is None:
-            until = kernel.now + socket.timeout
+            until = _tick_after(kernel.now, socket.timeout)
         yield sleep_on(task, [socket], until)
     got = take(kernel, socket, request.size, bool(request.flags & MSG_PEEK))
     if got.error:
@@ -131,6 +133,14 @@ def arrived(kernel: Kernel, task: Task, request: Any, socket: Socket) -> Side:
         yield _copying(kernel, task, got)
         copied(kernel, task, got)
     return got
+
+
+def _tick_after(now: int, ns: int) -> int:
+    """When a time-out that is counted in jiffies is over: at the tick after so many of them.
+
+    (The timer wheel rounds up, so as never to end one too early: kernel/time/timer.c.)
+    """
+    return (now // JIFFY + -(-ns // JIFFY) + 1) * JIFFY
 
 
 def _nonblocking(socket: Socket, request: Any) -> bool:
