@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .bounds import HOUR_NS, number, whole
 from .client_script import (
     AFTER,
     CLOSE,
@@ -23,6 +22,7 @@ from .client_script import (
     WAIT,
 )  # fmt: skip
 from .traffic import MAX_STREAM, Message
+from .validate import HOUR_NS, number, whole
 
 __all__ = [
     "AFTER", "CLOSE", "RECEIVE", "RESET", "SEND", "SHUTDOWN", "UNTIL", "WAIT", "Client", "Clients",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 
-from .bounds import number
+from .validate import number
 
 __all__ = ["Costs"]
 

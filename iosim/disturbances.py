@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
-from . import evidence
-from .bounds import number, whole
+from . import procfs
 from .timeline import Disturbance
+from .validate import number, whole
 
 __all__ = ["Interference", "inconclusive", "interference", "undisturbed"]
 
@@ -63,7 +63,7 @@ def interference(*threads: int) -> Iterator[Interference]:
 
 def _in_line(threads: tuple[int, ...]) -> int:
     """ns in the run queue, of all of them, so far."""
-    counts = (evidence.schedstat("self", thread) for thread in threads)
+    counts = (procfs.schedstat("self", thread) for thread in threads)
     return sum(count[1] for count in counts if count is not None)
 
 

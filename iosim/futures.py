@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .bounds import HOUR_NS, whole
 from .request import Program, Request, Waiting, WithTimeout
+from .validate import HOUR_NS, whole
 
 __all__ = [
     "Callback", "add_done_callback", "apply", "apply_async", "call", "done", "get", "ready",

@@ -22,7 +22,7 @@ from time import perf_counter_ns as clock
 from types import TracebackType
 from typing import Any
 
-from . import evidence
+from . import procfs
 
 __all__ = ["Gate", "asleep", "held", "once_asleep"]
 
@@ -88,11 +88,11 @@ def asleep(tid: int) -> bool:
     In one sleep, longer than the interpreter's switch interval: not a wait for the GIL, which wakes
     up after each interval to ask for it again.  Where there is no /proc: after a tenth of a second.
     """
-    if not evidence.available():
+    if not procfs.available():
         time.sleep(BLIND_S)
         return True
     until, sleep, since = time.monotonic() + GATE_S, None, clock()
-    while evidence.state("self", tid) and time.monotonic() < until:
+    while procfs.state("self", tid) and time.monotonic() < until:
         time.sleep(LOOK_S)
         looked, before, sleep = clock(), sleep, _sleep(tid)
         if sleep is None or sleep != before:
@@ -104,7 +104,7 @@ def asleep(tid: int) -> bool:
 
 def _sleep(tid: int) -> int | None:
     """Which of its sleeps the thread is in; None if it is awake."""
-    return evidence.voluntary("self", tid) if evidence.state("self", tid) == "S" else None
+    return procfs.voluntary("self", tid) if procfs.state("self", tid) == "S" else None
 
 
 def once_asleep(function: Callable[..., object], *given: Any) -> threading.Thread:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .bounds import HOUR_NS, number, whole
+from .validate import HOUR_NS, number, whole
 
 __all__ = ["COMPUTE", "WAIT", "Job", "Jobs", "computing", "failing", "of", "several", "waiting"]
 

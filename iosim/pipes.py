@@ -14,9 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .bounds import whole
 from .request import Request
 from .syscalls import MAX_FD
+from .validate import whole
 
 __all__ = ["PIPE_BUF", "eventfd", "pipe", "read", "write"]
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from .bounds import whole
 from .costs import Costs
+from .validate import whole
 
 __all__ = ["CALLS", "MOST", "PATTERNS", "Asked", "Step", "ask", "bits_bytes", "ready_places"]
 

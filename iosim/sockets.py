@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from types import GeneratorType
 from typing import ClassVar
 
-from .bounds import whole
 from .request import Program, Request, Waiting, WithTimeout
 from .syscalls import (
     EPOLL_CTL_ADD,
@@ -35,6 +34,7 @@ from .syscalls import (
     Ready,
     recvfrom,
 )  # fmt: skip
+from .validate import whole
 
 __all__ = [
     "EPOLLERR", "EPOLLET", "EPOLLEXCLUSIVE", "EPOLLHUP", "EPOLLIN", "EPOLLONESHOT", "EPOLLOUT",

@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from .bounds import HOUR_NS, number, whole
+from .validate import HOUR_NS, number, whole
 
 __all__ = ["MAX_DATAGRAM", "Message", "Traffic", "burst", "one", "poisson", "replay", "several"]
 

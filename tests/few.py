@@ -40,7 +40,7 @@ from oracles.strace import witness
 from iosim import clients, jobs, measure, models, record, servers, traffic
 from iosim.echo.child import serving
 from iosim.echo.survivor import EchoServer
-from iosim.explore.background import Background, Job
+from iosim.explore.measure_process import Background, Job
 from iosim.programs import calls
 from iosim.real import clients as served
 from iosim.real import measure as measuring

@@ -26,7 +26,10 @@ import iosim
 ELSEWHERE = (Path(iosim.__file__).parent, sys.prefix, sys.base_prefix)
 REAL = ("iosim.real", "iosim.kernels.recorder", "oracles.strace",
         "iosim.kernels.calibration", "iosim.echo")  # fmt: skip
-MEASURES = (*REAL, "iosim.explore.background")  # not job_gate, which makes order in both kernels
+MEASURES = (
+    *REAL,
+    "iosim.explore.measure_process",
+)  # not job_gate, which makes order in both kernels
 MODULES = (multiprocessing, socket, threading)
 STARTED = {
     "socket.__new__": "opens a socket",

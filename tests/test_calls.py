@@ -30,7 +30,7 @@ from iosim.job_gate import Gate, asleep, held, once_asleep
 from iosim.kernels.pools import FLAVOURS
 from iosim.real import pool_adapters, worker_tasks
 from iosim.real.measured import within_cores
-from iosim.real.pool_adapters import Crew
+from iosim.real.pool_adapters import OpenPool
 from iosim.real.pools import Futures
 from iosim.real.proc_sampler import watching
 from iosim.real.worker_tasks import nap, total
@@ -481,7 +481,7 @@ def test_who_adds_the_callbacks_slowly_still_knows_who_collects(
         return add(self, *given)
 
     monkeypatch.setattr(pool_adapters._Executor, "add", slow)
-    crew = Crew(pool, 1, None)
+    crew = OpenPool(pool, 1, None)
     try:
         assert crew.collector != threading.get_native_id()
         assert bool(crew.collector) == bool(FLAVOURS[pool].collector)
@@ -746,7 +746,7 @@ def test_another_thread_than_the_main_one_can_measure(pool: str) -> None:
 @clean
 def test_a_worker_that_is_killed_breaks_an_executor_and_stops_a_pool() -> None:
     for pool, error in (("ProcessPoolExecutor", RuntimeError), ("Pool", TimeoutError)):
-        team = Crew(pool, 1, None)
+        team = OpenPool(pool, 1, None)
         (pid, _), *_ = team.names
         handle = team.pool.submit(lambda *_: None, nap, 60)
         time.sleep(0.2)

@@ -10,7 +10,7 @@ from iosim import traffic
 from iosim.children import plain_environment
 from iosim.echo import faults
 from iosim.echo.child import serving
-from iosim.explore.background import Background, Job
+from iosim.explore.measure_process import Background, Job
 
 ESCAPE = "\x1b"
 COLOURED = sys.version_info >= (3, 13)  # from then on Python colours tracebacks

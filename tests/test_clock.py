@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from test_draw import SVG, assert_legible
 
 from iosim import Costs, Timeline, draw, measure, models, predict, simulate, traffic
-from iosim.draw.marks import look_of
+from iosim.draw.canvas import look_of
 
 MODELS = [getattr(models, name) for name in models.MODEL_OF]
 EXTREMES = {

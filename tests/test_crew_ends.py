@@ -42,7 +42,7 @@ def job(number):
     time.sleep(0.1 * (number % WORKERS))
 
 queues.SimpleQueue.put, pool_adapters.HAND_IN_S = puts, LIMIT_S
-crew = pool_adapters.Crew(POOL, WORKERS, "fork")
+crew = pool_adapters.OpenPool(POOL, WORKERS, "fork")
 for number in range(JOBS):
     crew.pool.submit(lambda *_: None, job, number)
 for _ in range(3 if HOLD_S < 1 else 1):

@@ -155,7 +155,7 @@ def test_other_threads_are_watched_if_they_are_named(monkeypatch: pytest.MonkeyP
         asked.append(thread)
         return 0, 500 * len(asked), 0
 
-    monkeypatch.setattr("iosim.evidence.schedstat", schedstat)
+    monkeypatch.setattr("iosim.procfs.schedstat", schedstat)
     with interference(7, 8) as found:
         assert found.disturbances == ()
     assert asked == [threading.get_native_id(), 7, 8] * 2
@@ -169,7 +169,7 @@ def test_a_sender_that_is_late_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path
     from iosim.real.sender_process import SenderProcess
 
     late = tmp_path / "late.py"
-    text = Path(sender.__file__).read_text().replace("...evidence", "iosim.evidence")
+    text = Path(sender.__file__).read_text().replace("...evidence", "iosim.procfs")
     planted = text.replace("max(0, ns) / 1e9)[0]", "max(0.2, ns / 1e9))[0]")
     assert planted != text
     late.write_text(planted)

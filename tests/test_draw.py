@@ -21,8 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iosim import Costs, Timeline, draw, models, shown, simulate, traffic
-from iosim.draw import charts, marks, words
-from iosim.draw.marks import LOOKS, look_of
+from iosim.draw import canvas, charts, formatting
+from iosim.draw.canvas import LOOKS, look_of
 from iosim.draw.svg import _repeated
 from iosim.syscalls import compute
 from iosim.timeline import COPY, NETWORK, USER, WAIT
@@ -49,7 +49,7 @@ def named(program: Any) -> str:
 def box(text: ElementTree.Element) -> Box:
     """The space that a line of text fills: left, top, right, bottom, and the text."""
     size, x, y = (float(text.attrib[name]) for name in ("font-size", "x", "y"))
-    wide = marks.text_width(text.text or "", size, text.get("font-weight") == "bold")
+    wide = canvas.text_width(text.text or "", size, text.get("font-weight") == "bold")
     left = x - wide * {"start": 0, "middle": 0.5, "end": 1}[text.get("text-anchor", "start")]
     return left, y - 0.76 * size, left + wide, y + 0.2 * size, text.text or ""
 
@@ -342,10 +342,10 @@ def test_kinds_of_runs_are_told_apart(one: Timeline, kernel: str, tag: str) -> N
     pictures = [draw.svg(run), draw.text(run), draw.stevens(run).svg, draw.compare([run, run]).svg]
     for picture in pictures:
         assert tag in picture
-        assert all(other.name not in picture for other in marks.TAGS.values() if other.name != tag)
+        assert all(other.name not in picture for other in canvas.TAGS.values() if other.name != tag)
     assert kernel == "simulated" or all("Linux 6.8, 4 cores" in text for text in pictures[:2])
-    assert marks.TAGS[kernel].colour in pictures[0]
-    assert len({tag.colour for tag in marks.TAGS.values()}) == 4
+    assert canvas.TAGS[kernel].colour in pictures[0]
+    assert len({tag.colour for tag in canvas.TAGS.values()}) == 4
 
 
 NASTY = "<script>&\"'\x00\ufffe\ud800]]> ×"
@@ -404,14 +404,14 @@ def test_text_groups_repeated_calls() -> None:
     (19_500_000, "19.5 ms"), (2_000_000_000, "2 s"), (123_456_789, "123 ms"),
 ])  # fmt: skip
 def test_durations(ns: int, text: str) -> None:
-    assert words.duration(ns) == text
+    assert formatting.duration(ns) == text
 
 
 # -- looks ------------------------------------------------------------------------------------
 
 
 def test_states_differ_by_pattern_and_colour() -> None:
-    for (a, one_look), (b, other) in combinations(marks.LOOKS.items(), 2):
+    for (a, one_look), (b, other) in combinations(canvas.LOOKS.items(), 2):
         assert one_look.hatch != other.hatch, (a, b)
         assert one_look.fill != other.fill, (a, b)
         assert one_look.char != other.char, (a, b)
@@ -419,14 +419,14 @@ def test_states_differ_by_pattern_and_colour() -> None:
 
 def test_what_meets_on_one_lane_differs_in_grey() -> None:
     for group in (("user", "kernel", "ready", "sleeping"), ("wait", "queued", "copy")):
-        grey = [marks.luminance(marks.LOOKS[state].fill) for state in group]
+        grey = [canvas.luminance(canvas.LOOKS[state].fill) for state in group]
         for a, b in combinations(grey, 2):
             assert abs(a - b) > 0.08
 
 
 def test_text_is_readable_on_its_ground() -> None:
-    for colour in (marks.INK, marks.MUTED, *(tag.colour for tag in marks.TAGS.values())):
-        assert 1.05 / (marks.luminance(colour) + 0.05) >= 4.5  # WCAG 2.2, 1.4.3
+    for colour in (canvas.INK, canvas.MUTED, *(tag.colour for tag in canvas.TAGS.values())):
+        assert 1.05 / (canvas.luminance(colour) + 0.05) >= 4.5  # WCAG 2.2, 1.4.3
 
 
 # -- Stevens ----------------------------------------------------------------------------------

@@ -19,10 +19,10 @@ from ipywidgets.widgets.widget import _instances
 
 from iosim import Costs, explore, models, sim, simulate, traffic
 from iosim.explore import ModelExplorer
-from iosim.explore.ahead import KEPT, Ahead
 from iosim.explore.controls import Choice, Slider, Switch, complete, quantity, read, write
-from iosim.explore.questions import Question
-from iosim.explore.tracks import Moment, buffers, moments, program_text, tracks
+from iosim.explore.playback import Moment, buffers, moments, program_text, tracks
+from iosim.explore.prefetch import KEPT, Ahead
+from iosim.explore.quiz import Question
 from iosim.explore.view import View, of_timeline
 from iosim.explore.widget import Explorer
 from iosim.timeline import Timeline

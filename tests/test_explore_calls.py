@@ -20,7 +20,7 @@ from iosim import calls, draw, jobs, simulate
 from iosim.explore import CallExplorer
 from iosim.explore.call import ARGUMENTS, ASKED, CALLS, CORNERS, TAKES, run_of
 from iosim.explore.controls import State, complete, read, write
-from iosim.explore.tracks import program_text
+from iosim.explore.playback import program_text
 from iosim.shown import picture
 from iosim.timeline import FOUR_CORNERS, GIL, SLEEPING, WAIT
 

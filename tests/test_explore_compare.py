@@ -27,10 +27,10 @@ pytest.importorskip("anywidget", reason="the explorers need anywidget, which is 
 from ipywidgets.widgets.widget import _instances
 
 from iosim import Unsupported, models, simulate, traffic
-from iosim.explore import CompareExplorer, ModelExplorer, background
-from iosim.explore.background import Background, Job, Told, answers, programs_of
+from iosim.explore import CompareExplorer, ModelExplorer, measure_process
 from iosim.explore.compare import job_of, predictions
 from iosim.explore.controls import Slider, complete, write
+from iosim.explore.measure_process import Background, Job, Told, answers, programs_of
 
 CONTROLS = CompareExplorer.CONTROLS
 FIVE = [program.__name__ for program in models.FIVE]
@@ -41,7 +41,7 @@ FAKE = """
 import json, os, sys, time
 from dataclasses import replace
 from iosim import models, simulate
-from iosim.explore.background import Job, Told
+from iosim.explore.measure_process import Job, Told
 job = Job.from_json(sys.stdin.readline())
 for n, name in enumerate(job.programs, start=1):
     print(Told(name, begins=True).to_json(), flush=True)
@@ -387,7 +387,7 @@ def test_one_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch
             warnings.warn("shown is a recorded run", stacklevel=1)
         return simulate(program, story)
 
-    monkeypatch.setattr(background, "measure", measure)
+    monkeypatch.setattr(measure_process, "measure", measure)
     job = job_of(complete(CONTROLS, {}))
     said = list(answers(job))
     assert [(t.program, t.begins) for t in said] == [(n, b) for n in FIVE for b in (True, False)]

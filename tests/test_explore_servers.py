@@ -21,6 +21,7 @@ from explorers import ends_of, states_of, travelling, walked, walks_of
 from iosim import clients, draw, models, servers, simulate, traffic
 from iosim.explore import ServerExplorer
 from iosim.explore.controls import State, complete, read, write
+from iosim.explore.playback import MOST_LANES, crowd, moments, tracks
 from iosim.explore.server import (
     ARGUMENTS,
     LANES,
@@ -34,7 +35,6 @@ from iosim.explore.server import (
     shown_of,
     story_of,
 )
-from iosim.explore.tracks import MOST_LANES, crowd, moments, tracks
 from iosim.shown import picture
 from iosim.sockets import accept, close
 from iosim.syscalls import Program, ms, sleep

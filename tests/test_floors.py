@@ -16,16 +16,16 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "iosim"
 
 VALUES = {
-    "bounds", "children", "client_script", "clients", "comparison", "cores", "costs",
-    "disturbances", "evidence", "futures", "jobs", "pipes", "readiness", "request", "shown",
-    "sockets", "syscalls", "timeline", "traffic",
+    "children", "client_script", "clients", "comparison", "cores", "costs", "disturbances",
+    "futures", "jobs", "pipes", "procfs", "readiness", "request", "shown", "sockets", "syscalls",
+    "timeline", "traffic", "validate",
 }  # fmt: skip
 FLOORS = dict.fromkeys(VALUES, VALUES) | {
-    "programs": {"programs", "request", "syscalls", "sockets", "futures", "bounds"},
+    "programs": {"programs", "request", "syscalls", "sockets", "futures", "validate"},
     "kernels": {"kernels", "real", "api"} | VALUES,
     "real": {"real", "kernels"} | VALUES,
     "sim": {"sim", "kernels"} | VALUES,
-    "draw": {"draw", "comparison", "readiness", "shown", "timeline", "bounds"},
+    "draw": {"draw", "comparison", "readiness", "shown", "timeline", "validate"},
 }  # whatever is not named here (the facade, explore, puzzles, …) stands on top
 
 #: Inside kernels/: which of its folders, and what else, each of them knows; "shared" is what stands
@@ -125,7 +125,7 @@ def test_every_folder_of_the_kernels_stands_in_the_table() -> None:
         ("real/servers.py", "def later():\n    from ..sim import tcp"),
         ("real/features.py", "from ..kernels.recorder import record"),
         ("real/driver.py", "from ..api import simulate"),
-        ("kernels/tape.py", "from ..sim.task import Task"),
+        ("kernels/trace_builder.py", "from ..sim.task import Task"),
     ],
 )
 def test_a_planted_violation_is_seen(tmp_path: Path, file: str, code: str) -> None:
@@ -138,12 +138,12 @@ def test_a_planted_violation_is_seen(tmp_path: Path, file: str, code: str) -> No
 @pytest.mark.parametrize(
     ("file", "code"),
     [
-        ("timeline.py", "from . import bounds\nimport json"),
+        ("timeline.py", "from . import validate\nimport json"),
         ("programs/models.py", "from ..syscalls import recvfrom\nfrom .calls import apply"),
         ("real/driver.py", "from .. import costs, timeline\nfrom ..kernels import tape"),
         ("draw/svg.py", "from iosim.timeline import Timeline\nfrom .marks import box"),
         ("explore/stepper.py", "from ..sim import kernel\nimport iosim"),
-        ("sim/uring.py", "from ..kernels.tape import Fate\nfrom .kernel import Kernel"),
+        ("sim/uring.py", "from ..kernels.tape import MessageRecord\nfrom .kernel import Kernel"),
         ("kernels/calibration/calibrate.py", "from ...api import measure"),
         ("timeline.py", "def later():\n    from .draw import svg"),
         ("api.py", "from . import real, sim"),

@@ -22,7 +22,7 @@ import pytest
 from iosim import clients, futures, jobs, measure, syscalls, traffic
 from iosim.children import how_it_ended
 from iosim.echo import child as echo
-from iosim.explore.background import Background, Job
+from iosim.explore.measure_process import Background, Job
 from iosim.real import clients as served
 from iosim.real import helper_process
 from iosim.real.client_process import ClientProcess

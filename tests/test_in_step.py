@@ -503,7 +503,7 @@ def test_a_round_in_vain_is_counted_and_a_find_ends_the_count(board: Board) -> N
 def test_servers_and_pools_say_what_disturbed_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault is planted: the scheduler's count says that each thread stood in line."""
     counts = iter(range(0, 10**12, 5_000_000))
-    monkeypatch.setattr("iosim.evidence.schedstat", lambda pid, tid: (0, next(counts), 0))
+    monkeypatch.setattr("iosim.procfs.schedstat", lambda pid, tid: (0, next(counts), 0))
 
     def asks(jobs: Any) -> Program:
         yield apply(1)

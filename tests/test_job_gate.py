@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from iosim import evidence, job_gate
+from iosim import job_gate, procfs
 from iosim.job_gate import Gate, asleep, held, once_asleep
 from iosim.real.worker_tasks import total
 
@@ -86,7 +86,7 @@ def test_what_waits_for_a_sleeper_happens_in_its_sleep() -> None:
     with ours, theirs:
 
         def wake() -> None:
-            seen.append(evidence.state("self", me))
+            seen.append(procfs.state("self", me))
             theirs.send(b"!")
 
         thread = once_asleep(wake)
@@ -98,9 +98,9 @@ def test_what_waits_for_a_sleeper_happens_in_its_sleep() -> None:
 def test_who_sleeps_again_and_again_is_not_asleep(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a thread does that waits for the GIL: it sleeps at each look, never in the same sleep."""
     naps = iter(range(20))
-    monkeypatch.setattr(evidence, "available", lambda: True)
-    monkeypatch.setattr(evidence, "state", lambda pid, tid: "S")
-    monkeypatch.setattr(evidence, "voluntary", lambda pid, tid: next(naps, 20))
+    monkeypatch.setattr(procfs, "available", lambda: True)
+    monkeypatch.setattr(procfs, "state", lambda pid, tid: "S")
+    monkeypatch.setattr(procfs, "voluntary", lambda pid, tid: next(naps, 20))
     assert asleep(1)
     assert next(naps, None) is None
 
@@ -109,4 +109,4 @@ def test_who_is_over_is_not_asleep() -> None:
     thread = threading.Thread(target=int)
     thread.start()
     thread.join()
-    assert asleep(thread.native_id or 0) == (not evidence.available())
+    assert asleep(thread.native_id or 0) == (not procfs.available())

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from iosim import evidence, inconclusive, measure
+from iosim import inconclusive, measure, procfs
 from iosim.kernels.launch import launch, line_of, resume
 from iosim.kernels.watchdog import watchdog
 from iosim.programs import models
@@ -651,7 +651,7 @@ def test_ctrl_c_interrupts_a_blocked_call() -> None:
     main, here = threading.main_thread().ident, threading.get_native_id()
 
     def interrupt() -> None:
-        while not evidence.syscall("self", here).startswith("recv"):
+        while not procfs.syscall("self", here).startswith("recv"):
             time.sleep(0.001)
         signal.pthread_kill(main, signal.SIGINT)
 
@@ -810,7 +810,7 @@ def test_the_watchdog_gives_back_what_it_found() -> None:
 LOCKED = """
 import coverage, signal, sys, threading, time
 from coverage import collector
-from iosim.bounds import whole
+from iosim.validate import whole
 from iosim.kernels import watchdog as module
 from iosim.kernels.watchdog import watchdog
 
@@ -900,12 +900,12 @@ def test_the_watchdog_ends_even_a_wait_of_the_library() -> None:
 
 def test_evidence_of_this_thread() -> None:
     pid, tid = os.getpid(), threading.get_native_id()
-    assert evidence.state(pid, tid) == "R"
-    assert evidence.wchan(pid, tid) == ""
-    assert evidence.sample(pid, 1 << 30) == ("", "", "")
-    assert evidence.schedstat(pid, 1 << 30) is None
+    assert procfs.state(pid, tid) == "R"
+    assert procfs.wchan(pid, tid) == ""
+    assert procfs.sample(pid, 1 << 30) == ("", "", "")
+    assert procfs.schedstat(pid, 1 << 30) is None
     if HERE["schedstat"]:
-        first, second = (evidence.schedstat("self", tid) for _ in range(2))
+        first, second = (procfs.schedstat("self", tid) for _ in range(2))
         assert all(a <= b for a, b in zip(first, second, strict=True))
 
 

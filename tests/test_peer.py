@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from iosim import evidence, models, traffic
+from iosim import models, procfs, traffic
 from iosim.kernels.launch import launch
 from iosim.real import recordings
 from iosim.real.helpers import sender as sending
@@ -38,7 +38,7 @@ def _plan(transport: str, port: int, schedule: list[list[Any]]) -> dict[str, Any
         "transport": transport,
         "ports": [port],
         "schedule": schedule,
-        "evidence": evidence.__file__,
+        "evidence": procfs.__file__,
         "thread": [os.getpid(), threading.get_native_id()],
         "stepwise": False,
     }

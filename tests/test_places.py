@@ -120,7 +120,7 @@ def test_the_tour_runs_in_a_path_of_an_awkward_name(elsewhere: Path) -> None:
 #: The place, a file of the package, a part of it, what is wrong there, and what is told of that.
 PLANTS = {
     "a child is not told to write plainly": (
-        "colour is forced", "explore/background.py", "env=plain_environment(),", "",
+        "colour is forced", "explore/measure_process.py", "env=plain_environment(),", "",
         r"\x1b[31mred"),
     "a setting is given twice": (
         "no colour", "children.py", 'kept | {"NO_COLOR": "1", "PYTHON_COLORS": "0"}',

@@ -40,9 +40,9 @@ from typing import Any
 
 import pytest
 
-from iosim import Timeline, draw, evidence, record
+from iosim import Timeline, draw, procfs, record
 from iosim.cores import usable_cores
-from iosim.kernels.recorder.hindsight import Part, Thread, share_cores, unique
+from iosim.kernels.recorder.reconstruct import Part, Thread, share_cores, unique
 from iosim.timeline import FIGURE_6_6, KERNEL, READY, SLEEPING, USER, WAIT, Broken, Row
 
 resource = pytest.importorskip("resource")
@@ -89,11 +89,11 @@ def once_asleep(thread: int) -> None:
     """Return when that thread sleeps in a call that waits; where /proc hides it, a little later."""
     until = time.monotonic() + SOON_S
     while time.monotonic() < until:
-        name = evidence.syscall("self", thread)
+        name = procfs.syscall("self", thread)
         if not name:
             time.sleep(0.1)
             return
-        if name in WAITING and evidence.state("self", thread) == "S":
+        if name in WAITING and procfs.state("self", thread) == "S":
             time.sleep(0.02)  # a sleep that nobody can take for something else
             return
         time.sleep(0.001)
@@ -1012,7 +1012,9 @@ def busy(sock: socket.socket, first: bool) -> None:
 def test_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """They wait for each other's lock (GIL) and for a core: never do more run than there are."""
     assert crowd().check().cores == usable_cores()
-    monkeypatch.setattr("iosim.kernels.recorder.hindsight.share_cores", lambda threads, cores: None)
+    monkeypatch.setattr(
+        "iosim.kernels.recorder.reconstruct.share_cores", lambda threads, cores: None
+    )
     monkeypatch.setattr("iosim.kernels.recorder.record.usable_cores", lambda: 1)
     with pytest.raises(Broken, match="processes run on 1 cores"):
         crowd().check()

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from iosim import inconclusive
-from iosim.kernels.calibration import scans
-from iosim.kernels.calibration.scans import (
+from iosim.kernels.calibration import microbench
+from iosim.kernels.calibration.microbench import (
     ask_epoll,
     ask_poll,
     ask_select,
@@ -48,7 +48,7 @@ def found(answer: Any) -> set[int]:
 
 @linux
 @pytest.mark.parametrize("ask", [ask_select, ask_poll, ask_epoll])
-def test_the_last_ones_are_ready_and_a_question_finds_them(ask: scans.Ask) -> None:
+def test_the_last_ones_are_ready_and_a_question_finds_them(ask: microbench.Ask) -> None:
     before = descriptors()
     with sockets(5, ready=2) as socks, ExitStack() as stack:
         question = ask(socks, stack)
@@ -82,8 +82,8 @@ def test_there_is_room_for_more_and_the_limit_comes_back() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (300, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert hard_limit() == (hard if hard != resource.RLIM_INFINITY else scans.MAX_SOCKETS)
-    if 0 < hard <= scans.MAX_SOCKETS:
+    assert hard_limit() == (hard if hard != resource.RLIM_INFINITY else microbench.MAX_SOCKETS)
+    if 0 < hard <= microbench.MAX_SOCKETS:
         with room(hard):
             assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == limits
@@ -97,7 +97,7 @@ def test_a_descriptor_of_a_number_that_one_asks_for() -> None:
         assert select.select([first, second], [], [], 0)[0] == [first, second]
     with pytest.raises(KeyError), numbered(300):
         raise KeyError
-    if hard_limit() < scans.MAX_SOCKETS:
+    if hard_limit() < microbench.MAX_SOCKETS:
         with pytest.raises(OSError, match="nvalid"), numbered(hard_limit()):
             pass
     assert descriptors() == before
@@ -106,7 +106,7 @@ def test_a_descriptor_of_a_number_that_one_asks_for() -> None:
 def test_room_where_there_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
     with room(10):
-        assert hard_limit() == scans.MAX_SOCKETS
+        assert hard_limit() == microbench.MAX_SOCKETS
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_byte_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
         def recv(self, *_: Any) -> bytes:
             raise BlockingIOError
 
-    monkeypatch.setattr(scans, "WAKE_MS", 5)
+    monkeypatch.setattr(microbench, "WAKE_MS", 5)
     with pytest.raises(TimeoutError, match="has not arrived within 5 ms"):
         wake(Deaf())  # type: ignore[arg-type]
 
@@ -186,12 +186,12 @@ def test_blocks_that_other_work_disturbed_do_not_count(
     monkeypatch: pytest.MonkeyPatch, disturbed: int, most: int
 ) -> None:
     """As long as half of them were left alone; and each is tried a few times."""
-    bad = [scans.Price(99)] * (scans.TRIES * disturbed)
-    prices = bad + [scans.Price(1)] * (25 - disturbed)
+    bad = [microbench.Price(99)] * (microbench.TRIES * disturbed)
+    prices = bad + [microbench.Price(1)] * (25 - disturbed)
     for price in bad:
         price.disturbances = (Disturbance("in line for a core", 2_000_000),)
-    left = iter([scans.Price(0), scans.Price(0), *prices])
-    monkeypatch.setattr(scans, "_block", lambda call, calls: next(left))
+    left = iter([microbench.Price(0), microbench.Price(0), *prices])
+    monkeypatch.setattr(microbench, "_block", lambda call, calls: next(left))
     price = cost_us(int)
     assert float(price) == 1
     assert len(price.disturbances) == most
@@ -216,14 +216,14 @@ def test_a_scan_grows_with_the_descriptors_and_epoll_with_the_ready_ones() -> No
 @linux
 def test_questions_that_are_compared_are_asked_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    asks: dict[str, scans.Ask] = {
+    asks: dict[str, microbench.Ask] = {
         name: lambda socks, stack, name=name: lambda: asked.append(name)  # type: ignore[misc]
         for name in ("a", "b")
     }
-    monkeypatch.setattr(scans, "MAX_CALLS", 1)
-    monkeypatch.setattr(scans, "undisturbed", lambda make, **_: make())
-    assert list(scans.prices_us(asks, 3)) == ["a", "b"]
-    assert asked == [*"abab", *"ab" * scans.BLOCKS]
+    monkeypatch.setattr(microbench, "MAX_CALLS", 1)
+    monkeypatch.setattr(microbench, "undisturbed", lambda make, **_: make())
+    assert list(microbench.prices_us(asks, 3)) == ["a", "b"]
+    assert asked == [*"abab", *"ab" * microbench.BLOCKS]
 
 
 @linux

@@ -25,7 +25,7 @@ import pytest
 
 from iosim.children import plain_environment
 from iosim.echo import survivor
-from iosim.kernels.calibration.scans import hard_limit, room
+from iosim.kernels.calibration.microbench import hard_limit, room
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 NAMES = "SelectSelector", "PollSelector", "EpollSelector", "DevpollSelector", "KqueueSelector"

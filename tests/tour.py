@@ -9,7 +9,7 @@ import warnings
 import iosim
 from iosim import calls, clients, jobs, measure, models, servers, simulate, traffic
 from iosim.explore import ModelExplorer
-from iosim.explore.background import Background, Job
+from iosim.explore.measure_process import Background, Job
 from iosim.kernels.pools import FLAVOURS
 from iosim.timeline import FIGURE_6_6
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from .asked import asked
+from .canvas import LOOKS, TAGS, Picture
 from .charts import Shown, dots, plot, show
 from .clock import clock
 from .compare import compare
-from .corners import corners
+from .formatting import describe, duration
 from .inline import Inline, inline
-from .marks import LOOKS, TAGS, Picture
 from .overlay import overlay
+from .quadrants import corners
+from .readiness_figure import asked
 from .stevens import stevens
 from .svg import svg
 from .text import text
-from .words import describe, duration
 
 __all__ = [
     "LOOKS", "TAGS", "Inline", "Picture", "Shown", "asked", "clock", "compare", "corners",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..shown import bundle, image
 from ..timeline import Timeline
-from .marks import LOOKS, TAGS, look_of
-from .words import describe, duration, unit_of
+from .canvas import LOOKS, TAGS, look_of
+from .formatting import describe, duration, unit_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ..bounds import whole
 from ..comparison import compare
 from ..timeline import COPY, NETWORK, WAIT, Timeline
-from .joint import arrival, joined, moved, part, sides
-from .marks import INK, LOOKS, MUTED, TAGS, Picture, Tag, clipped, draw_tag, text_width
+from ..validate import whole
+from .canvas import INK, LOOKS, MUTED, TAGS, Picture, Tag, clipped, draw_tag, text_width
+from .formatting import copying, count, duration, row_words, took_since_arrival
+from .paired_runs import arrival, joined, moved, part, sides
 from .svg import (
     MARGIN,
     SMALL,
@@ -29,7 +30,6 @@ from .svg import (
     panel,
 )
 from .text import lanes as lanes_in_text
-from .words import copying, count, duration, row_words, took_since_arrival
 
 __all__ = ["HEADS", "clock", "table"]
 

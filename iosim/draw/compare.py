@@ -19,7 +19,7 @@ from ..timeline import (
     Timeline,
     errno_name,
 )  # fmt: skip
-from .marks import (
+from .canvas import (
     FILLS,
     HAIR,
     INK,
@@ -34,7 +34,7 @@ from .marks import (
     look_of,
     text_width,
 )  # fmt: skip
-from .words import blocked_of, duration, row_words, signal_name
+from .formatting import blocked_of, duration, row_words, signal_name
 
 __all__ = ["compare"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..shown import bundle, picture
 from ..timeline import Timeline
-from .marks import Picture
+from .canvas import Picture
 from .svg import svg
 
 __all__ = ["Inline", "inline"]

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from ..bounds import whole
 from ..comparison import Comparison, compare
 from ..timeline import PHASES, Interval, Timeline
-from .joint import arrival, joined, moved, sides
-from .marks import INK, LOOKS, MUTED, TAGS, Picture, clipped, draw_tag, text_width
+from ..validate import whole
+from .canvas import INK, LOOKS, MUTED, TAGS, Picture, clipped, draw_tag, text_width
+from .formatting import duration
+from .paired_runs import arrival, joined, moved, sides
 from .svg import (
     MARGIN,
     SMALL,
@@ -28,7 +29,6 @@ from .svg import (
     panel,
     rows_of,
 )
-from .words import duration
 
 __all__ = ["overlay"]
 

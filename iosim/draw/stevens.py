@@ -22,8 +22,8 @@ from ..timeline import (
     Timeline,
     errno_name,
 )  # fmt: skip
-from .marks import FILLS, HAIR, INK, MUTED, TAGS, Picture, Sheet, draw_tag, text_width
-from .words import blocked_of, count, headline, moment, signal_name
+from .canvas import FILLS, HAIR, INK, MUTED, TAGS, Picture, Sheet, draw_tag, text_width
+from .formatting import blocked_of, count, headline, moment, signal_name
 
 __all__ = ["stevens"]
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ..bounds import whole
 from ..timeline import (
     COPY,
     GIL,
@@ -28,7 +27,8 @@ from ..timeline import (
     Timeline,
     errno_name,
 )  # fmt: skip
-from .marks import (
+from ..validate import whole
+from .canvas import (
     FILLS,
     INK,
     LOOKS,
@@ -43,7 +43,7 @@ from .marks import (
     look_of,
     text_width,
 )  # fmt: skip
-from .words import (
+from .formatting import (
     blocked_of,
     copying,
     count,

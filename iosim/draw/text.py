@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from textwrap import wrap
 
-from ..bounds import whole
 from ..timeline import COPY, SLEEPING, WAIT, Call, Interval, Timeline, errno_name
-from .marks import LOOKS, TAGS, look_of
-from .words import (
+from ..validate import whole
+from .canvas import LOOKS, TAGS, look_of
+from .formatting import (
     called,
     copying,
     count,

@@ -25,7 +25,7 @@ from typing import Any
 
 from ..children import how_it_ended, plain_environment
 from ..kernels.recorder.record import record
-from ..kernels.scarce import beginning
+from ..kernels.resource_limits import beginning
 from ..timeline import Timeline
 from . import notes, survivor
 

@@ -8,15 +8,15 @@ from typing import Any
 
 from .. import jobs
 from ..api import simulate
-from ..draw.corners import corners
-from ..draw.words import count, duration
+from ..draw.formatting import count, duration
+from ..draw.quadrants import corners
 from ..futures import done, ready
 from ..programs import calls
 from ..syscalls import compute, ms, sleep
 from ..timeline import FOUR_CORNERS, GIL, SLEEPING, USER, Corner, Timeline
 from .controls import Choice, Control, Slider, State, Switch
 from .model import COSTS, FACTORS, TIMES, costs_of
-from .questions import Question
+from .quiz import Question
 from .view import Figure, Number, Table, View, of_timeline
 from .widget import Explorer
 

@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 
 from ..draw.clock import HEADS, clock, table
 from ..draw.compare import compare
-from ..draw.words import duration
+from ..draw.formatting import duration
 from ..prediction import predict
 from ..programs import models
 from ..sim.traffic import DEFAULT_RCVBUF
 from ..syscalls import compute, ms
 from ..timeline import COPY, WAIT, Timeline
-from .background import COMMAND, Background, Job, Told
 from .controls import Choice, Control, Slider, State
+from .measure_process import COMMAND, Background, Job, Told
 from .model import (
     CORES,
     COSTS,
@@ -31,8 +31,8 @@ from .model import (
 from .model import (
     TIMES as FACTOR_STOPS,
 )
-from .questions import Question
-from .tracks import Moment, Track, moments, program_text, tracks
+from .playback import Moment, Track, moments, program_text, tracks
+from .quiz import Question
 from .view import Figure, Number, Table, View
 from .widget import Explorer
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..bounds import number
+from ..validate import number
 
 __all__ = [
     "Choice",

@@ -9,15 +9,15 @@ from typing import Any
 
 from ..api import simulate
 from ..costs import Costs
+from ..draw.formatting import count, duration, row_words
 from ..draw.stevens import stevens
-from ..draw.words import count, duration, row_words
 from ..programs import models
 from ..sim.traffic import DEFAULT_RCVBUF
 from ..syscalls import compute, ms, sleep
 from ..timeline import COPY, FIGURE_6_6, WAIT, Timeline
 from ..traffic import Traffic, several
 from .controls import Choice, Control, Slider, State
-from .questions import Question
+from .quiz import Question
 from .view import Figure, Number, View, of_timeline
 from .widget import Explorer
 

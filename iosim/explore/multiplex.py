@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from ..draw.asked import asked as picture_of
-from ..draw.words import count, duration
+from ..draw.formatting import count, duration
+from ..draw.readiness_figure import asked as picture_of
 from ..programs import models
 from ..readiness import CALLS, MOST, PATTERNS, Asked, ask, ready_places
 from .controls import Choice, Control, Slider, State
 from .model import COSTS, FACTORS, costs_of
 from .model import TIMES as FACTOR_STOPS
-from .questions import Question
-from .tracks import Moment, Track, program_text
+from .playback import Moment, Track, program_text
+from .quiz import Question
 from .view import Number, Table, View
 from .widget import Explorer
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from .. import clients
 from ..api import simulate
-from ..draw.words import count, duration
+from ..draw.formatting import count, duration
 from ..programs.servers import SERVERS
 from ..syscalls import ms
 from ..timeline import NETWORK, Interval, Timeline
 from .controls import Choice, Slider, State, Switch
 from .model import COSTS, FACTORS, TIMES, costs_of
-from .questions import Question
+from .quiz import Question
 from .view import Number, View, of_timeline
 from .widget import Explorer
 

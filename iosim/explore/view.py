@@ -10,7 +10,7 @@ from typing import Any
 
 from ..draw.svg import svg
 from ..timeline import Timeline
-from .tracks import Moment, Track, kernel_text, moments, program_text, tracks
+from .playback import Moment, Track, kernel_text, moments, program_text, tracks
 
 __all__ = ["Figure", "Number", "Table", "View", "of_timeline"]
 

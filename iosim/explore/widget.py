@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 import anywidget
 import traitlets
 
-from ..draw.marks import Picture
+from ..draw.canvas import Picture
 from ..shown import bundle, picture
-from .ahead import Ahead
 from .controls import Control, Slider, State, Switch, complete, read, write
-from .questions import Question, verdicts
+from .prefetch import Ahead
+from .quiz import Question, verdicts
 from .view import View
 
 __all__ = ["Explorer"]

@@ -14,7 +14,7 @@ from ..clients import Clients
 from ..jobs import Jobs
 from ..request import Program, Request, never_yielded
 from ..traffic import Traffic
-from .tape import Text
+from .trace_builder import Text
 
 __all__ = [
     "JobPlan", "Plan", "ServerPlan", "launch", "launch_jobs", "launch_server", "line_of", "resume",

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..bounds import whole
 from ..futures import Callback
 from ..syscalls import Program, Request, compute, sleep
 from ..timeline import QUEUED, WAIT, Interval, Outcome, Timeline
+from ..validate import whole
 from .launch import resume
 
 __all__ = ["CALLER", "FLAVOURS", "Flavour", "Promise", "calls_of", "crew", "flavour", "with_jobs"]

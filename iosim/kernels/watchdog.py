@@ -13,7 +13,7 @@ from time import perf_counter, process_time, sleep
 from types import FrameType
 from typing import Protocol
 
-from .scarce import beginning
+from .resource_limits import beginning
 
 try:
     import fcntl

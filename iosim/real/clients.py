@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..clients import Clients
-from ..kernels.scarce import beginning
+from ..kernels.resource_limits import beginning
 from ..timeline import Disturbance, Visit
 from .client_process import ClientProcess
 from .features import Unsupported, stamp

@@ -14,8 +14,8 @@ from time import thread_time_ns as cpu_clock
 from typing import TYPE_CHECKING, Any
 
 from ..kernels.launch import line_of, resume
-from ..kernels.scarce import why
-from ..kernels.tape import Fate
+from ..kernels.resource_limits import why
+from ..kernels.trace_builder import MessageRecord
 from ..syscalls import MSG_DONTWAIT, Program, Request, compute, recvfrom, sigtimedwait
 from ..timeline import GIL, KERNEL, READY, SLEEPING
 from .accounting import Meter
@@ -282,7 +282,7 @@ class Driver:
         asks = fd in self.process.descriptors.nonblocking or flags & MSG_DONTWAIT
         return "check" if asks else "return"
 
-    def in_hands(self, parts: list[tuple[Fate, int]], at: int, told: str) -> None:
+    def in_hands(self, parts: list[tuple[MessageRecord, int]], at: int, told: str) -> None:
         """The program has these bytes of messages since `at`."""
         for fate, count in parts:
             fate.hand_over(self.lane, count, at, told)

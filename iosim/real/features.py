@@ -15,7 +15,7 @@ from contextlib import closing
 from errno import EACCES, EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM
 from typing import Any
 
-from .. import evidence
+from .. import procfs
 from ..cores import usable_cores
 from ..syscalls import Request
 from . import aio, strace
@@ -94,7 +94,7 @@ def _probe_io_uring() -> None:
 
 
 def _probe_schedstat() -> None:
-    if evidence.schedstat("self", threading.get_native_id()) is None:
+    if procfs.schedstat("self", threading.get_native_id()) is None:
         raise missing("/proc/self/task/*/schedstat")
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from ..children import how_it_ended, plain_environment
-from ..kernels.scarce import beginning, why
+from ..kernels.resource_limits import beginning, why
 
 __all__ = ["HelperError", "HelperProcess"]
 

@@ -14,25 +14,25 @@ from dataclasses import replace
 from time import perf_counter_ns as clock
 from typing import Any
 
-from ..bounds import whole
 from ..clients import Clients
 from ..cores import usable_cores
 from ..costs import Costs
 from ..disturbances import interference
 from ..kernels.launch import Plan, ServerPlan, launch, launch_server
-from ..kernels.tape import Fate, messages
+from ..kernels.trace_builder import MessageRecord, messages
 from ..kernels.watchdog import Expired, watchdog
 from ..sockets import SOMAXCONN
 from ..syscalls import Program
 from ..timeline import Timeline
 from ..traffic import Traffic
+from ..validate import whole
 from . import pipes, readiness, recordings  # noqa: F401  (two of them answer calls)
 from .aio import Reads
 from .clients import ClientsOutside, limit_descriptors, need_room
 from .driver import Driver, Escaped
 from .features import Unsupported, machine
 from .measured import Run
-from .process import Process, SharedTape
+from .process import Process, SharedTraceBuilder
 from .signals import Signals
 from .threads import Threads
 from .traffic import TrafficOutside
@@ -97,7 +97,7 @@ def measure_on(kind: type[Measurement], plan: Plan, rcvbuf: int | None, limit_s:
         outside = TrafficOutside(plan.story, rcvbuf, stack)
         sockets = [one.fileno() for one in outside.sockets()]
         datagrams = plan.story.transport == "udp"
-        run = Run(messages(plan.story), datagrams, SharedTape(), plan.text.title)
+        run = Run(messages(plan.story), datagrams, SharedTraceBuilder(), plan.text.title)
         process = Process(outside, run, len(sockets))
         process.messages.connection.update((fd, number) for number, fd in enumerate(sockets))
         program = plan.start(sockets if plan.serves_all else sockets[0], plan.nbytes(None))
@@ -134,7 +134,7 @@ def measure_clients(
     need_room(len(story))
     with ExitStack() as stack:
         outside = ClientsOutside(story, backlog, sndbuf, rcvbuf, stack)
-        run = Run(_fates(plan), False, SharedTape(), plan.text.title)
+        run = Run(_fates(plan), False, SharedTraceBuilder(), plan.text.title)
         process = Process(outside, run, len(story))
         measurement = Measurement(
             process, plan.start(outside.sockets()[0].fileno()), limit_s, stack
@@ -145,9 +145,10 @@ def measure_clients(
     return replace(timeline, visits=outside.visits)
 
 
-def _fates(plan: ServerPlan) -> list[Fate]:
+def _fates(plan: ServerPlan) -> list[MessageRecord]:
     return [
-        Fate(number, m.connection, m.size, m.at_ns, m.size) for number, m in plan.story.messages
+        MessageRecord(number, m.connection, m.size, m.at_ns, m.size)
+        for number, m in plan.story.messages
     ]
 
 

@@ -19,7 +19,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from ..kernels.pools import Promise, with_jobs
-from ..kernels.tape import Fate, Tape, Text
+from ..kernels.trace_builder import MessageRecord, Text, TraceBuilder
 from ..timeline import (
     KERNEL,
     READY,
@@ -104,7 +104,7 @@ class Receipt:
 
     start: int
     end: int
-    parts: list[tuple[Fate, int]]
+    parts: list[tuple[MessageRecord, int]]
     stamp: int | None
     call: int | None
     taken: bool = True
@@ -131,7 +131,9 @@ class Thread:
     stretches: list[Stretch] = field(default_factory=list)
 
 
-def of_datagram(queue: deque[Fate], first: int, length: int, size: int) -> list[tuple[Fate, int]]:
+def of_datagram(
+    queue: deque[MessageRecord], first: int, length: int, size: int
+) -> list[tuple[MessageRecord, int]]:
     """Of which message of `queue` is a datagram of `length` bytes, got with a buffer of `size`?
 
     The first that it can be: each byte tells the number, so the `first` does.  Those before it
@@ -145,7 +147,7 @@ def of_datagram(queue: deque[Fate], first: int, length: int, size: int) -> list[
     return []
 
 
-def of_stream(queue: deque[Fate], count: int) -> list[tuple[Fate, int]]:
+def of_stream(queue: deque[MessageRecord], count: int) -> list[tuple[MessageRecord, int]]:
     """A stream has no borders: `count` bytes are those of the messages, in order."""
     parts = []
     while count and queue:
@@ -161,9 +163,9 @@ def of_stream(queue: deque[Fate], count: int) -> list[tuple[Fate, int]]:
 class Run:
     """All that was taken down in one run; `timeline` makes sense of it.  ns from its start."""
 
-    fates: list[Fate]
+    fates: list[MessageRecord]
     datagrams: bool
-    tape: Tape = field(default_factory=Tape)
+    tape: TraceBuilder = field(default_factory=TraceBuilder)
     title: str = ""
     lane: str = PROCESS
     stretches: list[Stretch] = field(default_factory=list)
@@ -213,7 +215,7 @@ class Run:
             if self.datagrams and fate.arrived is None and fate.number in self.sent:
                 fate.dropped = self.sent[fate.number][1] < self.end  # udp(7): no room, no datagram
 
-    def _settle(self, fate: Fate, receipt: Receipt) -> None:
+    def _settle(self, fate: MessageRecord, receipt: Receipt) -> None:
         """The kernel's stamp is exact; else the middle of the sender's clock, before and after."""
         planned = fate.sent or 0
         before, after = self.sent.get(fate.number, (planned, planned))

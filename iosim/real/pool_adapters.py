@@ -28,10 +28,10 @@ from typing import Any, Protocol
 
 from ..children import how_it_ended
 from ..kernels.pools import crew, flavour
-from ..kernels.scarce import beginning
+from ..kernels.resource_limits import beginning
 from . import worker_tasks
 
-__all__ = ["Crew", "Told"]
+__all__ = ["OpenPool", "Told"]
 
 OPEN_S = 60.0  # for all workers to start, or to end
 LOOK_S = 0.05  # between two looks whether a worker has died instead
@@ -235,7 +235,7 @@ class _Executor:
             self._executor.shutdown(wait=True, cancel_futures=True)
 
 
-class Crew:
+class OpenPool:
     """An open pool, all of whose workers have started; `names` tells which thread is which."""
 
     def __init__(self, pool: str, workers: int, start_method: str | None) -> None:

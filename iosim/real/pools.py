@@ -18,7 +18,6 @@ from functools import partial
 from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any
 
-from ..bounds import HOUR_NS, whole
 from ..cores import usable_cores
 from ..costs import Costs
 from ..futures import (
@@ -40,15 +39,16 @@ from ..kernels.pools import CALLER, Promise, calls_of
 from ..kernels.watchdog import Expired
 from ..syscalls import Program, Request, compute, sleep
 from ..timeline import SLEEPING, USER, Evidence, Timeline
+from ..validate import HOUR_NS, whole
 from . import worker_tasks
 from .answers import Prepared, Thrown, answers
 from .descriptors import failure
 from .features import machine
 from .measure import Measurement
 from .measured import Run, Stretch
-from .pool_adapters import Crew, Told
+from .pool_adapters import OpenPool, Told
 from .proc_sampler import SamplerProcess
-from .process import Process, SharedTape
+from .process import Process, SharedTraceBuilder
 from .worker_tasks import Rows
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def measure_jobs(
     if switch_interval is not None:
         whole("switch_interval", switch_interval, 1, HOUR_NS, "ns")
     with ExitStack() as stack:
-        run = Run([], False, SharedTape(), plan.text.title, CALLER)
-        futures = Futures(story, Crew(pool, workers, start_method), run, stack)
+        run = Run([], False, SharedTraceBuilder(), plan.text.title, CALLER)
+        futures = Futures(story, OpenPool(pool, workers, start_method), run, stack)
         process = Process(futures, run, 0)
         with _interval(switch_interval):
             PoolMeasurement(process, plan.start(), limit_s, stack).go()
@@ -117,7 +117,7 @@ class Futures:
 
     shows_line = True
 
-    def __init__(self, story: Jobs, crew: Crew, run: Run, stack: ExitStack) -> None:
+    def __init__(self, story: Jobs, crew: OpenPool, run: Run, stack: ExitStack) -> None:
         self._story, self.crew, self._run = story, crew, run
         stack.callback(self._close)
         self._me = os.getpid(), threading.get_native_id()

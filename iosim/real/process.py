@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..kernels.tape import Fate, Tape
+from ..kernels.trace_builder import MessageRecord, TraceBuilder
 from .accounting import wall_clock
 from .descriptors import Descriptors
 from .measured import Receipt, Run, of_datagram, of_stream
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .threads import Threads
     from .uring import Submissions
 
-__all__ = ["Messages", "Outside", "Process", "SharedTape"]
+__all__ = ["Messages", "Outside", "Process", "SharedTraceBuilder"]
 
 
 class Outside(Protocol):
@@ -74,11 +74,11 @@ class Messages:
     def __init__(self, run: Run, connections: int) -> None:
         self._run = run
         self.connection: dict[int, int] = {}  # which one comes on that descriptor
-        self._pending: list[deque[Fate]] = [deque() for _ in range(connections)]
+        self._pending: list[deque[MessageRecord]] = [deque() for _ in range(connections)]
         for fate in run.fates:
             self._pending[fate.connection].append(fate)
 
-    def taken(self, fd: int, data: bytes, size: int) -> list[tuple[Fate, int]]:
+    def taken(self, fd: int, data: bytes, size: int) -> list[tuple[MessageRecord, int]]:
         """Of which messages are these bytes, got with room for `size`, and how many of each?"""
         if fd not in self.connection:
             return []
@@ -88,7 +88,7 @@ class Messages:
         return of_stream(queue, len(data))
 
 
-class SharedTape(Tape):
+class SharedTraceBuilder(TraceBuilder):
     """A tape on which several threads write."""
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class SharedTape(Tape):
         self._lock = threading.Lock()
 
     def enter(self, *given: Any, **named: Any) -> int:
-        """As `Tape.enter`, one thread after the other."""
+        """As `TraceBuilder.enter`, one thread after the other."""
         with self._lock:
             return super().enter(*given, **named)
 
@@ -119,7 +119,7 @@ class Process:
 
     def completed(
         self, driver: Driver, fd: int, data: bytes, since: int, end: int, call: int | None
-    ) -> list[tuple[Fate, int]]:
+    ) -> list[tuple[MessageRecord, int]]:
         """Bytes lie in the program's memory that it asked for before: the copy is in this part."""
         parts = self.messages.taken(fd, data, len(data)) if data else []
         if parts:

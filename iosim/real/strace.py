@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from errno import ENOENT, EPERM
 from functools import cache
 
-from ..kernels.scarce import beginning, why
+from ..kernels.resource_limits import beginning, why
 
 __all__ = [
     "RESTARTS", "Line", "Signalled", "announce", "available", "command", "parse", "version",

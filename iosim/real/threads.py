@@ -14,7 +14,7 @@ from errno import ESRCH
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..kernels.scarce import beginning
+from ..kernels.resource_limits import beginning
 from ..kernels.watchdog import Expired
 from ..sockets import pthread_create, pthread_join
 from ..syscalls import EPOLLIN, Program, getpid, sleep

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from ..kernels.scarce import beginning
+from ..kernels.resource_limits import beginning
 from ..syscalls import MSG_DONTWAIT
 from ..timeline import Disturbance, Evidence
 from ..traffic import Traffic

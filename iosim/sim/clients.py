@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..client_script import ScriptedClient, Scripts
 from ..clients import Client, Clients
-from ..kernels.tape import Fate
+from ..kernels.trace_builder import MessageRecord
 from ..timeline import Visit
 from ..traffic import Message
 from .descriptions import failure
@@ -24,10 +24,12 @@ class ClientScripts(Scripts):
 
     def __init__(self, kernel: Kernel, story: Clients, listener: Listener, rcvbuf: int) -> None:
         super().__init__()
-        self.fates: list[Fate] = []
-        told: dict[int, list[Fate]] = {}
+        self.fates: list[MessageRecord] = []
+        told: dict[int, list[MessageRecord]] = {}
         for number, message in story.messages:
-            fate = Fate(number, message.connection, message.size, message.at_ns, message.size)
+            fate = MessageRecord(
+                number, message.connection, message.size, message.at_ns, message.size
+            )
             told.setdefault(message.connection, []).append(fate)
             self.fates.append(fate)
         self.clients = [
@@ -48,7 +50,7 @@ class StreamClient(ScriptedClient):
     __slots__ = ("_client", "_end", "_fates", "_kernel")
 
     def __init__(
-        self, kernel: Kernel, scripts: ClientScripts, client: Client, fates: list[Fate],
+        self, kernel: Kernel, scripts: ClientScripts, client: Client, fates: list[MessageRecord],
         rcvbuf: int,
     ) -> None:  # fmt: skip
         super().__init__(scripts, client.steps)

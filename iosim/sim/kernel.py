@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..costs import Costs
 from ..kernels.launch import line_of, resume
-from ..kernels.tape import Tape
+from ..kernels.trace_builder import TraceBuilder
 from ..syscalls import (
     O_NONBLOCK,
     SIGRTMIN,
@@ -55,7 +55,7 @@ class Kernel(Scheduler):
     def __init__(
         self, costs: Costs, cores: int = 1, nofile: int = DEFAULT_NOFILE, record: bool = True
     ) -> None:
-        super().__init__(costs, cores, Tape() if record else None)
+        super().__init__(costs, cores, TraceBuilder() if record else None)
         self.table = Descriptors(nofile)
         self.threads: list[Task] = []  # by pthread_create, by their number
         self.when_over: dict[Task, list[Task]] = {}  # who waits for its end

@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..bounds import whole
 from ..costs import Costs
-from ..kernels.tape import Tape
+from ..kernels.trace_builder import TraceBuilder
 from ..timeline import KERNEL, READY, SLEEPING, USER
 from ..traffic import Message
+from ..validate import whole
 from .task import Task
 
 __all__ = ["Scheduler", "Then"]
@@ -33,7 +33,7 @@ class Scheduler:
     `events` counts what has happened; `tape` None takes nothing down (for large runs).
     """
 
-    def __init__(self, costs: Costs, cores: int, tape: Tape | None) -> None:
+    def __init__(self, costs: Costs, cores: int, tape: TraceBuilder | None) -> None:
         self.costs, self.tape = costs, tape
         self.arrivals: Sequence[Message] = ()  # what comes from the network, in time
         self.cores = whole("cores", cores, 1, 1024, "cores")

@@ -6,18 +6,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..bounds import HOUR_NS, whole
 from ..clients import Clients
 from ..costs import Costs
 from ..jobs import Jobs
 from ..kernels.launch import launch, launch_jobs, launch_server
 from ..kernels.pools import flavour, with_jobs
-from ..kernels.tape import Fate, Text, messages
+from ..kernels.trace_builder import MessageRecord, Text, messages
 from ..kernels.watchdog import watchdog
 from ..sockets import SOMAXCONN
 from ..syscalls import Program, ms
 from ..timeline import Timeline
 from ..traffic import Traffic
+from ..validate import HOUR_NS, whole
 from . import connections, pipes, readiness, signals, threads, uring  # noqa: F401  (they answer)
 from .aio import Asynchronous
 from .clients import ClientScripts
@@ -88,7 +88,7 @@ def _run(kernel: Kernel, text: Text, limit_s: float) -> None:
         kernel.run()
 
 
-def _timeline(kernel: Kernel, text: Text, fates: list[Fate]) -> Timeline:
+def _timeline(kernel: Kernel, text: Text, fates: list[MessageRecord]) -> Timeline:
     assert kernel.tape is not None
     return kernel.tape.timeline(text, "simulated", kernel.cores, fates, kernel.now)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from errno import EAGAIN, ENOTSOCK
 from typing import Any
 
-from ..kernels.tape import Fate
+from ..kernels.trace_builder import MessageRecord
 from ..sockets import MSG_TRUNC, recvmsg
 from ..syscalls import (
     F_SETFL,
@@ -32,7 +32,7 @@ __all__ = [
 JIFFY = 4_000_000  # ns between two ticks, at the 250 Hz of most distributions: time(7)
 
 Pieces = Any  # a list of pieces, or ()
-Parts = list[tuple[Fate, int]]  # how many bytes of which messages
+Parts = list[tuple[MessageRecord, int]]  # how many bytes of which messages
 
 
 class Received:

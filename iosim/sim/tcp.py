@@ -13,7 +13,7 @@ from errno import ECONNREFUSED, ECONNRESET, ENOTCONN, EPIPE, ETIMEDOUT
 from itertools import count
 from typing import Any
 
-from ..kernels.tape import Fate
+from ..kernels.trace_builder import MessageRecord
 from ..sockets import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, SOMAXCONN
 from .descriptions import changed, refusal
 from .kernel import Kernel
@@ -161,7 +161,7 @@ class Stream(InternetSocket):
 
     # -- bytes ---------------------------------------------------------------------------------
 
-    def post(self, kernel: Kernel, data: Any, fate: Fate | None = None) -> None:
+    def post(self, kernel: Kernel, data: Any, fate: MessageRecord | None = None) -> None:
         """`data` lie in the send buffer."""
         self.outbox.append([fate, memoryview(data)])
         self.unsent += len(data)
@@ -172,7 +172,7 @@ class Stream(InternetSocket):
         errno, self.error = self.error, 0
         return errno or (EPIPE if self.broken or self.finishing else 0)
 
-    def next_chunk(self, most: int) -> tuple[Fate | None, memoryview]:
+    def next_chunk(self, most: int) -> tuple[MessageRecord | None, memoryview]:
         """At most so many bytes of the oldest piece leave the send buffer."""
         fate, data = self.outbox[0]
         chunk = data[:most]
@@ -183,7 +183,7 @@ class Stream(InternetSocket):
         self.unsent -= len(chunk)
         return fate, chunk
 
-    def put(self, fate: Fate | None, data: memoryview) -> None:
+    def put(self, fate: MessageRecord | None, data: memoryview) -> None:
         """`data` lie in the receive queue."""
         self.queue = with_piece(self.queue, [fate, data])
         self.queued += len(data)
@@ -197,7 +197,7 @@ class Stream(InternetSocket):
             errno, self.error = self.error, 0
             return Received(b"", errno, [])
         data: list[memoryview] = []
-        parts: list[tuple[Fate, int]] = []
+        parts: list[tuple[MessageRecord, int]] = []
         room = size
         for piece in list(self.queue):
             fate, there = piece
@@ -237,7 +237,7 @@ class Stream(InternetSocket):
 
 
 #: Stands for what is no message of the story: bytes between two sockets of the program.
-_NOBODYS = Fate(0, 0, 0, 0, 1 << 62)
+_NOBODYS = MessageRecord(0, 0, 0, 0, 1 << 62)
 
 
 class Network:
@@ -307,7 +307,7 @@ class Network:
         end.arrives = max(end.arrives, now + self._kernel.costs.transit(nbytes))
         self._kernel.later(end.arrives - now, arrive)
 
-    def _deliver(self, end: Stream, fate: Fate | None, data: memoryview) -> None:
+    def _deliver(self, end: Stream, fate: MessageRecord | None, data: memoryview) -> None:
         if end.broken:
             return
         if end.closed:  # nobody will read it: RFC 1122, 4.2.2.13

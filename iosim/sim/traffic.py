@@ -5,7 +5,7 @@ from __future__ import annotations
 from errno import ECONNRESET
 from typing import Any
 
-from ..kernels.tape import Fate
+from ..kernels.trace_builder import MessageRecord
 from ..syscalls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from ..traffic import Message, Traffic
 from .descriptions import changed
@@ -22,7 +22,7 @@ class _TrafficSocket(Socket):
 
     __slots__ = ()
 
-    def put(self, fate: Fate, message: Message, nbytes: int) -> None:
+    def put(self, fate: MessageRecord, message: Message, nbytes: int) -> None:
         """`nbytes` of `message` lie in the receive queue."""
         self.queue = with_piece(self.queue, [fate, message, nbytes])
         self.queued += nbytes
@@ -42,7 +42,7 @@ class DatagramSocket(_TrafficSocket):
         """There is no room any more."""
         self.rcvbuf = -1
 
-    def arrive(self, arrivals: Arrivals, fate: Fate, message: Message) -> None:
+    def arrive(self, arrivals: Arrivals, fate: MessageRecord, message: Message) -> None:
         """No room, no datagram: udp(7)."""
         if self.queued + message.size > self.rcvbuf:
             fate.dropped = True
@@ -74,14 +74,14 @@ class TrafficStream(_TrafficSocket):
         found = EPOLLOUT | (EPOLLIN if self.readable else 0) | (EPOLLERR if self.error else 0)
         return found | (EPOLLHUP if self.broken else 0)
 
-    def arrive(self, arrivals: Arrivals, fate: Fate, message: Message) -> None:
+    def arrive(self, arrivals: Arrivals, fate: MessageRecord, message: Message) -> None:
         """Its first part, and later the rest."""
         first = min(arrivals.part or message.size, message.size)
         self.hold(fate, message, first)
         if first < message.size:
             arrivals.rest_comes(self, fate, message, first)
 
-    def hold(self, fate: Fate, message: Message, nbytes: int) -> None:
+    def hold(self, fate: MessageRecord, message: Message, nbytes: int) -> None:
         """The sender wants to send `nbytes` more of `message`."""
         self.held = with_piece(self.held, [fate, message, nbytes])
         self.open_window()
@@ -100,7 +100,7 @@ class TrafficStream(_TrafficSocket):
         """The sender goes on at once."""
         self.open_window()
 
-    def unread(self, fate: Fate) -> int:
+    def unread(self, fate: MessageRecord) -> int:
         """How many of its bytes no receive has begun to take."""
         return sum(size for who, _, size in (*self.queue, *self.held) if who is fate)
 
@@ -142,8 +142,10 @@ class Arrivals:
         stream = story.transport == "tcp"
         kind: Any = TrafficStream if stream else DatagramSocket
         self._kernel = kernel
-        self.fates: list[Fate] = []
-        self._unrecorded = Fate(1, 0, 0, 0, 0)  # for every message where nothing is taken down
+        self.fates: list[MessageRecord] = []
+        self._unrecorded = MessageRecord(
+            1, 0, 0, 0, 0
+        )  # for every message where nothing is taken down
         self.part = kernel.costs.part if stream and kernel.costs.segment else 0  # that comes first
         self.connections = [kind(rcvbuf) for _ in range(story.connections)]
         for socket in self.connections:
@@ -159,15 +161,17 @@ class Arrivals:
             socket.end(message.kind)
         self._announce(socket)
 
-    def _fate(self, number: int, message: Message) -> Fate:
+    def _fate(self, number: int, message: Message) -> MessageRecord:
         if self._kernel.tape is None:
             return self._unrecorded
-        fate = Fate(number, message.connection, message.size, message.at_ns, message.size)
+        fate = MessageRecord(number, message.connection, message.size, message.at_ns, message.size)
         fate.arrived = self._kernel.now
         self.fates.append(fate)
         return fate
 
-    def rest_comes(self, socket: TrafficStream, fate: Fate, message: Message, first: int) -> None:
+    def rest_comes(
+        self, socket: TrafficStream, fate: MessageRecord, message: Message, first: int
+    ) -> None:
         """The second part; a message that nobody has begun to take is there only then."""
 
         def arrive() -> None:

@@ -67,7 +67,7 @@ from ...syscalls import (
 )
 from ...timeline import KERNEL, READY, SLEEPING, WAIT, Call, Delivery, Timeline
 from ...traffic import Traffic, burst, one, replay, several
-from .scans import Ask, ask_epoll, ask_poll, ask_select, sockets
+from .microbench import Ask, ask_epoll, ask_poll, ask_select, sockets
 
 __all__ = ["Calibration", "Step", "calibrate"]
 

@@ -50,8 +50,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 from ...cores import usable_cores
 from ...real.features import machine
 from ...timeline import Timeline
-from .hindsight import Thread, timeline
-from .stamps import GAP_NS, LONG_NS, NOT_MADE, Stamp, Track
+from .event_buffer import GAP_NS, LONG_NS, NOT_MADE, Stamp, Track
+from .reconstruct import Thread, timeline
 
 __all__ = ["record"]
 

@@ -27,7 +27,7 @@ from time import perf_counter_ns as clock
 from typing import Any
 
 from ...client_script import ScriptedClient, Scripts
-from ...evidence import in_a_call, sample
+from ...procfs import in_a_call, sample
 from .board import Board, Onlooker
 
 SPIN_NS = 300_000  # a sleep ends up to this much late: the rest of the way the clock is watched

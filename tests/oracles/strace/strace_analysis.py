@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
 from iosim.kernels.launch import Plan
-from iosim.kernels.tape import Fate, messages
+from iosim.kernels.trace_builder import MessageRecord, messages
 from iosim.real.measured import PROCESS, Job, Receipt, Run, Stretch, of_datagram, of_stream
 from iosim.real.strace import Line, Signalled, signal_number, unquote
 from iosim.syscalls import (
@@ -494,7 +494,7 @@ class Hearing:
         io_uring_enter: _waits_for_completion,
     }  # fmt: skip
 
-    def _parts(self, line: Line) -> list[tuple[Fate, int]]:
+    def _parts(self, line: Line) -> list[tuple[MessageRecord, int]]:
         """Of which messages are the bytes of a receive, and how many of each?"""
         base = _BASE.search(line.args[1])
         size = _LENGTH.search(line.args[1])
@@ -502,7 +502,9 @@ class Hearing:
         buffer = int(size[1]) if size else line.number(2)
         return self._taken(line.number(0), line.value or 0, first[0] if first else -1, buffer)
 
-    def _taken(self, fd: int, count: int, first: int, buffer: int) -> list[tuple[Fate, int]]:
+    def _taken(
+        self, fd: int, count: int, first: int, buffer: int
+    ) -> list[tuple[MessageRecord, int]]:
         queue = self.pending[self._fds[fd]]
         if self.run.datagrams:
             return of_datagram(queue, first, count, buffer)

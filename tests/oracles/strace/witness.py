@@ -24,7 +24,7 @@ from typing import Any
 from iosim.cores import usable_cores
 from iosim.costs import Costs
 from iosim.kernels.launch import Plan
-from iosim.kernels.scarce import beginning, why
+from iosim.kernels.resource_limits import beginning, why
 from iosim.kernels.watchdog import watchdog
 from iosim.real import strace
 from iosim.real.features import Unsupported, machine

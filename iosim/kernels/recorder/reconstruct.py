@@ -25,8 +25,8 @@ from typing import Any
 
 from ...real.measured import Stretch, Usage
 from ...timeline import KERNEL, READY, SLEEPING, USER, Timeline
-from ..tape import Fate, Tape, Text
-from .stamps import NOT_MADE, OFF_NS, Look, Stamp, Start
+from ..trace_builder import MessageRecord, Text, TraceBuilder
+from .event_buffer import NOT_MADE, OFF_NS, Look, Stamp, Start
 
 __all__ = ["Thread", "timeline"]
 
@@ -387,10 +387,10 @@ def unique(name: str, taken: Counter[str]) -> str:
 
 
 def messages(
-    threads: Sequence[Thread], names: Sequence[str], connections: Connections, tape: Tape
-) -> list[Fate]:
+    threads: Sequence[Thread], names: Sequence[str], connections: Connections, tape: TraceBuilder
+) -> list[MessageRecord]:
     """One for each successful receive, in the order of their ends."""
-    fates: list[Fate] = []
+    fates: list[MessageRecord] = []
     reported: dict[int, dict[int, int | None]] = {}  # by thread, by descriptor: readable since
     log = sorted(
         ((made.end, number, made) for number, t in enumerate(threads) for made in t.made),
@@ -421,11 +421,11 @@ def _arrival(made: Made, reports: Iterable[dict[int, int | None]]) -> tuple[int,
     return (found if noticed is None else noticed), "return"
 
 
-def _fate(number: int, made: Made, arrived: int, connections: Connections) -> Fate:
+def _fate(number: int, made: Made, arrived: int, connections: Connections) -> MessageRecord:
     connection = connections.at(made.fd, made.start)
     since, connection.since = connection.since, made.end
     arrived = min(max(arrived, since), made.end - 1)
-    return Fate(
+    return MessageRecord(
         number, connection.number, made.received, None, made.received, arrived,
         since=min(since, arrived), lane=connection.lane,
     )  # fmt: skip
@@ -478,7 +478,7 @@ def _line(code: CodeType, lasti: int) -> int | None:
 
 def timeline(threads: Sequence[Thread], title: str, cores: int, machine: str) -> Timeline:
     """All that was recorded."""
-    tape, taken = Tape(), Counter[str]()
+    tape, taken = TraceBuilder(), Counter[str]()
     threads = [thread for thread in threads if thread.looks]
     for thread in threads:
         thread.deduce()
@@ -499,7 +499,7 @@ def timeline(threads: Sequence[Thread], title: str, cores: int, machine: str) ->
 
 
 def _number_calls(
-    tape: Tape, threads: Sequence[Thread], names: Sequence[str], places: Places
+    tape: TraceBuilder, threads: Sequence[Thread], names: Sequence[str], places: Places
 ) -> None:
     """Every system call, in the order of their starts."""
     log = []
@@ -518,7 +518,7 @@ def _number_calls(
         made.calls.append(number)
 
 
-def _lane(tape: Tape, thread: Thread, name: str) -> None:
+def _lane(tape: TraceBuilder, thread: Thread, name: str) -> None:
     for part in thread.parts:
         if part.made is None:
             note = UNSEEN if part.state == SLEEPING else ""

@@ -2,8 +2,8 @@
 
 There, signals have a main thread whatever the notebook does meanwhile, and to cancel is to kill:
 the notebook's interrupt, which reaches every process of the kernel, means a cell and not this.
-`python -m iosim.explore.background` is that process: it reads what to run as a line of JSON on its
-standard input, and says a line of JSON for each run that begins and for each that is over.
+`python -m iosim.explore.measure_process` is that process: it reads what to run as a line of JSON on
+its standard input, and says a line of JSON for each run that begins and for each that is over.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from ..api import measure
 from ..children import how_it_ended, plain_environment
-from ..kernels.scarce import beginning
+from ..kernels.resource_limits import beginning
 from ..programs import models
 from ..syscalls import compute
 from ..timeline import Timeline
@@ -29,7 +29,7 @@ from ..traffic import Message, Traffic
 
 __all__ = ["COMMAND", "Background", "Job", "Told", "answers", "programs_of"]
 
-COMMAND = (sys.executable, "-m", "iosim.explore.background")
+COMMAND = (sys.executable, "-m", "iosim.explore.measure_process")
 END_S = 10.0  # until a process that was killed is gone
 
 

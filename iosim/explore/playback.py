@@ -15,7 +15,7 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-from ..draw.words import called, count, duration, signal_name
+from ..draw.formatting import called, count, duration, signal_name
 from ..timeline import (
     COPY,
     KERNEL,

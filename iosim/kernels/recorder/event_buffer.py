@@ -14,7 +14,7 @@ from time import perf_counter_ns as clock
 from types import CodeType
 from typing import Any, NamedTuple
 
-from ... import evidence
+from ... import procfs
 from ...real.accounting import Meter
 
 __all__ = ["GAP_NS", "LONG_NS", "NOT_MADE", "OFF_NS", "Look", "Stamp", "Start", "Track"]
@@ -99,10 +99,10 @@ class Track:
 
     def look_from_outside(self, at: int) -> Look | None:
         """The same from another thread, by what /proc tells; None if this thread is over."""
-        schedule = evidence.schedstat("self", self.tid)
+        schedule = procfs.schedstat("self", self.tid)
         if schedule is None:
             return None
-        asleep = evidence.state("self", self.tid) in ("S", "D")
+        asleep = procfs.state("self", self.tid) in ("S", "D")
         queued, switches = self._seen
         return Look(at, at, schedule[0], max(queued, schedule[1]), switches + asleep)
 

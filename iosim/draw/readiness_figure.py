@@ -11,9 +11,21 @@ from dataclasses import dataclass
 
 from ..readiness import Asked, Step
 from ..timeline import Timeline
-from .marks import FILLS, HAIR, INK, LOOKS, MUTED, TAGS, Picture, clipped, draw_tag, esc, text_width
+from .canvas import (
+    FILLS,
+    HAIR,
+    INK,
+    LOOKS,
+    MUTED,
+    TAGS,
+    Picture,
+    clipped,
+    draw_tag,
+    esc,
+    text_width,
+)
+from .formatting import count, duration
 from .svg import MARGIN, SMALL, TINY, Scale, Scene, axis, legend
-from .words import count, duration
 
 __all__ = ["asked"]
 

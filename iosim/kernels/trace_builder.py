@@ -20,11 +20,11 @@ from ..timeline import (
 )  # fmt: skip
 from ..traffic import Traffic
 
-__all__ = ["Fate", "Tape", "Text"]
+__all__ = ["MessageRecord", "Text", "TraceBuilder"]
 
 
 @dataclass(slots=True)
-class Fate:
+class MessageRecord:
     """What has become of one message so far; `left`: how many of its bytes are still to be had.
 
     It is waited for from `since` on, and told of on `lane` ("": on one of its own).
@@ -94,7 +94,7 @@ class _Entry:
         )  # fmt: skip
 
 
-class Tape:
+class TraceBuilder:
     """Takes down states, calls, copies and fates; `timeline()` freezes them."""
 
     def __init__(self) -> None:
@@ -169,7 +169,7 @@ class Tape:
     # -- the whole -----------------------------------------------------------------------------
 
     def timeline(
-        self, text: Text, kernel: str, cores: int, fates: Sequence[Fate], end: int,
+        self, text: Text, kernel: str, cores: int, fates: Sequence[MessageRecord], end: int,
         evidence: Sequence[Evidence] = (), machine: str = "",
     ) -> Timeline:  # fmt: skip
         """All of it, frozen.  `end` (ns) closes what is still open: calls, lives, messages."""
@@ -209,7 +209,7 @@ class Tape:
 
     @staticmethod
     def _message(
-        fate: Fate, copies: list[tuple[int, int, int | None]], calls: list[Call], end: int
+        fate: MessageRecord, copies: list[tuple[int, int, int | None]], calls: list[Call], end: int
     ) -> list[Interval]:
         lane, number = fate.lane or f"message {fate.number}", fate.number
         if fate.arrived is None or fate.dropped:
@@ -235,17 +235,17 @@ class Tape:
         return parts
 
 
-def _delivery(fate: Fate) -> Delivery:
+def _delivery(fate: MessageRecord) -> Delivery:
     return Delivery(
         fate.number, fate.connection, fate.size, fate.sent, fate.arrived, fate.received,
         fate.process, fate.told, fate.dropped,
     )  # fmt: skip
 
 
-def messages(story: Traffic) -> list[Fate]:
+def messages(story: Traffic) -> list[MessageRecord]:
     """A fresh fate for each message of `story` that carries data, numbered from 1."""
     return [
-        Fate(number, m.connection, m.size, m.at_ns, m.size)
+        MessageRecord(number, m.connection, m.size, m.at_ns, m.size)
         for number, m in enumerate(story.messages, start=1)
         if m.kind == "data"
     ]

@@ -17,9 +17,9 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from ...bounds import whole
 from ...disturbances import LIMIT_MS, interference, undisturbed
 from ...timeline import Disturbance
+from ...validate import whole
 
 __all__ = [
     "Ask", "Price", "ask_epoll", "ask_poll", "ask_select", "c_poll", "c_select", "cost_us",
