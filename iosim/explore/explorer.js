@@ -690,7 +690,8 @@ class Page {
   /** Where the program is longer than its room, keep its present line in sight. */
   reveal() {
     this.revealing = 0;
-    for (const line of [...this.lines.values()].filter((item) => this.current.has(item))) {
+    const marked = [...this.lines.values()].filter((item) => this.current.has(item));
+    for (const line of new Map(marked.reverse().map((item) => [item.parentElement, item])).values()) { // the first of each text
       const { scrollTop, clientHeight } = line.parentElement;
       const { offsetTop, offsetHeight } = line;
       const inSight = offsetTop >= scrollTop && offsetTop + offsetHeight <= scrollTop + clientHeight;

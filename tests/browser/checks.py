@@ -192,11 +192,13 @@ def moves(control: Locator) -> list[str]:
     return keys[::-1] if at_end else keys
 
 
-#: Are the marked lines of the texts, if there are any, in the part of each that is shown?
+#: Is the first marked line of each text, if there is one, in the part of it that is shown?
 IN_SIGHT = """async explorer => {
     await new Promise(requestAnimationFrame);
     await new Promise(requestAnimationFrame);
-    return [...explorer.querySelectorAll('.iosim-program .iosim-now')].every(line => {
+    return [...explorer.querySelectorAll('.iosim-program')].every(text => {
+        const line = text.querySelector('.iosim-now');
+        if (!line) return true;
         const [inner, outer] = [line, line.parentElement].map(e => e.getBoundingClientRect());
         return inner.top >= outer.top - 1 && inner.bottom <= outer.bottom + 1;
     });
