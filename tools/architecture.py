@@ -102,7 +102,9 @@ def mermaid(graph: Graph) -> str:
 def written(page: str) -> str:
     """The page with its pictures as the code has them."""
     pictures = iter((mermaid(house()), mermaid(mechanisms())))
-    return re.sub(r"```mermaid\n.*?\n```", lambda _: next(pictures), page, flags=re.DOTALL)
+    return re.sub(
+        r"```mermaid\n.*?\n```", lambda own: next(pictures, own[0]), page, flags=re.DOTALL
+    )
 
 
 def main() -> int:

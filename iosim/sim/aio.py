@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from errno import EINPROGRESS, EINVAL
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..pipes import read
 from ..syscalls import Program, Request, aio_error, aio_read, aio_return
@@ -113,12 +113,17 @@ def take_block(kernel: Kernel, task: Task, request: futex) -> Side:
     return kernel.asynchronous.waiting.popleft()
 
 
+def _kept(kernel: Kernel, task: Task, request: Any, socket: Socket, got: Received) -> Received:
+    """The messages in it are in nobody's hands before aio_return."""
+    return got
+
+
 @answers(helper_read)
 def read_for_block(kernel: Kernel, task: Task, request: helper_read) -> Side:
-    """read(2): the messages in it are in nobody's hands before aio_return."""
+    """read(2)."""
     thing: Description = kernel.table.get(request.fd)
     if isinstance(thing, Socket):
-        return (yield from arrived(kernel, task, request, thing))
+        return (yield from arrived(kernel, task, request, thing, _kept))
     data = read_bytes(kernel, task, request)
     return Received(data if isinstance(data, bytes) else (yield from data), 0, [])
 

@@ -21,7 +21,7 @@ from .descriptions import (
     wake_first,
 )  # fmt: skip
 from .kernel import Kernel
-from .sockets import Socket, arrived, delivered, nothing_there
+from .sockets import Socket, arrived, nothing_there
 from .task import Side, Task
 
 __all__ = ["read_bytes"]
@@ -260,9 +260,7 @@ def _write_file(kernel: Kernel, task: Task, request: write, file: File) -> int:
 
 
 def _receive(kernel: Kernel, task: Task, request: read, socket: Socket) -> Side:
-    got = yield from arrived(kernel, task, request, socket)
-    delivered(kernel, task, request, socket, got)
-    return got.data
+    return arrived(kernel, task, request, socket)
 
 
 def _send(kernel: Kernel, task: Task, request: write, socket: Socket) -> Any:

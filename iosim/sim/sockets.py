@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from errno import EAGAIN, ENOTSOCK
 from typing import Any
 
@@ -25,7 +26,7 @@ from .kernel import Kernel
 from .task import Side, Task
 
 __all__ = [
-    "Pieces", "Received", "Socket", "arrived", "copied", "delivered", "in_hands", "nothing_there",
+    "Pieces", "Received", "Socket", "arrived", "copied", "in_hands", "nothing_there",
     "socket_of", "take", "with_piece",
 ]  # fmt: skip
 
@@ -99,23 +100,36 @@ def socket_of(kernel: Kernel, fd: int) -> Socket:
 
 @answers(recvfrom)
 def receive(kernel: Kernel, task: Task, request: recvfrom) -> Side:
-    """recv(2): what has come, in the program's hands."""
-    socket = socket_of(kernel, request.fd)
-    got = yield from arrived(kernel, task, request, socket)
-    delivered(kernel, task, request, socket, got)
-    return got.data
+    """recv(2): the bytes that have come."""
+    return arrived(kernel, task, request, socket_of(kernel, request.fd))
 
 
 @answers(recvmsg)
 def receive_message(kernel: Kernel, task: Task, request: recvmsg) -> Side:
     """recvmsg(2): the same, and whether a datagram was longer than there was room for."""
-    socket = socket_of(kernel, request.fd)
-    got = yield from arrived(kernel, task, request, socket)
-    delivered(kernel, task, request, socket, got)
-    return got.data, MSG_TRUNC if got.nbytes > len(got.data) else 0
+    return arrived(kernel, task, request, socket_of(kernel, request.fd), delivered_with_flags)
 
 
-def arrived(kernel: Kernel, task: Task, request: Any, socket: Socket) -> Side:
+def delivered(kernel: Kernel, task: Task, request: Any, socket: Socket, got: Received) -> bytes:
+    """The program has it.  What was only looked at is in nobody's hands."""
+    if got.parts and not request.flags & MSG_PEEK:
+        in_hands(kernel, task, got.parts, _how_told(task, socket, request))
+        task.brought = got.nbytes
+    return got.data
+
+
+def delivered_with_flags(
+    kernel: Kernel, task: Task, request: Any, socket: Socket, got: Received
+) -> tuple[bytes, int]:
+    """The same, and what recvmsg says of it."""
+    truncated = MSG_TRUNC if got.nbytes > len(got.data) else 0
+    return delivered(kernel, task, request, socket, got), truncated
+
+
+def arrived(
+    kernel: Kernel, task: Task, request: Any, socket: Socket,
+    deliver: Callable[..., Any] = delivered,
+) -> Side:  # fmt: skip
     """Sleep until there is something, then copy it."""
     socket.receiving()
     until = None
@@ -132,7 +146,7 @@ def arrived(kernel: Kernel, task: Task, request: Any, socket: Socket) -> Side:
     if got.parts:
         yield _copying(kernel, task, got)
         copied(kernel, task, got)
-    return got
+    return deliver(kernel, task, request, socket, got)
 
 
 def _tick_after(now: int, ns: int) -> int:
@@ -153,13 +167,6 @@ def _copying(kernel: Kernel, task: Task, got: Received) -> int:
     if task.chilled:
         ns, task.chilled = ns + round(kernel.costs.cold_receive), False
     return ns
-
-
-def delivered(kernel: Kernel, task: Task, request: Any, socket: Socket, got: Received) -> None:
-    """The program has it.  What was only looked at is in nobody's hands."""
-    if got.parts and not request.flags & MSG_PEEK:
-        in_hands(kernel, task, got.parts, _how_told(task, socket, request))
-        task.brought = got.nbytes
 
 
 def take(kernel: Kernel, socket: Socket, size: int, peek: bool = False) -> Received:
