@@ -4,7 +4,7 @@
 
 1. `simulate` of a one-message model and its SVG, median of 1,000.
 2. Events a second on 1,000 connections, one process each, timelines off, beside two SimPy versions:
-   the same model (tests/oracle.py: stores, a resource for the cores, every cost) and a bare one
+   the same model (tests/oracles/simpy_model.py: stores, a resource for the cores, every cost) and a bare one
    (a store for each connection and one time-out a message: no cores, no run queue).
 3. Memory of an idle process, beside SimPy's.
 4. What `import iosim` adds to `python -c pass`.
@@ -31,7 +31,7 @@ from iosim.sim.kernel import Kernel
 from iosim.sim.simulate import over_traffic
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import oracle
+from oracles import simpy_model
 
 CONNECTIONS, CORES, SIZE = 1_000, 2, 100
 COSTS = Costs(
@@ -67,7 +67,7 @@ def one_picture() -> None:
 def throughput(count: int) -> None:
     """The same story through three engines."""
     story = traffic.poisson(CONNECTIONS * count, 50_000, SIZE, seed=1, connections=CONNECTIONS)
-    kernel, same, bare = _kernel(story), oracle.blocking(story, COSTS, CORES), _bare(story)
+    kernel, same, bare = _kernel(story), simpy_model.blocking(story, COSTS, CORES), _bare(story)
     ours = _cpu(kernel.run)
     steps_same, theirs = _count(same.start())
     steps_bare, simple = _count(bare)

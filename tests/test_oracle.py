@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles import simpy_model
 
 from iosim import Costs, models, simulate, traffic
 
@@ -34,7 +34,7 @@ def test_blocking_servers_complete_when_simpy_says(
 ) -> None:
     story = _story(seed, rate, connections)
     ours = simulate(models.blocking, story, costs=COSTS, cores=cores)
-    assert _received(ours) == oracle.blocking(story, COSTS, cores).run()
+    assert _received(ours) == simpy_model.blocking(story, COSTS, cores).run()
 
 
 @given(
@@ -47,7 +47,7 @@ def test_the_select_server_completes_when_simpy_says(
 ) -> None:
     story = _story(seed, rate, connections)
     ours = simulate(models.multiplexing, story, costs=COSTS)
-    assert _received(ours) == oracle.select(story, COSTS).run()
+    assert _received(ours) == simpy_model.select(story, COSTS).run()
 
 
 def test_the_oracle_sees_a_wrong_cost() -> None:
@@ -55,7 +55,7 @@ def test_the_oracle_sees_a_wrong_cost() -> None:
     story = _story(1, 100, 2)
     wrong = Costs(**{**_as_dict(COSTS), "wakeup": COSTS.wakeup + 1})
     assert _received(simulate(models.blocking, story, costs=wrong)) != pytest.approx(
-        oracle.blocking(story, COSTS).run(), abs=0
+        simpy_model.blocking(story, COSTS).run(), abs=0
     )
 
 
