@@ -4,7 +4,8 @@
 
 1. `simulate` of a one-message model and its SVG, median of 1,000.
 2. Events a second on 1,000 connections, one process each, timelines off, beside two SimPy versions:
-   the same model (tests/oracles/simpy_model.py: stores, a resource for the cores, every cost) and a bare one
+   the same model (tests/oracles/simpy_model.py: stores, a resource for the cores, every cost)
+   and a bare one
    (a store for each connection and one time-out a message: no cores, no run queue).
 3. Memory of an idle process, beside SimPy's.
 4. What `import iosim` adds to `python -c pass`.

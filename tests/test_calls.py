@@ -31,7 +31,7 @@ from iosim.kernels.pools import FLAVOURS
 from iosim.real import pool_adapters, worker_tasks
 from iosim.real.measured import within_cores
 from iosim.real.pool_adapters import OpenPool
-from iosim.real.pools import Futures
+from iosim.real.pool_futures import Futures
 from iosim.real.proc_sampler import watching
 from iosim.real.worker_tasks import nap, total
 from iosim.syscalls import Program, compute, getpid, ms, recvfrom, sleep
