@@ -14,291 +14,57 @@ Nothing in a timeline says "blocked".  That is derived, by joining the two kinds
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from errno import EAGAIN, errorcode
+from dataclasses import dataclass, field, replace
+from errno import EAGAIN
 from functools import cached_property
 from itertools import accumulate, chain, pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
+from . import export, invariants
+from .invariants import Broken
+from .records import (
+    ASYNCHRONOUS,
+    BLOCKING,
+    COPY,
+    FIGURE_6_6,
+    FOUR_CORNERS,
+    GIL,
+    KERNEL,
+    NETWORK,
+    NONBLOCKING,
+    PHASES,
+    PROCESS_STATES,
+    QUEUED,
+    READY,
+    SLEEPING,
+    SYNCHRONOUS,
+    TRANSIT,
+    USER,
+    WAIT,
+    Call,
+    Corner,
+    Delivery,
+    Disturbance,
+    Evidence,
+    Interval,
+    KernelLine,
+    Outcome,
+    Row,
+    Span,
+    Visit,
+    errno_name,
+    merged,
+)
 from .shown import bundle, picture
 
 __all__ = [
-    "COPY", "FIGURE_6_6", "FOUR_CORNERS", "GIL", "KERNEL", "NETWORK", "PROCESS_STATES", "QUEUED",
-    "READY", "SLEEPING", "TRANSIT", "USER", "WAIT", "Broken", "Call", "Corner", "Delivery",
-    "Disturbance", "Evidence", "Interval", "KernelLine", "Outcome", "Row", "Timeline", "Visit",
-    "errno_name", "merged",
+    "COPY", "FIGURE_6_6", "FOUR_CORNERS", "GIL", "KERNEL", "NETWORK", "PHASES", "PROCESS_STATES",
+    "QUEUED", "READY", "SLEEPING", "TRANSIT", "USER", "WAIT", "Broken", "Call", "Corner",
+    "Delivery", "Disturbance", "Evidence", "Interval", "KernelLine", "Outcome", "Row", "Span",
+    "Timeline", "Visit", "errno_name", "merged",
 ]  # fmt: skip
-
-# States of a process.  `user` and `kernel` hold a core; `ready` wants one; `sleeping` does not.
-USER, KERNEL, READY, SLEEPING = PROCESS_STATES = ("user", "kernel", "ready", "sleeping")
-# Phases of the data (UNP 6.2 has two of them; `queued` lies between: ready, and nobody copies it).
-WAIT, QUEUED, COPY = PHASES = ("wait", "queued", "copy")
-NETWORK, TRANSIT = "network", "transit"
-GIL = "GIL"  # the note of a sleep in which a thread waits for its process's interpreter lock
-
-
-class Broken(AssertionError):
-    """A timeline contradicts itself: one of the invariants does not hold."""
-
-
-def errno_name(errno: int | None) -> str:
-    """`EAGAIN` for 11, and so on; an empty string for None (the call succeeded)."""
-    return "" if errno is None else errorcode.get(errno, f"errno {errno}")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of one process, of the system or of a pool's library, from its entry to its return.
-
-    `errno` is None when it succeeded.  `line` is the line of the program's file that made it.
-    `waits` says whether such a call, made in this way, returns only when there is something for it
-    (a blocking recvfrom, select, io_uring_enter); `arms` that it asks to be told later (O_ASYNC, a
-    submission).  `nbytes` is the number of bytes that it brought to the program, `sent` of those
-    that it took from it.  `trap` False: it did not enter the kernel, but looked into the program's
-    own memory (a completion ring).
-    """
-
-    id: int
-    process: str
-    name: str
-    start: int
-    end: int
-    errno: int | None = None
-    fd: int | None = None
-    line: int | None = None
-    waits: bool = False
-    arms: bool = False
-    nbytes: int = 0
-    trap: bool = True
-    sent: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A stretch of one lane in one state: `start` <= t < `end`, in ns.
-
-    For a process's lane `call` is the call that it is in (None: in its own code, or in the kernel
-    for another reason, which `note` names); for a worker's, the job or the callback that it does.
-    For a message's `copy` it is the call for which the kernel copies (None: for no call, as with
-    io_uring's task work).
-    """
-
-    lane: str
-    start: int
-    end: int
-    state: str
-    call: Call | None = None
-    message: int | None = None
-    note: str = ""
-
-    @property
-    def duration(self) -> int:
-        """Its length in ns."""
-        return self.end - self.start
-
-    @property
-    def errno(self) -> int | None:
-        """The errno of its call, or None."""
-        return self.call.errno if self.call else None
-
-    @property
-    def fd(self) -> int | None:
-        """The descriptor of its call, or None."""
-        return self.call.fd if self.call else None
-
-    @property
-    def line(self) -> int | None:
-        """The source line of its call, or None."""
-        return self.call.line if self.call else None
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """The fate of one message (number 1, 2, ...): `size` bytes on connection `connection`.
-
-    `sent`, `arrived` (in the kernel's receive queue), `received` (the last byte in the program's
-    hands) are in ns.  `sent` is None if the sender is not known: then `arrived` is when the message
-    was there at the latest.  `received` is None if the program did not take it all, `dropped` is
-    True if the receive buffer had no room (UDP).  `told` is how the program learnt that it was
-    there: "return" (of a call that waits), "check" (it asked and found it), "signal" (in its
-    handler, or after it waited for one) or "completion".
-    """
-
-    message: int
-    connection: int
-    size: int
-    sent: int | None
-    arrived: int | None
-    received: int | None
-    process: str | None = None
-    told: str = ""
-    dropped: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The fate of one job that `process` had done: number 1, 2, ... in the order of asking.
-
-    `job` is its number in the story, `call` the call that asked for it.  `asked`, `begun`, `done`
-    (its result is there) and `received` (in the program's hands) are in ns, None for what did not
-    happen.  `worker` did it; None: the caller itself.  `told` is how the program learnt of the
-    result: "return" (of a call that waits), "check" (it asked) or "callback".
-    """
-
-    number: int
-    job: int
-    call: int
-    process: str
-    asked: int
-    begun: int | None = None
-    done: int | None = None
-    received: int | None = None
-    worker: str | None = None
-    told: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """What client number `client` (0, 1, ...) met with, as it saw it; times in ns.
-
-    It called connect at `begun`; `connected` is the end of the handshake (None: it never was).
-    `answered` are the ends of its receive steps, in order, `sent` and `received` counts of bytes.
-    `over` is when it had closed (None: its script was not over).  `end`: "" if its script ran to
-    its end, "eof" if the server closed before, else the name of the errno that it met.  `garbled`:
-    what came back was not what it had sent, in order.
-    """
-
-    client: int
-    begun: int | None
-    connected: int | None
-    answered: tuple[int, ...]
-    sent: int
-    received: int
-    over: int | None
-    end: str = ""
-    garbled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What proc(5) said of a thread at one instant: `stat`, `wchan`, `syscall`.
-
-    `process` is the thread's lane; "" for that of a program that has only one.
-    """
-
-    at: int
-    state: str
-    wchan: str
-    syscall: str
-    process: str = ""
-
-
-class KernelLine(NamedTuple):
-    """From `at` on, the kernel's side of a call on `lane` is at `line` of `iosim.sim.<module>`.
-
-    `module` is "" where the call, or task work of io_uring, is over.
-    """
-
-    lane: str
-    at: int
-    module: str
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
-class Disturbance:
-    """What other work did to a real run, in a few words, and for how long in all: `ns`.
-
-    Told by the scheduler, the host or the sender's clock, never by what the run came out as.
-    """
-
-    what: str
-    ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of UNP Figure 6.6, told by a run.  None: the run had no such phase to show.
-
-    `wait`: "blocked", "checks" or "free"; `copy`: "blocked" or "free"; `starts`: who sets the copy
-    off ("program": by a call; "kernel": by itself); `told`: how the program learns of the data
-    ("return", "check", "signal", "completion").
-    """
-
-    wait: str | None
-    copy: str | None
-    starts: str | None
-    told: str | None
-
-    def agrees(self, expected: Row) -> bool:
-        """Does every phase that this run shows look as `expected`?"""
-        return all(
-            getattr(self, phase) in (None, getattr(expected, phase))
-            for phase in ("wait", "copy", "starts")
-        )
-
-
-#: UNP Figure 6.6: the expected answer.  Tests, text and picture take it from here.
-FIGURE_6_6 = {
-    "blocking": Row("blocked", "blocked", "program", "return"),
-    "nonblocking": Row("checks", "blocked", "program", "check"),
-    "multiplexing": Row("blocked", "blocked", "program", "return"),
-    "signal_driven": Row("free", "blocked", "program", "signal"),
-    "asynchronous": Row("free", "free", "kernel", "completion"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Corner:
-    """A call's place by two questions that do not depend on each other, told by a run.
-
-    `call`: "asynchronous" if it returns before the result, which somebody else then completes;
-    else "synchronous".  `thread`: "blocking" if the calling thread sleeps in it, or "nonblocking".
-    """
-
-    call: str
-    thread: str
-
-
-_SYNC, _ASYNC, _BLOCKING, _NOT = "synchronous", "asynchronous", "blocking", "nonblocking"
-
-#: The expected answers: each program, the calls of it that are asked about, and their corner.
-#: For I/O the first question is POSIX's (XBD, "Synchronous I/O Operation"): is the thread that asks
-#: for the operation kept from going on until it completes?  So select stands beside recvfrom: it
-#: waits for readiness, and the operation itself is done within the next call.
-FOUR_CORNERS = {
-    "direct": (("call",), Corner(_SYNC, _NOT)),  # of a job that computes
-    "apply": (("apply",), Corner(_SYNC, _BLOCKING)),
-    "submit_result": (("submit", "result"), Corner(_SYNC, _BLOCKING)),
-    "submit": (("submit",), Corner(_ASYNC, _NOT)),
-    "apply_async": (("apply_async",), Corner(_ASYNC, _NOT)),
-    "bounded": (("submit",), Corner(_ASYNC, _BLOCKING)),  # with its queue full
-    "blocking": (("recvfrom",), Corner(_SYNC, _BLOCKING)),
-    "nonblocking": (("recvfrom",), Corner(_SYNC, _NOT)),
-    "multiplexing": (("select",), Corner(_SYNC, _BLOCKING)),
-    "signal_driven": (("recvfrom",), Corner(_SYNC, _NOT)),
-    "asynchronous": (("io_uring_submit",), Corner(_ASYNC, _NOT)),
-}
-
-Span = tuple[int, int]
-
-
-def merged(spans: Iterable[Span]) -> list[Span]:
-    """The union of `spans` as stretches that neither touch nor overlap, in time."""
-    union: list[Span] = []
-    for start, end in sorted(spans):
-        if union and start <= union[-1][1]:
-            union[-1] = (union[-1][0], max(end, union[-1][1]))
-        else:
-            union.append((start, end))
-    return union
-
-
-def _visit(plain: dict[str, Any]) -> Visit:
-    return Visit(**{**plain, "answered": tuple(plain["answered"])})
 
 
 def _came(fate: Delivery | Outcome) -> bool:
@@ -592,7 +358,7 @@ class Timeline:
             raise ValueError(f"no {' and '.join(names) or 'call'} in this run asked for a result")
         later = any(self._returns_before(stretch, complete) for complete, stretch in found)
         asleep = any(self._sleeps_in(stretch, names) for _, stretch in found)
-        return Corner(_ASYNC if later else _SYNC, _BLOCKING if asleep else _NOT)
+        return Corner(ASYNCHRONOUS if later else SYNCHRONOUS, BLOCKING if asleep else NONBLOCKING)
 
     def _operations(self) -> Iterator[tuple[Call, int | None]]:
         """Each operation: the call that it is due to; when another completes it (None: nobody)."""
@@ -628,7 +394,7 @@ class Timeline:
             for i in self.intervals
         )  # fmt: skip
 
-    # -- invariants ----------------------------------------------------------------------------
+    # -- invariants, and other forms -----------------------------------------------------------
 
     def check(self) -> Timeline:
         """Raise `Broken` if any invariant does not hold; return the timeline itself otherwise.
@@ -637,94 +403,8 @@ class Timeline:
         arrived, received twice, or lost without being reported; bytes out are bytes in; time
         never runs back.
         """
-        self._check_lanes()
-        self._check_cores()
-        self._check_calls()
-        copies: dict[int | None, list[Interval]] = {}
-        for interval in self.intervals:
-            if interval.state == COPY:
-                copies.setdefault(interval.message, []).append(interval)
-        for delivery in self.deliveries:
-            self._check_delivery(delivery, copies.get(delivery.message, []))
-        self._check_bytes()
-        for outcome in self.outcomes:
-            self._check_outcome(outcome)
+        invariants.check(self)
         return self
-
-    def _check_lanes(self) -> None:
-        for interval in self.intervals:
-            if not (type(interval.start) is type(interval.end) is int):
-                raise Broken(f"{interval.lane}: times are whole ns, got {interval.start!r}")
-            if not 0 <= interval.start <= interval.end:
-                raise Broken(
-                    f"{interval.lane}: time runs back from {interval.start} to {interval.end} ns"
-                )
-        lanes: dict[str, list[Interval]] = {}
-        for interval in self.intervals:
-            if interval.lane != NETWORK:  # several messages may be on their way at once
-                lanes.setdefault(interval.lane, []).append(interval)
-        for name, lane in lanes.items():
-            for before, after in pairwise(lane):
-                if before.end != after.start:
-                    kind = "gap" if before.end < after.start else "overlap"
-                    raise Broken(f"{name}: {kind} between {before.end} and {after.start} ns")
-
-    def _check_cores(self) -> None:
-        changes = sorted(
-            change
-            for i in self.intervals
-            if i.state in (USER, KERNEL) and i.start < i.end
-            for change in ((i.start, 1), (i.end, -1))
-        )
-        running = 0
-        for at, change in changes:
-            running += change
-            if running > self.cores:
-                raise Broken(f"{running} processes run on {self.cores} cores at {at} ns")
-
-    def _check_calls(self) -> None:
-        for call in self.call_log:
-            if call.start > call.end:
-                raise Broken(f"{call.name}: returns at {call.end} ns, before {call.start} ns")
-        for interval in self.intervals:
-            within = interval.call
-            if within and not within.start <= interval.start <= interval.end <= within.end:
-                raise Broken(f"{interval.lane}: an interval lies outside the call {within.name}")
-
-    def _check_delivery(self, fate: Delivery, copies: list[Interval]) -> None:
-        name = f"message {fate.message}"
-        if fate.dropped:
-            if fate.received is not None:
-                raise Broken(f"{name}: dropped and yet received at {fate.received} ns")
-            return
-        if fate.received is not None and (fate.arrived is None or fate.received < fate.arrived):
-            raise Broken(f"{name}: received at {fate.received} ns, arrived at {fate.arrived} ns")
-        for copy in copies:
-            if fate.arrived is None or copy.start < fate.arrived:
-                raise Broken(f"{name}: copied at {copy.start} ns, before it was ready")
-            if fate.received is not None and copy.start >= max(fate.received, 1):
-                raise Broken(f"{name}: copied again at {copy.start} ns, once received")
-
-    def _check_outcome(self, outcome: Outcome) -> None:
-        name = f"job {outcome.job}"
-        happened = (outcome.asked, outcome.begun, outcome.done, outcome.received)
-        times = [at for at in happened if at is not None]
-        if times != sorted(times):
-            raise Broken(f"{name}: time runs back: {times} ns")
-        if happened != (*times, *[None] * (4 - len(times))):
-            raise Broken(f"{name}: a step is missing: {happened}")
-
-    def _check_bytes(self) -> None:
-        numbers = [d.message for d in self.deliveries]
-        if len(set(numbers)) != len(numbers):
-            raise Broken("a message is delivered twice")
-        taken = sum(d.size for d in self.deliveries if d.received is not None)
-        queued = sum(d.size for d in self.deliveries if d.received is None and not d.dropped)
-        came = sum(c.nbytes for c in self.call_log if c.process in self.processes)
-        if not taken <= came <= taken + queued:
-            raise Broken(f"{came} bytes came out of the calls, {taken} bytes of messages went in")
-
-    # -- other forms ---------------------------------------------------------------------------
 
     def between(self, start: int, end: int) -> Timeline:
         """A closer look: the same run from `start` to `end` (ns), clipped; times are kept.
@@ -741,94 +421,21 @@ class Timeline:
         return replace(self, intervals=clipped)
 
     def to_records(self) -> list[dict[str, Any]]:
-        """A list of flat dicts, one an interval, for `pandas.DataFrame`."""
-        return [
-            {
-                "lane": i.lane, "state": i.state, "start_ns": i.start, "end_ns": i.end,
-                "call": i.call.name if i.call else None, "errno": errno_name(i.errno) or None,
-                "fd": i.fd, "line": i.line, "message": i.message, "note": i.note,
-            }
-            for i in self.intervals
-        ]  # fmt: skip
+        """One dict for each interval, for a table or a data frame."""
+        return export.to_records(self)
 
     def to_trace_events(self) -> dict[str, Any]:
         """The run as Chrome's trace event format (JSON object form), for Perfetto; times in us.
 
         What goes on at once in one lane, as messages on their way, has rows of its own there.
         """
-        rows = self._rows()
-        tids = {row: number for number, row in enumerate(dict.fromkeys(rows), start=1)}
-        named: list[dict[str, Any]] = [
-            {"ph": "M", "pid": 1, "name": "process_name", "args": {"name": self._label()}}
-        ]
-        named += [
-            {"ph": "M", "pid": 1, "tid": tid, "name": "thread_name",
-             "args": {"name": lane if number == 1 else f"{lane} {number}"}}
-            for (lane, number), tid in tids.items()
-        ]  # fmt: skip
-        for interval, row in zip(self.intervals, rows, strict=True):
-            call = interval.call
-            args = {"errno": errno_name(interval.errno), "fd": interval.fd, "line": interval.line}
-            named.append(
-                {
-                    "ph": "X", "pid": 1, "tid": tids[row], "cat": interval.state,
-                    "name": f"{call.name}: {interval.state}" if call else interval.state,
-                    "ts": interval.start / 1_000, "dur": interval.duration / 1_000,
-                    "args": {key: value for key, value in args.items() if value not in (None, "")},
-                }
-            )  # fmt: skip
-        return {"displayTimeUnit": "ns", "traceEvents": named}
-
-    def _rows(self) -> list[tuple[str, int]]:
-        """For each interval its lane, and the first row there in which nothing goes on then."""
-        ends: dict[str, list[int]] = {name: [] for name in self.lanes}
-        rows: dict[int, tuple[str, int]] = {}
-        order = sorted(range(len(self.intervals)), key=lambda n: self.intervals[n].start)
-        for place in order:
-            one = self.intervals[place]
-            busy = ends[one.lane]
-            row = next((n for n, end in enumerate(busy) if end <= one.start), len(busy))
-            busy[row:] = [one.end, *busy[row + 1 :]]
-            rows[place] = one.lane, row + 1
-        return [rows[place] for place in range(len(self.intervals))]
-
-    def _label(self) -> str:
-        return f"{self.title} ({self.kernel})"
+        return export.to_trace_events(self)
 
     def to_json(self) -> str:
         """The whole run as JSON; `from_json` reads it back, equal."""
-        plain = {
-            name: getattr(self, name)
-            for name in ("title", "kernel", "cores", "processes", "helpers", "machine",
-                         "source", "first_line")
-        }  # fmt: skip
-        for name in ("call_log", "deliveries", "evidence", "outcomes"):
-            plain[name] = [asdict(item) for item in getattr(self, name)]
-        for name in ("visits", "disturbances"):
-            if rows := getattr(self, name):
-                plain[name] = [asdict(row) for row in rows]
-        if self.kernel_lines:
-            plain["kernel_lines"] = [list(line) for line in self.kernel_lines]
-        plain["intervals"] = [
-            [i.lane, i.start, i.end, i.state, i.call.id if i.call else None, i.message, i.note]
-            for i in self.intervals
-        ]
-        return json.dumps(plain)
+        return export.to_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> Timeline:
         """The timeline that `to_json` wrote."""
-        plain: dict[str, Any] = json.loads(text)
-        calls = {c["id"]: Call(**c) for c in plain.pop("call_log")}
-        intervals = tuple(
-            Interval(lane, start, end, state, calls.get(call), message, note)
-            for lane, start, end, state, call, message, note in plain.pop("intervals")
-        )
-        plain["deliveries"] = tuple(Delivery(**d) for d in plain["deliveries"])
-        plain["evidence"] = tuple(Evidence(**e) for e in plain["evidence"])
-        plain["outcomes"] = tuple(Outcome(**o) for o in plain.get("outcomes", ()))
-        plain["visits"] = tuple(_visit(v) for v in plain.get("visits", ()))
-        plain["disturbances"] = tuple(Disturbance(**d) for d in plain.get("disturbances", ()))
-        plain["kernel_lines"] = tuple(KernelLine(*k) for k in plain.get("kernel_lines", ()))
-        plain["processes"], plain["helpers"] = tuple(plain["processes"]), tuple(plain["helpers"])
-        return cls(intervals=intervals, call_log=tuple(calls.values()), **plain)
+        return export.from_json(cls, text)

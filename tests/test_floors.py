@@ -17,8 +17,8 @@ PACKAGE = Path(__file__).parent.parent / "iosim"
 
 VALUES = {
     "children", "client_script", "clients", "comparison", "cores", "costs", "disturbances",
-    "futures", "jobs", "pipes", "procfs", "readiness", "request", "shown", "sockets", "syscalls",
-    "timeline", "traffic", "validate",
+    "export", "futures", "invariants", "jobs", "pipes", "procfs", "readiness", "records",
+    "request", "shown", "sockets", "syscalls", "timeline", "traffic", "validate",
 }  # fmt: skip
 FLOORS = dict.fromkeys(VALUES, VALUES) | {
     "programs": {"programs", "request", "syscalls", "sockets", "futures", "validate"},
