@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from errno import errorcode
+from errno import ETIMEDOUT, errorcode
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
@@ -207,6 +207,8 @@ class Teller:
         try:
             reply = yield request
         except OSError as error:
+            if error.errno == ETIMEDOUT:  # after two minutes: for ever, here
+                raise
             self.said.append(f"{op!r}: {errorcode[error.errno or 0]}")
             return
         self.said.append(f"{op!r}: {self._told(op, reply)}")
@@ -285,11 +287,20 @@ class Receiver(Teller):
         with no_holes():
             self.control, *self.fds = fds
             self.connections = len(self.fds)
+            self.awaited: set[Fd] = set()
             yield from self._statements()
 
     def _do(self, op: Op) -> Program:
-        """To a connection of Traffic one only listens."""
-        if op.name != "write" or op.arguments[0].number >= self.connections:
+        """To a connection of Traffic one only listens; and which of two sleepers gets what comes,
+        aio's helper or the program, Linux leaves open."""
+        if op.name == "write" and op.arguments[0].number < self.connections:
+            return
+        if op.name == "aio_read":
+            self.awaited.add(op.arguments[0])
+        sleeps = op.name == "read" or (
+            op.name in ("recvfrom", "recvmsg") and not op.arguments[2] & MSG_DONTWAIT
+        )
+        if not (sleeps and op.arguments[0] in self.awaited):
             yield from super()._do(op)
 
     def _turn(self) -> Program:
