@@ -169,7 +169,7 @@ def test_a_sender_that_is_late_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path
     from iosim.real.sender_process import SenderProcess
 
     late = tmp_path / "late.py"
-    text = Path(sender.__file__).read_text().replace("...evidence", "iosim.procfs")
+    text = Path(sender.__file__).read_text().replace("...procfs", "iosim.procfs")
     planted = text.replace("max(0, ns) / 1e9)[0]", "max(0.2, ns / 1e9))[0]")
     assert planted != text
     late.write_text(planted)

@@ -38,15 +38,15 @@ from iosim.explore import CompareExplorer
 import sys
 
 AT_GATE = '''{GATE}
-from iosim.explore import background
-measured = background._measured
+from iosim.explore import measure_process
+measured = measure_process._measured
 
 def held(*given):
     pass_gate()
     return measured(*given)
 
-background._measured = held
-background.main()
+measure_process._measured = held
+measure_process.main()
 '''
 
 class Held(CompareExplorer):
