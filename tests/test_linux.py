@@ -23,6 +23,7 @@ from iosim.kernels.watchdog import watchdog
 from iosim.programs import models
 from iosim.real import aio, recordings, ring
 from iosim.real.features import Unsupported, features, machine
+from iosim.real.measured import Stretch, Usage
 from iosim.real.ring import Ring
 from iosim.syscalls import (
     F_SETFL,
@@ -166,6 +167,16 @@ def timeline_polls(calls: list, opening: list, ending: list) -> int:
     between = calls[len(opening) : len(calls) - len(ending)]
     assert set(between) <= {LOOK, ("sleep", None)}
     return len(between)
+
+
+def test_a_call_that_ran_is_not_all_queueing() -> None:
+    """The core was taken between the meter's reading and the call: that wait is not the call's."""
+    stretch = Stretch(0, 50_000, KERNEL, 1, "", Usage(30_000, 10_000_000, 0))
+    parts = stretch.parts(None)
+    ends = [at for at, _ in parts[1:]] + [50_000]
+    states = [(state, end - at) for (at, state), end in zip(parts, ends, strict=True)]
+    assert parts[-1][1] == KERNEL
+    assert sum(ns for state, ns in states if state == KERNEL) == 30_000
 
 
 @pytest.mark.parametrize("name", ["blocking", "multiplexing"])

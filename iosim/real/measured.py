@@ -69,8 +69,8 @@ class Stretch:
         if self.usage is None or not (self.usage.switches or self.usage.queued):
             return [(self.start, self.state)]  # it never left its core
         wall = self.end - self.start
-        queued = min(self.usage.queued, wall)
-        ran = min(self.usage.cpu, wall - queued)
+        ran = min(self.usage.cpu, wall)
+        queued = min(self.usage.queued, wall - ran)  # some of it may have been just before the call
         asleep = wall - queued - ran
         if not self.usage.switches:  # it only lost its core: what is left over are interrupts
             ran, asleep = ran + asleep, 0
