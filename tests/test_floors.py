@@ -120,7 +120,7 @@ def test_every_folder_of_the_kernels_stands_in_the_table() -> None:
         ("real/driver.py", "import iosim"),
         ("draw/svg.py", "from iosim.sim import kernel"),
         ("draw/svg.py", "if TYPE_CHECKING:\n    from ..costs import Costs"),
-        ("sim/tcp.py", "from ..real.helpers.clients import Crowd"),
+        ("sim/tcp.py", "from ..real.helpers.clients import ClientLoop"),
         ("sim/kernel.py", "from iosim import real"),
         ("real/servers.py", "def later():\n    from ..sim import tcp"),
         ("real/features.py", "from ..kernels.recorder import record"),

@@ -74,6 +74,18 @@ def unblocked() -> Program:
     return r, w
 
 
+def three_readers(r: int, got: list[bytes]) -> Program:
+    """Threads, each of which waits for a byte, and puts it into `got`."""
+
+    def reader() -> Program:
+        got.append((yield read(r, 1)))
+
+    threads = []
+    for _ in range(3):
+        threads.append((yield pthread_create(reader())))
+    return threads
+
+
 def event(ready: Any) -> list[tuple[int, int]]:
     return [(int(fd), fd.events) for fd in ready]
 
@@ -167,14 +179,8 @@ def a_thread_waits_for_a_byte(fd: int, nbytes: int) -> Program:
 
 def one_byte_wakes_one_reader(fd: int, nbytes: int) -> Program:
     r, w = yield pipe()
-    got = []
-
-    def reader() -> Program:
-        got.append((yield read(r, 1)))
-
-    threads = []
-    for _ in range(3):
-        threads.append((yield pthread_create(reader())))
+    got: list[bytes] = []
+    threads = yield from three_readers(r, got)
     yield write(w, b"a")
     while not got:
         yield sleep(ms(1))
@@ -187,14 +193,8 @@ def one_byte_wakes_one_reader(fd: int, nbytes: int) -> Program:
 
 def the_end_wakes_all_readers(fd: int, nbytes: int) -> Program:
     r, w = yield pipe()
-    got = []
-
-    def reader() -> Program:
-        got.append((yield read(r, 1)))
-
-    threads = []
-    for _ in range(3):
-        threads.append((yield pthread_create(reader())))
+    got: list[bytes] = []
+    threads = yield from three_readers(r, got)
     yield sleep(ms(2))
     yield close(w)
     for thread in threads:

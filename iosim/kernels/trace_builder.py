@@ -18,7 +18,7 @@ from ..timeline import (
     KernelLine,
     Timeline,
 )  # fmt: skip
-from ..traffic import Traffic
+from ..traffic import Message, Traffic
 
 __all__ = ["MessageRecord", "Text", "TraceBuilder"]
 
@@ -242,10 +242,15 @@ def _delivery(fate: MessageRecord) -> Delivery:
     )  # fmt: skip
 
 
+def record_of(number: int, message: Message) -> MessageRecord:
+    """A fresh one, of message number `number`."""
+    return MessageRecord(number, message.connection, message.size, message.at_ns, message.size)
+
+
 def messages(story: Traffic) -> list[MessageRecord]:
     """A fresh fate for each message of `story` that carries data, numbered from 1."""
     return [
-        MessageRecord(number, m.connection, m.size, m.at_ns, m.size)
-        for number, m in enumerate(story.messages, start=1)
-        if m.kind == "data"
+        record_of(number, message)
+        for number, message in enumerate(story.messages, start=1)
+        if message.kind == "data"
     ]

@@ -18,8 +18,8 @@ from ..clients import Clients
 from ..cores import usable_cores
 from ..costs import Costs
 from ..disturbances import interference
-from ..kernels.launch import Plan, ServerPlan, launch, launch_server
-from ..kernels.trace_builder import MessageRecord, messages
+from ..kernels.launch import Plan, launch, launch_server
+from ..kernels.trace_builder import messages, record_of
 from ..kernels.watchdog import Expired, watchdog
 from ..sockets import SOMAXCONN
 from ..syscalls import Program
@@ -134,7 +134,8 @@ def measure_clients(
     need_room(len(story))
     with ExitStack() as stack:
         outside = ClientsOutside(story, backlog, sndbuf, rcvbuf, stack)
-        run = Run(_fates(plan), False, SharedTraceBuilder(), plan.text.title)
+        fates = [record_of(number, message) for number, message in plan.story.messages]
+        run = Run(fates, False, SharedTraceBuilder(), plan.text.title)
         process = Process(outside, run, len(story))
         measurement = Measurement(
             process, plan.start(outside.sockets()[0].fileno()), limit_s, stack
@@ -143,13 +144,6 @@ def measure_clients(
         measurement.go()
     timeline = run.timeline(plan.text, usable_cores(), machine())
     return replace(timeline, visits=outside.visits)
-
-
-def _fates(plan: ServerPlan) -> list[MessageRecord]:
-    return [
-        MessageRecord(number, m.connection, m.size, m.at_ns, m.size)
-        for number, m in plan.story.messages
-    ]
 
 
 class Measurement:

@@ -11,7 +11,7 @@ from ..pipes import eventfd, pipe, read, write
 from .answers import Prepared, answers
 from .descriptors import NO_FD, keep
 from .features import missing
-from .sockets import in_hands
+from .sockets import in_hands, sent
 
 if TYPE_CHECKING:
     from .driver import Driver
@@ -80,9 +80,4 @@ def _read(driver: Driver, request: read) -> Prepared:
 @answers(write)
 def _write(driver: Driver, request: write) -> Prepared:
     fd = driver.process.descriptors.mine(request.fd)
-
-    def finish(call: int, start: int, end: int, count: int) -> tuple[int, int]:
-        driver.process.run.tape.took(call, count)
-        return count, 0
-
-    return partial(os.write, fd, request.data), finish
+    return partial(os.write, fd, request.data), partial(sent, driver, len(request.data))

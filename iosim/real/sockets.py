@@ -31,7 +31,7 @@ from .measured import Receipt
 if TYPE_CHECKING:
     from .driver import Driver
 
-__all__ = ["ANCILLARY", "accepted", "in_hands"]
+__all__ = ["ANCILLARY", "accepted", "in_hands", "sent"]
 
 ANCILLARY = 128  # bytes for the arrival stamp
 
@@ -98,13 +98,14 @@ def _send(driver: Driver, request: send) -> Prepared:
     partly = request.fd in descriptors.nonblocking or request.flags
     action = one.send if partly else one.sendall
     flags = real_socket.MSG_DONTWAIT if request.flags & MSG_DONTWAIT else 0
-    return partial(action, request.data, flags), partial(_sent, driver, len(request.data))
+    return partial(action, request.data, flags), partial(sent, driver, len(request.data))
 
 
-def _sent(
-    driver: Driver, size: int, call: int, start: int, end: int, sent: int | None
+def sent(
+    driver: Driver, size: int, call: int, start: int, end: int, result: int | None
 ) -> tuple[int, int]:
-    count = size if sent is None else sent  # None: sendall took all
+    """So many bytes of `size` were taken from the program."""
+    count = size if result is None else result  # None: sendall took all
     driver.process.run.tape.took(call, count)
     return count, 0
 

@@ -58,10 +58,8 @@ def _io_uring_submit(driver: Driver, request: io_uring_submit) -> Prepared:
 def _submitted(
     driver: Driver, request: io_uring_submit, call: int, start: int, end: int, number: int
 ) -> tuple[None, int]:
-    submissions = driver.process.submissions
-    submissions.of[request.ring, number] = type(request), request.fd
-    submissions.looked[request.ring] = start
-    return None, 0
+    driver.process.submissions.looked[request.ring] = start
+    return _prepared(driver, request, call, start, end, number)
 
 
 @answers(io_uring_peek_cqe)

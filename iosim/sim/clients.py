@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..client_script import ScriptedClient, Scripts
 from ..clients import Client, Clients
-from ..kernels.trace_builder import MessageRecord
+from ..kernels.trace_builder import MessageRecord, record_of
 from ..timeline import Visit
 from ..traffic import Message
 from .descriptions import failure
@@ -27,9 +27,7 @@ class ClientScripts(Scripts):
         self.fates: list[MessageRecord] = []
         told: dict[int, list[MessageRecord]] = {}
         for number, message in story.messages:
-            fate = MessageRecord(
-                number, message.connection, message.size, message.at_ns, message.size
-            )
+            fate = record_of(number, message)
             told.setdefault(message.connection, []).append(fate)
             self.fates.append(fate)
         self.clients = [

@@ -223,8 +223,7 @@ def send_bytes(kernel: Kernel, task: Task, request: send) -> Side:
             yield kernel.costs.copy(count) + (0 if done else round(kernel.costs.send))
             chunk = bytes(data[done : done + count])
             done += count
-            if kernel.tape is not None and task.call is not None:
-                kernel.tape.took(task.call, count)
+            kernel.took(task, count)
             if not stream.broken:
                 stream.post(kernel, chunk)
         elif nonblocking:

@@ -291,6 +291,11 @@ class Kernel(Scheduler):
             self._at_line(task, "", 0)
             task.call = None
 
+    def took(self, task: Task, nbytes: int) -> None:
+        """Take down that the call of `task` has taken `nbytes` more from the program."""
+        if self.tape is not None and task.call is not None:
+            self.tape.took(task.call, nbytes)
+
     def glance(self, task: Task, nbytes: int = 0) -> None:
         """A look into the program's own memory: no call, but worth a line in the record."""
         if self.tape is not None:

@@ -173,7 +173,7 @@ def _write_pipe(kernel: Kernel, task: Task, request: write, end: WriteEnd) -> Si
         if count:
             yield kernel.costs.copy(count)
             done += count
-            _took(kernel, task, count)
+            kernel.took(task, count)
             if pages.readers is not None:
                 changed(kernel, pages.readers, EPOLLIN)
         elif not end.flags & O_NONBLOCK:
@@ -236,17 +236,12 @@ def _write_counter(kernel: Kernel, task: Task, request: write, counter: Counter)
             yield from nothing_there(kernel)
         yield in_line(task, counter)
     counter.count += added
-    _took(kernel, task, 8)
+    kernel.took(task, 8)
     changed(kernel, counter, EPOLLIN)
     return 8
 
 
 # -- any descriptor ----------------------------------------------------------------------------
-
-
-def _took(kernel: Kernel, task: Task, count: int) -> None:
-    if kernel.tape is not None and task.call is not None:
-        kernel.tape.took(task.call, count)
 
 
 def _read_file(kernel: Kernel, task: Task, request: read, file: File) -> bytes:
@@ -255,12 +250,8 @@ def _read_file(kernel: Kernel, task: Task, request: read, file: File) -> bytes:
 
 
 def _write_file(kernel: Kernel, task: Task, request: write, file: File) -> int:
-    _took(kernel, task, len(request.data))
+    kernel.took(task, len(request.data))
     return len(request.data)
-
-
-def _receive(kernel: Kernel, task: Task, request: read, socket: Socket) -> Side:
-    return arrived(kernel, task, request, socket)
 
 
 def _send(kernel: Kernel, task: Task, request: write, socket: Socket) -> Any:
@@ -274,7 +265,7 @@ def _closed(kernel: Kernel, task: Task, request: Any, end: Description) -> None:
 
 #: What reads, and what writes, each kind of description.
 READS: dict[type[Description], Any] = {
-    Socket: _receive, ReadEnd: _read_pipe, WriteEnd: _closed, Counter: _read_counter,
+    Socket: arrived, ReadEnd: _read_pipe, WriteEnd: _closed, Counter: _read_counter,
     File: _read_file,
 }  # fmt: skip
 WRITES: dict[type[Description], Any] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from errno import ECONNRESET
 from typing import Any
 
-from ..kernels.trace_builder import MessageRecord
+from ..kernels.trace_builder import MessageRecord, record_of
 from ..syscalls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from ..traffic import Message, Traffic
 from .descriptions import changed
@@ -164,7 +164,7 @@ class Arrivals:
     def _fate(self, number: int, message: Message) -> MessageRecord:
         if self._kernel.tape is None:
             return self._unrecorded
-        fate = MessageRecord(number, message.connection, message.size, message.at_ns, message.size)
+        fate = record_of(number, message)
         fate.arrived = self._kernel.now
         self.fates.append(fate)
         return fate
