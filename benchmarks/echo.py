@@ -26,8 +26,8 @@ from statistics import median, quantiles
 from time import perf_counter
 from typing import NamedTuple
 
-from iosim.cores import usable_cores
 from iosim.echo.survivor import EchoServer
+from iosim.machine.cores import usable_cores
 
 SIZE = 100  # bytes in a message
 REFERENCE = "asyncio"

@@ -38,7 +38,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import lab  # noqa: E402
 
-from iosim.cores import usable_cores  # noqa: E402
+from iosim.machine.cores import usable_cores  # noqa: E402
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -27,8 +27,8 @@ from time import perf_counter
 from typing import Any
 
 from iosim import Costs, Timeline, compare, measure, models, predict, traffic
-from iosim.syscalls import ms
-from iosim.timeline import QUEUED, READY
+from iosim.calls import ms
+from iosim.trace import QUEUED, READY
 
 DELAYS_MS = (5, 10, 20, 50)
 SIZES = {"udp": (1, 1_024, 60_000), "tcp": (1, 1_024, 60_000, 4 << 20)}

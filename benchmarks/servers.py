@@ -44,9 +44,9 @@ from pathlib import Path
 from statistics import median
 
 from iosim import Costs, Timeline, clients, features, measure, predict, servers
-from iosim.clients import AFTER, RECEIVE, SEND, UNTIL, WAIT, Clients
-from iosim.syscalls import ms
-from iosim.timeline import Call
+from iosim.calls import ms
+from iosim.trace import Call
+from iosim.workloads.clients import AFTER, RECEIVE, SEND, UNTIL, WAIT, Clients
 
 BOUND = 0.40
 SIZE = 600  # bytes of a message

@@ -23,7 +23,7 @@ from time import perf_counter
 from typing import Any
 
 from iosim import Timeline, measure, models, traffic
-from iosim.syscalls import MSG_DONTWAIT, Program, Request, getpid, recvfrom
+from iosim.calls import MSG_DONTWAIT, Program, Request, getpid, recvfrom
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from oracles.strace.witness import audit

@@ -6,8 +6,8 @@
     simulate(models.blocking, story)      # -> Timeline, virtual time, textbook costs
     measure(models.blocking, story)       # -> Timeline, the real kernel
 
-A story is Traffic for the I/O models (`models`), `jobs` for the calls of a pool (`calls`), or
-`clients` for servers (`servers`).
+A story is Traffic for the I/O models (`models`), `jobs` for the calls of a pool (`pools`), or
+`clients` for servers (`servers`).  What a program can yield is in `calls`.
 
 `names` has all public names; they are fetched when the first one is asked for, so that
 `import iosim` costs next to nothing, also in the helper processes.
@@ -18,8 +18,8 @@ from __future__ import annotations
 
 __all__ = [
     "Costs", "Timeline", "Unsupported", "calls", "clients", "compare", "draw", "features",
-    "futures", "inconclusive", "interference", "jobs", "measure", "models", "pipes", "predict",
-    "record", "servers", "simulate", "sockets", "syscalls", "traffic", "undisturbed",
+    "futures", "inconclusive", "interference", "jobs", "measure", "models", "pools", "predict",
+    "record", "servers", "simulate", "traffic", "undisturbed",
 ]  # fmt: skip
 
 TYPE_CHECKING = False  # typing's, without importing it

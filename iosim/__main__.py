@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .kernels.calibration.calibrate import calibrate
+from .calibration.calibrate import calibrate
 from .progress import bar
 from .real.features import Unsupported
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .clients import Clients
-from .jobs import Jobs
+from .calls import Program
 from .sim.simulate import simulate_clients, simulate_jobs, simulate_traffic
-from .syscalls import Program
-from .timeline import Timeline
-from .traffic import Traffic
+from .trace import Timeline
+from .workloads.clients import Clients
+from .workloads.jobs import Jobs
+from .workloads.traffic import Traffic
 
 __all__ = ["measure", "simulate"]
 

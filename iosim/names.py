@@ -4,26 +4,19 @@
 # ruff: isort: skip_file
 from __future__ import annotations
 
-from . import (
-    clients as clients,
-    draw as draw,
-    futures as futures,
-    jobs as jobs,
-    pipes as pipes,
-    sockets as sockets,
-    syscalls as syscalls,
-    traffic as traffic,
-)
+from . import calls as calls, draw as draw
 from .api import measure as measure, simulate as simulate
-from .comparison import compare as compare
+from .calls import futures as futures
 from .costs import Costs as Costs
-from .disturbances import (
+from .prediction import predict as predict
+from .programs import models as models, pools as pools, servers as servers
+from .real.features import Unsupported as Unsupported, features as features
+from .recorder.record import record as record
+from .trace import Timeline as Timeline
+from .trace.comparison import compare as compare
+from .trace.disturbances import (
     inconclusive as inconclusive,
     interference as interference,
     undisturbed as undisturbed,
 )
-from .kernels.recorder.record import record as record
-from .prediction import predict as predict
-from .programs import calls as calls, models as models, servers as servers
-from .real.features import Unsupported as Unsupported, features as features
-from .timeline import Timeline as Timeline
+from .workloads import clients as clients, jobs as jobs, traffic as traffic

@@ -8,13 +8,13 @@ from functools import cache
 from typing import Any
 
 from .api import simulate
-from .clients import Clients
-from .cores import usable_cores
+from .calls import Program
 from .costs import Costs
-from .jobs import Jobs
-from .syscalls import Program
-from .timeline import Timeline
-from .traffic import Traffic
+from .machine.cores import usable_cores
+from .trace import Timeline
+from .workloads.clients import Clients
+from .workloads.jobs import Jobs
+from .workloads.traffic import Traffic
 
 __all__ = ["predict", "this_machine"]
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from oracles.strace import witness
 from oracles.strace.pickled_function import pack
 
-from iosim.real.measure import prepare
-from iosim.syscalls import (
+from iosim.calls import (
     EPOLL_CTL_ADD,
     F_SETFL,
     F_SETOWN,
@@ -52,7 +51,8 @@ from iosim.syscalls import (
     sigtimedwait,
     sleep,
 )
-from iosim.traffic import several
+from iosim.real.measure import prepare
+from iosim.workloads.traffic import several
 
 LOG = Path(__file__).parent / "data" / "everything.strace"
 READ = LOG.with_suffix(".txt")

@@ -41,7 +41,7 @@ from iosim import clients, jobs, measure, models, record, servers, traffic
 from iosim.echo.child import serving
 from iosim.echo.survivor import EchoServer
 from iosim.explore.measure_process import Background, Job
-from iosim.programs import calls
+from iosim.programs.pools import submit
 from iosim.real import clients as served
 from iosim.real import measure as measuring
 from iosim.real import pools
@@ -60,7 +60,7 @@ JOBS = jobs.several(2, jobs.waiting(1))
 
 def pool(name: str, method: str | None = None) -> Callable[[], object]:
     """Two jobs for a pool."""
-    return lambda: measure(calls.submit, JOBS, pool=name, workers=2, start_method=method)
+    return lambda: measure(submit, JOBS, pool=name, workers=2, start_method=method)
 
 
 def recorded() -> None:

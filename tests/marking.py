@@ -24,8 +24,8 @@ import pytest
 import iosim
 
 ELSEWHERE = (Path(iosim.__file__).parent, sys.prefix, sys.base_prefix)
-REAL = ("iosim.real", "iosim.kernels.recorder", "oracles.strace",
-        "iosim.kernels.calibration", "iosim.echo")  # fmt: skip
+REAL = ("iosim.real", "iosim.recorder", "oracles.strace", "iosim.echo",
+        "iosim.calibration")  # fmt: skip
 MEASURES = (
     *REAL,
     "iosim.explore.measure_process",

@@ -16,9 +16,9 @@ import pytest
 
 from iosim import Costs, Timeline, Unsupported, simulate
 from iosim.__main__ import main
-from iosim.kernels.calibration import calibrate as module
-from iosim.kernels.calibration.calibrate import EXPERIMENTS, LOOK, Calibration, calibrate
-from iosim.traffic import burst
+from iosim.calibration import calibrate as module
+from iosim.calibration.calibrate import EXPERIMENTS, LOOK, Calibration, calibrate
+from iosim.workloads.traffic import burst
 
 KNOWN = Costs(
     syscall=1_000, user=2_000, network=25_000, copy_base=20_000, copy_per_byte=0.25, wakeup=5_000,

@@ -25,8 +25,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iosim import Costs, Timeline, calls, draw, futures, jobs, measure, models, simulate, traffic
-from iosim.job_gate import Gate, asleep, held, once_asleep
+from iosim import Costs, Timeline, draw, futures, jobs, measure, models, pools, simulate, traffic
+from iosim.calls import Program, compute, getpid, ms, recvfrom, sleep
 from iosim.kernels.pools import FLAVOURS
 from iosim.real import pool_adapters, worker_tasks
 from iosim.real.measured import within_cores
@@ -34,17 +34,17 @@ from iosim.real.pool_adapters import OpenPool
 from iosim.real.pool_futures import Futures
 from iosim.real.proc_sampler import watching
 from iosim.real.worker_tasks import nap, total
-from iosim.syscalls import Program, compute, getpid, ms, recvfrom, sleep
-from iosim.timeline import FOUR_CORNERS, GIL, READY, SLEEPING, USER, Broken, Corner, Interval
+from iosim.trace import FOUR_CORNERS, GIL, READY, SLEEPING, USER, Broken, Corner, Interval
+from iosim.workloads.job_gate import Gate, asleep, held, once_asleep
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
 each_pool = pytest.mark.parametrize("pool", list(FLAVOURS))
 METHODS = multiprocessing.get_all_start_methods()
 
-PROGRAMS = [getattr(calls, name) for name in calls.__all__]
+PROGRAMS = [getattr(pools, name) for name in pools.__all__]
 COMPUTES = jobs.several(3, jobs.computing(10))
 MIXED = jobs.of(jobs.computing(10), jobs.waiting(10), jobs.computing(5) + jobs.waiting(5))
-OF_CALLS = [name for name in FOUR_CORNERS if hasattr(calls, name)]
+OF_CALLS = [name for name in FOUR_CORNERS if hasattr(pools, name)]
 
 
 def _simulate(program: Any, story: jobs.Jobs, **options: Any) -> Timeline:
@@ -180,7 +180,7 @@ def test_every_run_keeps_the_invariants_and_is_the_same_again(
     again = simulate(answers(program, []), story, **setup)
     assert run.to_json() == again.to_json()
     assert Timeline.from_json(run.to_json()) == run
-    if program is not calls.give_up:
+    if program is not pools.give_up:
         assert sorted(values[0]) == list(range(1, len(story) + 1))
         assert all(o.received is not None for o in run.outcomes)
         assert sum(computed(run)) == sum(job.ns("compute") for job in story.jobs)
@@ -205,7 +205,7 @@ def computed(run: Timeline) -> Iterator[int]:
 
 def test_without_the_lock_threads_compute_side_by_side() -> None:
     with_lock, without = (
-        simulate(calls.submit, COMPUTES, pool="ThreadPoolExecutor", workers=3, cores=4, gil=gil)
+        simulate(pools.submit, COMPUTES, pool="ThreadPoolExecutor", workers=3, cores=4, gil=gil)
         for gil in (True, False)
     )
     assert overlaps(with_lock, "ThreadPoolExecutor") == 0 < overlaps(without, "ThreadPoolExecutor")
@@ -214,14 +214,14 @@ def test_without_the_lock_threads_compute_side_by_side() -> None:
 
 def test_who_waits_for_io_lets_go_of_the_lock() -> None:
     waits = jobs.several(20, jobs.waiting(30))
-    run = simulate(calls.notification, waits, pool="ThreadPoolExecutor", workers=20, cores=1,
+    run = simulate(pools.notification, waits, pool="ThreadPoolExecutor", workers=20, cores=1,
                    costs=Costs.typical())  # fmt: skip
     assert run.end < 2 * ms(30) < 20 * ms(30)
 
 
 @pytest.mark.parametrize("interval", [1, 5, 20])
 def test_the_lock_changes_hands_after_the_switch_interval(interval: int) -> None:
-    run = simulate(calls.submit, jobs.several(2, jobs.computing(60)), pool="ThreadPoolExecutor",
+    run = simulate(pools.submit, jobs.several(2, jobs.computing(60)), pool="ThreadPoolExecutor",
                    costs=Costs.typical(), switch_interval=ms(interval))  # fmt: skip
     waits = [i.duration for i in run.intervals if i.note == GIL]
     assert min(waits) < ms(interval) * 1.2
@@ -243,7 +243,7 @@ def test_the_lock_is_given_up_between_two_calls_as_well() -> None:
 
 
 def test_processes_share_cores_and_no_lock() -> None:
-    one, two = (simulate(calls.submit, COMPUTES, workers=3, cores=cores) for cores in (1, 4))
+    one, two = (simulate(pools.submit, COMPUTES, workers=3, cores=cores) for cores in (1, 4))
     assert one.end > ms(30) > two.end
     assert any(i.state == READY and i.lane.startswith("worker") for i in one.intervals)
     assert not [i for i in one.intervals if i.lane.startswith("worker") and i.note == GIL]
@@ -279,7 +279,7 @@ def test_the_same_calls_and_the_same_values_on_both_kernels(
     program: Any, pool: str, gate: Gate
 ) -> None:
     predicted, measured = [], []
-    story, late = MIXED, program is calls.give_up
+    story, late = MIXED, program is pools.give_up
     if late:  # the jobs end when it has given up
         story = jobs.several(3, jobs.waiting(120))
     else:
@@ -295,7 +295,7 @@ def test_the_same_calls_and_the_same_values_on_both_kernels(
     assert [o.told for o in runs[0].outcomes] == [o.told for o in runs[1].outcomes]
     for run in runs:
         workers = {o.worker for o in run.outcomes} - {None}
-        assert bool(workers) == (program is not calls.direct)
+        assert bool(workers) == (program is not pools.direct)
         assert workers <= set(run.helpers)
 
 
@@ -309,7 +309,7 @@ def looked_through(run: Timeline) -> list[tuple[str, int | None]]:
 @pytest.mark.parametrize("name", OF_CALLS)
 def test_every_call_stands_in_its_corner(run: Any, pool: str, name: str, gate: Gate) -> None:
     names, corner = FOUR_CORNERS[name]
-    program, story = getattr(calls, name), COMPUTES
+    program, story = getattr(pools, name), COMPUTES
     if run is _measure and name != "direct":  # a worker goes on when its caller is where it sleeps
         program, story = opening(program, gate), jobs.several(3, jobs.waiting(10))
     assert run(program, story, pool=pool, start_method="fork").corner(*names) == corner
@@ -329,7 +329,7 @@ def test_each_corner_has_somebody_in_it() -> None:
 
 @each_kernel
 def test_to_wait_oneself_is_synchronous_and_blocking(run: Any) -> None:
-    mine = run(calls.direct, jobs.of(jobs.waiting(30)))
+    mine = run(pools.direct, jobs.of(jobs.waiting(30)))
     assert mine.corner("call") == Corner("synchronous", "blocking")
     assert mine.time_in(SLEEPING) >= ms(25)
 
@@ -339,12 +339,12 @@ def test_to_wait_oneself_is_synchronous_and_blocking(run: Any) -> None:
 def test_apply_sleeps_while_a_worker_computes(run: Any, pool: str, gate: Gate) -> None:
     """C17: the caller of apply is asleep; it is the worker that runs."""
     story = jobs.of(jobs.waiting(1) + jobs.computing(60))  # it computes when the caller sleeps
-    done = run(opening(calls.apply, gate), story, pool=pool, start_method="fork").check()
+    done = run(opening(pools.apply, gate), story, pool=pool, start_method="fork").check()
     [outcome] = done.outcomes
     ran, stood = (done.time_in(state, outcome.worker) for state in (USER, READY))
     assert ran + stood >= ms(55)  # it ran, or others had the cores
     assert done.blocked("wait") >= 0.9 * (ran + stood)
-    mine = run(calls.direct, jobs.of(jobs.computing(60)), pool=pool).check()
+    mine = run(pools.direct, jobs.of(jobs.computing(60)), pool=pool).check()
     assert mine.blocked("wait") == 0
     assert mine.time_in(USER) + mine.time_in(READY) >= ms(55)
 
@@ -355,7 +355,7 @@ def test_apply_sleeps_while_a_worker_computes(run: Any, pool: str, gate: Gate) -
 def test_what_proc_says_agrees_with_the_lanes(pool: str, gate: Gate) -> None:
     """From when the worker computes, at which its caller sleeps, to the end of that."""
     story = jobs.of(jobs.waiting(1) + jobs.computing(200))
-    run = _measure(opening(calls.apply, gate), story, pool=pool, start_method="fork")
+    run = _measure(opening(pools.apply, gate), story, pool=pool, start_method="fork")
     [outcome] = run.outcomes
     computes = [i for i in run.lane(outcome.worker) if i.call and i.state == USER]
     seen = {
@@ -395,7 +395,7 @@ def test_a_callback_runs_in_the_thread_that_learns_of_the_result(
 @linux
 @clean
 @each_pool
-@pytest.mark.parametrize("program", [calls.status, calls.notification, calls.submit])
+@pytest.mark.parametrize("program", [pools.status, pools.notification, pools.submit])
 def test_what_is_heard_late_is_told_all_the_same(
     program: Any, pool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -423,7 +423,7 @@ def test_a_callback_counts_from_its_first_line_on(
     pool: str,
 ) -> None:
     """The library's thread is slow: the program knows its value, and ends, meanwhile."""
-    run = _measure(calls.callback, jobs.of(jobs.computing(5)), pool=pool,
+    run = _measure(pools.callback, jobs.of(jobs.computing(5)), pool=pool,
                    then=lambda value: time.sleep(0.1)).check()  # fmt: skip
     [callback] = [c for c in run.call_log if c.name == "callback"]
     assert callback.process in run.helpers
@@ -439,7 +439,7 @@ def test_a_callback_that_fails_after_the_program_s_end_fails_the_run(pool: str) 
         raise ZeroDivisionError("in a callback")
 
     with pytest.raises(ZeroDivisionError, match="in a callback"):
-        _measure(calls.callback, jobs.of(jobs.computing(5)), pool=pool, then=fail)
+        _measure(pools.callback, jobs.of(jobs.computing(5)), pool=pool, then=fail)
 
 
 @linux
@@ -553,7 +553,7 @@ def test_a_callback_may_sleep(run: Any, pool: str, gate: Gate) -> None:
 
 def test_who_waits_for_several_is_woken_by_the_last() -> None:
     three = jobs.of(jobs.waiting(10), jobs.waiting(50), jobs.waiting(30))
-    run = simulate(calls.notification, three, workers=3, cores=4)
+    run = simulate(pools.notification, three, workers=3, cores=4)
     assert run.switches()[0] == 1
 
 
@@ -562,7 +562,7 @@ def test_both_take_the_same_options(run: Any) -> None:
     how = {"pool": "ThreadPoolExecutor", "workers": 3, "cores": 2, "gil": True,
            "start_method": "spawn", "switch_interval": ms(1), "limit_s": 60.0}  # fmt: skip
     before = sys.getswitchinterval()
-    assert run(calls.submit, COMPUTES, **how).helpers == ("worker 1", "worker 2", "worker 3")
+    assert run(pools.submit, COMPUTES, **how).helpers == ("worker 1", "worker 2", "worker 3")
     assert sys.getswitchinterval() == before
 
 
@@ -590,7 +590,7 @@ def test_a_slow_callback_delays_the_results_behind_it(run: Any, pool: str, gate:
 
     how = {"then": meet} if run is _measure else {}
     story = jobs.of(jobs.waiting(20), jobs.waiting(60))
-    both = run(opening(calls.callback, gate), story, pool=pool, start_method="fork",
+    both = run(opening(pools.callback, gate), story, pool=pool, start_method="fork",
                slow=ms(150), work=sleep(ms(50)), **how).check()  # fmt: skip
     first, second = (c for c in both.call_log if c.name == "callback")
     assert (second.start >= first.end) == (second.process == first.process) == one_thread
@@ -618,7 +618,7 @@ def test_a_job_that_fails_raises_where_its_result_is_asked_for(run: Any, pool: s
     run(careful, jobs.of(jobs.failing(5, "no such luck")), pool=pool).check()
     assert seen == ["no such luck"] * 3
     with pytest.raises(RuntimeError, match="no such luck"):
-        run(calls.apply, jobs.of(jobs.failing(5)), pool=pool)
+        run(pools.apply, jobs.of(jobs.failing(5)), pool=pool)
 
 
 @each_kernel
@@ -628,7 +628,7 @@ def test_one_gives_up_and_the_job_goes_on(run: Any, pool: str, gate: Gate) -> No
     values: list[Any] = []
 
     def patient_at_last(jobs: Any) -> Program:
-        values.append((yield from calls.give_up(jobs)))
+        values.append((yield from pools.give_up(jobs)))
         gate.open()
         values.append((yield futures.result(1)))
 
@@ -645,7 +645,7 @@ def test_a_bounded_queue_lets_no_more_in(run: Any, pool: str, gate: Gate) -> Non
     """C11."""
     how = {"pool": pool, "workers": 3, "start_method": "fork"}
     story = jobs.several(4, jobs.waiting(100))
-    full = run(opening(calls.bounded, gate), story, room=2, **how).check()
+    full = run(opening(pools.bounded, gate), story, room=2, **how).check()
     spans = [(o.asked, o.done or 0) for o in full.outcomes]
     assert max(sum(a <= at < b for a, b in spans) for at, _ in spans) == 2
 
@@ -655,7 +655,7 @@ def test_a_bounded_queue_lets_no_more_in(run: Any, pool: str, gate: Gate) -> Non
 def test_the_pools_of_the_standard_library_are_not_bounded(run: Any, pool: str, gate: Gate) -> None:
     """C11."""
     how = {"pool": pool, "workers": 3, "start_method": "fork"}
-    free = run(opening(calls.submit, gate), jobs.several(4, jobs.waiting(100)), **how)
+    free = run(opening(pools.submit, gate), jobs.several(4, jobs.waiting(100)), **how)
     assert min(o.done or 0 for o in free.outcomes) > max(o.asked for o in free.outcomes)
 
 
@@ -668,7 +668,7 @@ def test_the_pools_of_the_standard_library_are_not_bounded(run: Any, pool: str, 
 @pytest.mark.parametrize("pool", ["Pool", "ProcessPoolExecutor"])
 def test_every_start_method_works(pool: str, method: str) -> None:
     values: list[Any] = []
-    run = _measure(answers(calls.submit, values), MIXED, pool=pool, start_method=method, workers=3)
+    run = _measure(answers(pools.submit, values), MIXED, pool=pool, start_method=method, workers=3)
     assert values == [[1, 2, 3]]
     assert run.check().helpers[:3] == ("worker 1", "worker 2", "worker 3")
 
@@ -717,7 +717,7 @@ def test_a_semaphore_that_is_left_over_breaks_the_silence(tmp_path: Path) -> Non
 @each_pool
 @pytest.mark.parametrize("job", [jobs.waiting(120_000), jobs.computing(120_000)], ids=["w", "c"])
 def test_a_run_that_does_not_end_is_stopped_and_leaves_nothing(pool: str, job: jobs.Job) -> None:
-    for program in (calls.apply, calls.direct, calls.status):
+    for program in (pools.apply, pools.direct, pools.status):
         with pytest.raises(TimeoutError, match=f"{program.__name__} was not over after 0.3 s"):
             measure(program, jobs.of(job), pool=pool, limit_s=0.3)
 
@@ -729,9 +729,9 @@ def test_another_thread_than_the_main_one_can_measure(pool: str) -> None:
     caught: list[Any] = []
 
     def body() -> None:
-        caught.append(_measure(calls.submit, COMPUTES, pool=pool).check())
+        caught.append(_measure(pools.submit, COMPUTES, pool=pool).check())
         try:
-            measure(calls.apply, jobs.of(jobs.waiting(120_000)), pool=pool, limit_s=0.3)
+            measure(pools.apply, jobs.of(jobs.waiting(120_000)), pool=pool, limit_s=0.3)
         except TimeoutError as error:
             caught.append(str(error))
 
@@ -828,11 +828,11 @@ BAD: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (broken_callback, {}, ZeroDivisionError, "in a callback"),
     (no_jobs, {}, ValueError, "begin with jobs, got .fd."),
     (not_a_program, {}, TypeError, "not_a_program is not a program: it has no yield"),
-    (calls.apply, {"speed": 3}, TypeError, "apply has no option 'speed'"),
-    (calls.apply, {"pool": "Tub"}, ValueError, "pool must be one of Pool, .*got 'Tub'"),
-    (calls.apply, {"workers": 0}, ValueError, "workers must be from 1 to 61"),
-    (calls.apply, {"switch_interval": 0}, ValueError, "switch_interval must be from 1"),
-    (calls.apply, {"workers": 2.5}, TypeError, "workers must be a whole number"),
+    (pools.apply, {"speed": 3}, TypeError, "apply has no option 'speed'"),
+    (pools.apply, {"pool": "Tub"}, ValueError, "pool must be one of Pool, .*got 'Tub'"),
+    (pools.apply, {"workers": 0}, ValueError, "workers must be from 1 to 61"),
+    (pools.apply, {"switch_interval": 0}, ValueError, "switch_interval must be from 1"),
+    (pools.apply, {"workers": 2.5}, TypeError, "workers must be a whole number"),
 ]
 
 
@@ -861,13 +861,13 @@ def test_a_bad_program_is_told_so(
         (lambda: futures.result(1, -1), ValueError, "result: timeout must be from 0"),
         (lambda: futures.submit(1, 3), TypeError, "callback must be a program, got 3"),
         (lambda: futures.submit(1, room=0), ValueError, "submit: room must be from 1"),
-        (lambda: measure(calls.apply, COMPUTES, start_method="spoon"), ValueError, "'spoon'"),
-        (lambda: simulate(calls.apply, 3), TypeError, "a story must be a Traffic"),
-        (lambda: simulate(calls.apply, traffic.one()), ValueError, "begin with fd or fds"),
+        (lambda: measure(pools.apply, COMPUTES, start_method="spoon"), ValueError, "'spoon'"),
+        (lambda: simulate(pools.apply, 3), TypeError, "a story must be a Traffic"),
+        (lambda: simulate(pools.apply, traffic.one()), ValueError, "begin with fd or fds"),
         (lambda: simulate(models.blocking, COMPUTES), ValueError, "begin with jobs"),
         (lambda: draw.corners([]), ValueError, "one timeline or more"),
-        (lambda: draw.corners([simulate(calls.status, COMPUTES)]), ValueError, "'status'"),
-        (lambda: simulate(calls.status, COMPUTES).corner("apply"), ValueError, "no apply in this"),
+        (lambda: draw.corners([simulate(pools.status, COMPUTES)]), ValueError, "'status'"),
+        (lambda: simulate(pools.status, COMPUTES).corner("apply"), ValueError, "no apply in this"),
     ],
 )  # fmt: skip
 def test_bad_input_gets_one_line(make: Any, error: type[Exception], line: str) -> None:
@@ -888,7 +888,7 @@ def test_a_caller_that_would_wait_for_ever_is_told_so() -> None:
 
 
 def test_within_cores_takes_the_later_lanes_for_ready() -> None:
-    run = simulate(calls.submit, COMPUTES, workers=3, cores=4)
+    run = simulate(pools.submit, COMPUTES, workers=3, cores=4)
     crowded = replace(run, cores=2)
     with pytest.raises(Broken, match="run on 2 cores"):
         crowded.check()
@@ -902,7 +902,7 @@ def test_within_cores_takes_the_later_lanes_for_ready() -> None:
 
 @pytest.mark.parametrize("field", ["begun", "done", "received"])
 def test_check_sees_an_outcome_that_runs_back(field: str) -> None:
-    run = simulate(calls.apply, COMPUTES)
+    run = simulate(pools.apply, COMPUTES)
     planted = replace(run.outcomes[0], **{field: 0})
     with pytest.raises(Broken, match="job 1: time runs back"):
         replace(run, outcomes=(planted, *run.outcomes[1:])).check()
@@ -914,13 +914,13 @@ def test_check_sees_an_outcome_that_runs_back(field: str) -> None:
 
 def test_a_corner_is_told_by_the_lanes() -> None:
     """Planted: an apply that does not sleep, and a submit whose result is there at once."""
-    awake = simulate(calls.apply, COMPUTES)
+    awake = simulate(pools.apply, COMPUTES)
     lanes = tuple(
         replace(i, state=USER) if i.lane == "caller" and i.state == SLEEPING else i
         for i in awake.intervals
     )
     assert replace(awake, intervals=lanes).corner("apply").thread == "nonblocking"
-    quick = simulate(calls.submit, COMPUTES)
+    quick = simulate(pools.submit, COMPUTES)
     outcomes = tuple(replace(o, done=o.asked, begun=o.asked) for o in quick.outcomes)
     assert replace(quick, outcomes=outcomes).corner("submit").call == "synchronous"
     done = replace(awake, intervals=(*awake.intervals, Interval("job 9", 0, 1, "wait", None, 9)))
@@ -930,15 +930,15 @@ def test_a_corner_is_told_by_the_lanes() -> None:
 
 def test_who_gives_up_is_blocked_by_no_wait_that_ended() -> None:
     late, early = (jobs.several(2, jobs.computing(ms)) for ms in (20, 3))
-    assert simulate(calls.give_up, late).blocked("wait") == 0
-    assert simulate(calls.give_up, early).blocked("wait") > 0
+    assert simulate(pools.give_up, late).blocked("wait") == 0
+    assert simulate(pools.give_up, early).blocked("wait") > 0
 
 
 # -- pictures ----------------------------------------------------------------------------------
 
 
 def test_the_corners_are_drawn_as_the_runs_tell() -> None:
-    runs = [simulate(getattr(calls, name), COMPUTES) for name in OF_CALLS]
+    runs = [simulate(getattr(pools, name), COMPUTES) for name in OF_CALLS]
     picture = draw.corners([*runs, simulate(models.multiplexing, traffic.one())])
     assert str(picture) == "\n".join(
         [
@@ -955,7 +955,7 @@ def test_the_corners_are_drawn_as_the_runs_tell() -> None:
 
 
 def test_a_run_of_jobs_says_what_it_shows() -> None:
-    run = simulate(calls.apply, COMPUTES)
+    run = simulate(pools.apply, COMPUTES)
     for words in (str(run), draw.describe(run)):
         assert "3 jobs, 3 received, told by return ×3; the caller blocked" in " ".join(
             words.split()

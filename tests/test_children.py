@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from iosim import traffic
-from iosim.children import plain_environment
 from iosim.echo import faults
 from iosim.echo.child import serving
 from iosim.explore.measure_process import Background, Job
+from iosim.machine.children import plain_environment
 
 ESCAPE = "\x1b"
 COLOURED = sys.version_info >= (3, 13)  # from then on Python colours tracebacks

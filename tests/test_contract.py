@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from iosim import Costs, Timeline, measure, models, simulate, traffic
-from iosim.syscalls import (
+from iosim.calls import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
     F_SETFL,
@@ -50,8 +50,8 @@ from iosim.syscalls import (
     sigprocmask,
     sigtimedwait,
     sleep,
-)  # fmt: skip
-from iosim.timeline import FIGURE_6_6, Row
+)
+from iosim.trace import FIGURE_6_6, Row
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
 

@@ -10,22 +10,22 @@ from typing import Any
 
 import pytest
 
-from iosim import cores
-from iosim.cores import quotas, usable_cores
+from iosim.machine import cores
+from iosim.machine.cores import quotas, usable_cores
 
 ROOT = Path(__file__).parent.parent
 HERE = """
 import json, socket
 from iosim import clients, jobs, measure, models, predict, record, traffic
 from iosim.costs import Costs
-from iosim.programs import calls, servers
+from iosim.programs import pools, servers
 with record() as tape:
     for end in socket.socketpair():
         tape.wrap(end).close()
 runs = {
     "traffic": measure(models.blocking, traffic.one(after_ms=1)),
     "clients": measure(servers.iterative, clients.several(1, clients.echo())),
-    "jobs": measure(calls.apply, jobs.several(1, jobs.computing(1)), pool="ThreadPoolExecutor"),
+    "jobs": measure(pools.apply, jobs.several(1, jobs.computing(1)), pool="ThreadPoolExecutor"),
     "recorder": tape.timeline,
     "prediction": predict(models.blocking, traffic.one(), costs=Costs.textbook()),
 }

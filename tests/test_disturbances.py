@@ -27,7 +27,7 @@ from iosim import (
     traffic,
     undisturbed,
 )
-from iosim.timeline import Disturbance
+from iosim.trace import Disturbance
 
 QUIET = simulate(models.blocking, traffic.one())
 TOOLS = Path(__file__).parent.parent / "tools"
@@ -155,7 +155,7 @@ def test_other_threads_are_watched_if_they_are_named(monkeypatch: pytest.MonkeyP
         asked.append(thread)
         return 0, 500 * len(asked), 0
 
-    monkeypatch.setattr("iosim.procfs.schedstat", schedstat)
+    monkeypatch.setattr("iosim.machine.procfs.schedstat", schedstat)
     with interference(7, 8) as found:
         assert found.disturbances == ()
     assert asked == [threading.get_native_id(), 7, 8] * 2
@@ -169,7 +169,7 @@ def test_a_sender_that_is_late_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path
     from iosim.real.sender_process import SenderProcess
 
     late = tmp_path / "late.py"
-    text = Path(sender.__file__).read_text().replace("...procfs", "iosim.procfs")
+    text = Path(sender.__file__).read_text().replace("...machine", "iosim.machine")
     planted = text.replace("max(0, ns) / 1e9)[0]", "max(0.2, ns / 1e9))[0]")
     assert planted != text
     late.write_text(planted)
@@ -186,7 +186,7 @@ SUITE = """
 import pytest
 from dataclasses import replace
 from iosim import inconclusive, models, simulate, traffic
-from iosim.timeline import Disturbance
+from iosim.trace import Disturbance
 RUN = replace(simulate(models.blocking, traffic.one()), disturbances=(Disturbance("x", 10**9),))
 
 @pytest.mark.parametrize("number", range({count}))

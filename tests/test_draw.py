@@ -21,11 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iosim import Costs, Timeline, draw, models, shown, simulate, traffic
+from iosim.calls import compute
 from iosim.draw import canvas, charts, formatting
 from iosim.draw.canvas import LOOKS, look_of
 from iosim.draw.svg import _repeated
-from iosim.syscalls import compute
-from iosim.timeline import COPY, NETWORK, USER, WAIT
+from iosim.trace import COPY, NETWORK, USER, WAIT
 
 MODELS = [getattr(models, name) for name in models.MODEL_OF]
 SVG = "{http://www.w3.org/2000/svg}"

@@ -25,7 +25,7 @@ from iosim.explore.prefetch import KEPT, Ahead
 from iosim.explore.quiz import Question
 from iosim.explore.view import View, of_timeline
 from iosim.explore.widget import Explorer
-from iosim.timeline import Timeline
+from iosim.trace import Timeline
 
 SIZE = Slider("size", "size", (1, 10, 100), 10, "bytes")
 PAUSE = Slider("pause", "pause", (0.5, 1.0, 2.0), 1.0, "ms")

@@ -16,13 +16,13 @@ pytest.importorskip("anywidget", reason="the explorers need anywidget, which is 
 
 from explorers import ends_of, states_of, travelling, walked, walks_of
 
-from iosim import calls, draw, jobs, simulate
+from iosim import draw, jobs, pools, simulate
 from iosim.explore import CallExplorer
 from iosim.explore.call import ARGUMENTS, ASKED, CALLS, CORNERS, TAKES, run_of
 from iosim.explore.controls import State, complete, read, write
 from iosim.explore.playback import program_text
 from iosim.shown import picture
-from iosim.timeline import FOUR_CORNERS, GIL, SLEEPING, WAIT
+from iosim.trace import FOUR_CORNERS, GIL, SLEEPING, WAIT
 
 CONTROLS = CallExplorer.CONTROLS
 EVERYTHING = CallExplorer.controls()
@@ -110,7 +110,7 @@ def test_a_state_is_its_text(chosen: State) -> None:
 
 
 def test_all_calls_of_the_course_can_be_chosen() -> None:
-    assert {*CALLS} == {*calls.__all__}
+    assert {*CALLS} == {*pools.__all__}
     assert {*ASKED} == {*CALLS}
     assert {name for names in TAKES.values() for name in names} == {*ARGUMENTS}
 
@@ -202,8 +202,8 @@ def test_the_figure_marks_the_present_call_among_the_others() -> None:
 
 
 def test_marked_calls_stand_out_in_the_corners() -> None:
-    run = simulate(calls.status, jobs.several(2, jobs.computing(5)))
-    direct = simulate(calls.direct, jobs.several(2, jobs.computing(5)))
+    run = simulate(pools.status, jobs.several(2, jobs.computing(5)))
+    direct = simulate(pools.direct, jobs.several(2, jobs.computing(5)))
     assert str(draw.corners([direct], [(run, ["submit"])])).splitlines()[1:] == [
         "synchronous                                    call (direct)",
         "asynchronous                                   > submit (status)",
@@ -303,7 +303,7 @@ def test_the_program_beside_the_picture_is_the_one_that_ran(call: str) -> None:
     lines = {c.line for c in view.run.call_log if c.line is not None}
     assert lines
     assert lines <= dict(view.program).keys()
-    assert list(view.program) == program_text(getattr(calls, call), lines)
+    assert list(view.program) == program_text(getattr(pools, call), lines)
 
 
 # --- predict first --------------------------------------------------------------------------------

@@ -15,10 +15,10 @@ pytest.importorskip("anywidget", reason="the explorers need anywidget, which is 
 from test_draw import assert_legible
 
 from iosim import Costs
+from iosim.costs.readiness import CALLS, ask, ready_places
 from iosim.explore import MultiplexExplorer
 from iosim.explore.controls import complete, write
 from iosim.explore.multiplex import question_of
-from iosim.readiness import CALLS, ask, ready_places
 
 CONTROLS = MultiplexExplorer.CONTROLS
 

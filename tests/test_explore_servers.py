@@ -19,6 +19,7 @@ pytest.importorskip("anywidget", reason="the explorers need anywidget, which is 
 from explorers import ends_of, states_of, travelling, walked, walks_of
 
 from iosim import clients, draw, models, servers, simulate, traffic
+from iosim.calls import Program, accept, close, ms, sleep
 from iosim.explore import ServerExplorer
 from iosim.explore.controls import State, complete, read, write
 from iosim.explore.playback import MOST_LANES, crowd, moments, tracks
@@ -36,9 +37,7 @@ from iosim.explore.server import (
     story_of,
 )
 from iosim.shown import picture
-from iosim.sockets import accept, close
-from iosim.syscalls import Program, ms, sleep
-from iosim.timeline import NETWORK, PROCESS_STATES, WAIT, Timeline
+from iosim.trace import NETWORK, PROCESS_STATES, WAIT, Timeline
 
 CONTROLS = ServerExplorer.CONTROLS
 EVERYTHING = ServerExplorer.controls()

@@ -1,7 +1,8 @@
 """The floors of the package: who may import whom, and what `import iosim` costs.
 
-The plain values know nothing above them; programs never know a kernel; kernels never know a
-program or a picture; pictures know only the timeline.  Neither of the two kernels knows the other.
+What can be asked, what happens outside, what it costs and what happened know nothing above them.
+Programs never know a kernel; kernels never know a program or a picture, and neither of the two
+knows the other; pictures know what happened, and what it costs.
 """
 
 import ast
@@ -15,29 +16,23 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "iosim"
 
-VALUES = {
-    "children", "client_script", "clients", "comparison", "cores", "costs", "disturbances",
-    "export", "futures", "invariants", "jobs", "pipes", "procfs", "readiness", "records",
-    "request", "shown", "sockets", "syscalls", "timeline", "traffic", "validate",
-}  # fmt: skip
-FLOORS = dict.fromkeys(VALUES, VALUES) | {
-    "programs": {"programs", "request", "syscalls", "sockets", "futures", "validate"},
-    "kernels": {"kernels", "real", "api"} | VALUES,
-    "real": {"real", "kernels"} | VALUES,
-    "sim": {"sim", "kernels"} | VALUES,
-    "draw": {"draw", "comparison", "readiness", "shown", "timeline", "validate"},
-}  # whatever is not named here (the facade, explore, puzzles, …) stands on top
-
-#: Inside kernels/: which of its folders, and what else, each of them knows; "shared" is what stands
-#: beside them.
-KERNELS = {
-    "shared": {"shared"},
-    "recorder": {"recorder", "shared", "real"},
-    "calibration": {"calibration", "shared", "real", "api"},
-}
+ANYWHERE = {"validate", "shown"}
+FLOORS = {  # each room with those that it may know, besides itself
+    "calls": set(),
+    "workloads": {"machine"},
+    "costs": set(),
+    "machine": set(),
+    "trace": {"machine", "workloads"},
+    "programs": {"calls"},
+    "kernels": {"calls", "workloads", "costs", "trace", "machine", "progress"},
+    "sim": {"calls", "workloads", "costs", "trace", "machine", "kernels"},
+    "real": {"calls", "workloads", "costs", "trace", "machine", "kernels"},
+    "recorder": {"calls", "workloads", "costs", "trace", "machine", "kernels", "real"},
+    "draw": {"trace", "costs"},
+}  # whatever is not named here (the facade, calibration, explore, ...) stands on top
 
 #: What a value does with itself is fetched when it is asked for it, in a function.
-WHEN_ASKED = {("timeline", "draw"), ("costs", "kernels"), ("costs", "progress")}
+WHEN_ASKED = {("trace", "draw"), ("costs", "calibration"), ("costs", "progress")}
 
 HEAVY = {"numpy", "matplotlib", "ipywidgets", "IPython", "asyncio"}
 YARDSTICK = "unittest.mock"  # what importing iosim may cost at most
@@ -60,17 +55,7 @@ def allowed(module: tuple[str, ...], target: tuple[str, ...], nested: bool) -> b
     if nested and (module[0], target[0]) in WHEN_ASKED:
         return True
     floor = FLOORS.get(module[0])
-    if floor is not None and (not target or target[0] not in floor):
-        return False
-    if module[0] not in ("kernels", "real", "sim") or target[0] in VALUES | {"sim"}:
-        return True
-    known = KERNELS[folder(module[1:])] if module[0] == "kernels" else {module[0], "shared"}
-    return (folder(target[1:]) if target[0] == "kernels" else target[0]) in known
-
-
-def folder(module: tuple[str, ...]) -> str:
-    """Where a module of kernels/ stands: in a folder, or beside them."""
-    return module[0] if module and module[0] in KERNELS else "shared"
+    return floor is None or (bool(target) and target[0] in {module[0], *floor, *ANYWHERE})
 
 
 def imports(
@@ -100,32 +85,28 @@ def test_no_import_goes_up_a_floor() -> None:
     assert list(violations(PACKAGE)) == []
 
 
-def test_every_folder_of_the_kernels_stands_in_the_table() -> None:
-    folders = {path.parent.name for path in (PACKAGE / "kernels").glob("*/*.py")}
-    assert folders | {"shared"} == set(KERNELS)
-
-
 @pytest.mark.parametrize(
     ("file", "code"),
     [
-        ("timeline.py", "from iosim.draw import svg"),
-        ("costs.py", "import iosim.sim.kernel"),
-        ("costs.py", "from .kernels.calibration import calibrate"),
-        ("kernels/recorder/record.py", "from ...api import measure"),
+        ("trace/timeline.py", "from iosim.draw import svg"),
+        ("costs/model.py", "import iosim.sim.kernel"),
+        ("costs/model.py", "from ..calibration import calibrate"),
+        ("calls/sockets.py", "from ..trace import Timeline"),
+        ("recorder/record.py", "from ..api import measure"),
         ("programs/models.py", "from iosim import kernels"),
         ("programs/models.py", "from ..sim.kernel import Kernel"),
-        ("programs/models.py", "def later():\n    from .. import timeline"),
+        ("programs/models.py", "def later():\n    from ..trace import timeline"),
         ("real/driver.py", "from ..programs import models"),
         ("real/driver.py", "from ..draw.svg import draw"),
         ("real/driver.py", "import iosim"),
         ("draw/svg.py", "from iosim.sim import kernel"),
-        ("draw/svg.py", "if TYPE_CHECKING:\n    from ..costs import Costs"),
+        ("draw/svg.py", "if TYPE_CHECKING:\n    from ..calls import Request"),
         ("sim/tcp.py", "from ..real.helpers.clients import ClientLoop"),
         ("sim/kernel.py", "from iosim import real"),
         ("real/servers.py", "def later():\n    from ..sim import tcp"),
-        ("real/features.py", "from ..kernels.recorder import record"),
+        ("real/features.py", "from ..recorder import record"),
         ("real/driver.py", "from ..api import simulate"),
-        ("kernels/trace_builder.py", "from ..sim.task import Task"),
+        ("trace/builder.py", "from ..sim.task import Task"),
     ],
 )
 def test_a_planted_violation_is_seen(tmp_path: Path, file: str, code: str) -> None:
@@ -138,14 +119,14 @@ def test_a_planted_violation_is_seen(tmp_path: Path, file: str, code: str) -> No
 @pytest.mark.parametrize(
     ("file", "code"),
     [
-        ("timeline.py", "from . import validate\nimport json"),
-        ("programs/models.py", "from ..syscalls import recvfrom\nfrom .calls import apply"),
-        ("real/driver.py", "from .. import costs, timeline\nfrom ..kernels import tape"),
-        ("draw/svg.py", "from iosim.timeline import Timeline\nfrom .marks import box"),
+        ("trace/timeline.py", "from .. import validate\nimport json"),
+        ("programs/models.py", "from ..calls import recvfrom\nfrom .pools import apply"),
+        ("real/driver.py", "from .. import costs, trace\nfrom ..kernels import launch"),
+        ("draw/svg.py", "from iosim.trace import Timeline\nfrom .canvas import box"),
         ("explore/stepper.py", "from ..sim import kernel\nimport iosim"),
-        ("sim/uring.py", "from ..kernels.tape import MessageRecord\nfrom .kernel import Kernel"),
-        ("kernels/calibration/calibrate.py", "from ...api import measure"),
-        ("timeline.py", "def later():\n    from .draw import svg"),
+        ("sim/uring.py", "from ..trace.builder import MessageRecord\nfrom .kernel import Kernel"),
+        ("calibration/calibrate.py", "from ..api import measure"),
+        ("trace/timeline.py", "def later():\n    from ..draw import svg"),
         ("api.py", "from . import real, sim"),
     ],
 )

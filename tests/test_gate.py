@@ -21,9 +21,7 @@ from test_disturbances import rival
 from test_peer import _plan
 
 from iosim import measure, models, simulate, traffic
-from iosim.real.gate import GOES_ON, SLEEPS, WORKS, Gate
-from iosim.real.helpers import sender as sending
-from iosim.syscalls import (
+from iosim.calls import (
     MSG_DONTWAIT,
     SIZE,
     SO_RCVTIMEO,
@@ -39,7 +37,9 @@ from iosim.syscalls import (
     setsockopt,
     sleep,
 )
-from iosim.timeline import READY, SLEEPING, USER, Timeline
+from iosim.real.gate import GOES_ON, SLEEPS, WORKS, Gate
+from iosim.real.helpers import sender as sending
+from iosim.trace import READY, SLEEPING, USER, Timeline
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures the Linux kernel")
 

@@ -19,18 +19,25 @@ from typing import Any
 
 import pytest
 
-from iosim import clients, futures, jobs, measure, syscalls, traffic
-from iosim.children import how_it_ended
+from iosim import calls, clients, futures, jobs, measure, traffic
+from iosim.calls import (
+    accept,
+    epoll_create,
+    epoll_ctl,
+    epoll_wait,
+    pthread_create,
+    pthread_join,
+    recvfrom,
+)
 from iosim.echo import child as echo
 from iosim.explore.measure_process import Background, Job
+from iosim.machine.children import how_it_ended
 from iosim.real import clients as served
 from iosim.real import helper_process
 from iosim.real.client_process import ClientProcess
 from iosim.real.helper_process import HelperError
 from iosim.real.proc_sampler import SamplerProcess
 from iosim.real.sender_process import SenderProcess
-from iosim.sockets import accept, pthread_create, pthread_join
-from iosim.syscalls import epoll_create, epoll_ctl, epoll_wait, recvfrom
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds its children in /proc")
 
@@ -68,29 +75,29 @@ def _nothing_left() -> Iterator[None]:
     assert children() == []
 
 
-def blocked(fd: int, nbytes: int) -> syscalls.Program:
+def blocked(fd: int, nbytes: int) -> calls.Program:
     kill_helper()
     return (yield recvfrom(fd, 100))
 
 
-def waits_by_epoll(fd: int, nbytes: int) -> syscalls.Program:
+def waits_by_epoll(fd: int, nbytes: int) -> calls.Program:
     epfd = yield epoll_create()
-    yield epoll_ctl(epfd, syscalls.EPOLL_CTL_ADD, fd)
+    yield epoll_ctl(epfd, calls.EPOLL_CTL_ADD, fd)
     kill_helper()
     yield epoll_wait(epfd)
 
 
-def computes(fd: int, nbytes: int) -> syscalls.Program:
+def computes(fd: int, nbytes: int) -> calls.Program:
     kill_helper()
-    yield syscalls.compute(int(LIMIT_S * 1e9))
+    yield calls.compute(int(LIMIT_S * 1e9))
 
 
-def accepts(listener: int, clients: int) -> syscalls.Program:
+def accepts(listener: int, clients: int) -> calls.Program:
     kill_helper()
     yield accept(listener)
 
 
-def hears_of_a_reset(listener: int, clients: int) -> syscalls.Program:
+def hears_of_a_reset(listener: int, clients: int) -> calls.Program:
     conn = yield accept(listener)
     kill_helper()
     while (yield recvfrom(conn, 100)):
@@ -98,12 +105,12 @@ def hears_of_a_reset(listener: int, clients: int) -> syscalls.Program:
     raise ValueError("the client has sent too little")
 
 
-def in_threads(listener: int, clients: int) -> syscalls.Program:
+def in_threads(listener: int, clients: int) -> calls.Program:
     thread = yield pthread_create(accepts(listener, clients))
     yield pthread_join(thread)
 
 
-def asks_a_pool(jobs: int) -> syscalls.Program:
+def asks_a_pool(jobs: int) -> calls.Program:
     kill_helper()
     future = yield futures.submit(1)
     return (yield futures.result(future))

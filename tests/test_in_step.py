@@ -18,13 +18,33 @@ from typing import Any
 import pytest
 
 from iosim import clients, jobs, measure, servers, simulate
-from iosim.clients import AFTER, RECEIVE, RESET, SEND, SHUTDOWN, WAIT, Clients, of, script
-from iosim.futures import apply
+from iosim.calls import (
+    F_SETFL,
+    MSG_DONTWAIT,
+    O_NONBLOCK,
+    SIZE,
+    Program,
+    Request,
+    accept,
+    close,
+    compute,
+    epoll_create,
+    epoll_ctl,
+    epoll_wait,
+    fcntl,
+    getpid,
+    ms,
+    pthread_create,
+    pthread_join,
+    recvfrom,
+    select,
+    send,
+    sleep,
+)
+from iosim.calls.futures import apply
 from iosim.real.gate import ServerGate
 from iosim.real.helpers import clients as loop
-from iosim.real.helpers.board import (
-    BLIND_NS as BLIND,
-)
+from iosim.real.helpers.board import BLIND_NS as BLIND
 from iosim.real.helpers.board import (
     ENDED,
     JOINS,
@@ -37,26 +57,8 @@ from iosim.real.helpers.board import (
     Onlooker,
     new_file,
 )
-from iosim.sockets import accept, close, pthread_create, pthread_join, send
-from iosim.syscalls import (
-    F_SETFL,
-    MSG_DONTWAIT,
-    O_NONBLOCK,
-    SIZE,
-    Program,
-    Request,
-    compute,
-    epoll_create,
-    epoll_ctl,
-    epoll_wait,
-    fcntl,
-    getpid,
-    ms,
-    recvfrom,
-    select,
-    sleep,
-)
-from iosim.timeline import READY, SLEEPING, Call, Timeline
+from iosim.trace import READY, SLEEPING, Call, Timeline
+from iosim.workloads.clients import AFTER, RECEIVE, RESET, SEND, SHUTDOWN, WAIT, Clients, of, script
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="measures the Linux kernel")
 
@@ -503,7 +505,7 @@ def test_a_round_in_vain_is_counted_and_a_find_ends_the_count(board: Board) -> N
 def test_servers_and_pools_say_what_disturbed_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault is planted: the scheduler's count says that each thread stood in line."""
     counts = iter(range(0, 10**12, 5_000_000))
-    monkeypatch.setattr("iosim.procfs.schedstat", lambda pid, tid: (0, next(counts), 0))
+    monkeypatch.setattr("iosim.machine.procfs.schedstat", lambda pid, tid: (0, next(counts), 0))
 
     def asks(jobs: Any) -> Program:
         yield apply(1)

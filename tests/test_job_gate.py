@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from iosim import job_gate, procfs
-from iosim.job_gate import Gate, asleep, held, once_asleep
+from iosim.machine import procfs
 from iosim.real.worker_tasks import total
+from iosim.workloads import job_gate
+from iosim.workloads.job_gate import Gate, asleep, held, once_asleep
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc here")
 
@@ -66,6 +67,15 @@ def test_a_gate_to_which_nobody_comes_says_so(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(job_gate, "GATE_S", 0.1)
     with Gate() as one, pytest.raises(TimeoutError):
         one.wait_for(1)
+
+
+def test_a_stranger_is_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_gate, "GATE_S", 0.1)
+    with Gate() as gate:
+        with socket.create_connection(("127.0.0.1", gate.port)):
+            pass
+        with pytest.raises(TimeoutError):
+            gate.wait_for(1)
 
 
 def test_a_gate_leaves_nothing() -> None:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from jupyter_client.manager import KernelManager
 
-from iosim.job_gate import Gate, held
-from iosim.leftovers import running
+from iosim.machine.leftovers import running
+from iosim.workloads.job_gate import Gate, held
 
 TIME_S = 60
 
@@ -99,7 +99,7 @@ def kernel(tmp_path: Path) -> Iterator[Any]:
 BEGIN = """
 import threading
 from multiprocessing import get_context
-from iosim.leftovers import running
+from iosim.machine.leftovers import running
 first, before = set(threading.enumerate()), running()
 with get_context("fork").Pool(1) as pool:
     pool.apply(int)

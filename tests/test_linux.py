@@ -6,6 +6,7 @@ import functools
 import os
 import select as real_select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,15 +18,8 @@ from typing import Any
 
 import pytest
 
-from iosim import inconclusive, measure, procfs
-from iosim.kernels.launch import launch, line_of, resume
-from iosim.kernels.watchdog import watchdog
-from iosim.programs import models
-from iosim.real import aio, recordings, ring
-from iosim.real.features import Unsupported, features, machine
-from iosim.real.measured import Stretch, Usage
-from iosim.real.ring import Ring
-from iosim.syscalls import (
+from iosim import inconclusive, measure
+from iosim.calls import (
     F_SETFL,
     F_SETOWN,
     F_SETSIG,
@@ -56,9 +50,18 @@ from iosim.syscalls import (
     sigprocmask,
     sigtimedwait,
     sleep,
-)  # fmt: skip
-from iosim.timeline import COPY, FIGURE_6_6, KERNEL, READY, SLEEPING, USER, WAIT, Row, Timeline
-from iosim.traffic import Message, Traffic, burst, one, replay, several
+)
+from iosim.kernels.launch import launch, line_of, resume
+from iosim.kernels.watchdog import watchdog
+from iosim.machine import procfs
+from iosim.programs import models
+from iosim.real import aio, recordings, ring
+from iosim.real.features import Unsupported, features, machine
+from iosim.real.measured import Stretch, Usage
+from iosim.real.ring import Ring
+from iosim.real.traffic import TrafficOutside
+from iosim.trace import COPY, FIGURE_6_6, KERNEL, READY, SLEEPING, USER, WAIT, Row, Timeline
+from iosim.workloads.traffic import Message, Traffic, burst, one, replay, several
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="measures the Linux kernel"
@@ -760,6 +763,29 @@ def test_a_program_may_do_without(monkeypatch) -> None:
             yield from models.multiplexing(fds, nbytes)
 
     assert run(program).calls()[0] == ("epoll_create", ENOSYS)
+
+
+@pytest.mark.parametrize("comes", ["first", "last"])
+def test_a_stranger_is_no_sender(monkeypatch: pytest.MonkeyPatch, comes: str) -> None:
+    """Any process of the machine may come to a port that was another's a moment ago."""
+    start, strangers = TrafficOutside._start, []
+
+    def beside_a_stranger(self: TrafficOutside, story: Traffic, ports: list[int]) -> list[int]:
+        def stranger() -> None:
+            strangers.append(socket.create_connection(("127.0.0.1", ports[0])))
+
+        if comes == "first":
+            stranger()
+        told = start(self, story, ports)
+        if comes == "last":
+            stranger()
+        return told
+
+    monkeypatch.setattr(TrafficOutside, "_start", beside_a_stranger)
+    story = burst(3, 5, 100, connections=3).over("tcp")
+    timeline = measure(models.multiplexing_poll, story).check()
+    strangers.pop().close()
+    assert [d.received is not None for d in timeline.deliveries] == [True] * 3
 
 
 def test_no_schedstat_and_no_stamps(monkeypatch) -> None:

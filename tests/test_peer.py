@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from iosim import models, procfs, traffic
+from iosim import models, traffic
 from iosim.kernels.launch import launch
+from iosim.machine import procfs
 from iosim.real import recordings
 from iosim.real.helpers import sender as sending
 

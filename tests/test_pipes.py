@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 
 from iosim import Timeline, measure, simulate, traffic
-from iosim.pipes import PIPE_BUF, eventfd, pipe, read, write
-from iosim.sockets import MSG_TRUNC, close, memfd_create, pthread_create, pthread_join, recvmsg
-from iosim.syscalls import (
+from iosim.calls import (
     EPOLL_CTL_ADD,
     EPOLLERR,
     EPOLLET,
@@ -22,25 +20,36 @@ from iosim.syscalls import (
     F_SETFL,
     F_SETOWN,
     MSG_PEEK,
+    MSG_TRUNC,
     O_ASYNC,
     O_NONBLOCK,
+    PIPE_BUF,
     SELF,
     SIGIO,
     Program,
     aio_error,
     aio_read,
     aio_return,
+    close,
     epoll_create,
     epoll_ctl,
     epoll_wait,
+    eventfd,
     fcntl,
+    memfd_create,
     ms,
+    pipe,
     poll,
+    pthread_create,
+    pthread_join,
+    read,
     recvfrom,
+    recvmsg,
     select,
     sigaction,
     sleep,
-)  # fmt: skip
+    write,
+)
 
 FULL = 65_536  # bytes of a pipe: pipe(7)
 STORY = traffic.one(after_ms=1, size=100)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from iosim.cores import usable_cores
+from iosim.machine.cores import usable_cores
 
 ROOT = Path(__file__).parent.parent
 NOBODY = 65534

@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 
 from iosim import Costs, Timeline, compare, draw, measure, models, predict, simulate, traffic
-from iosim.comparison import Comparison
+from iosim.calls import SIZE, Program, recvfrom, select
 from iosim.prediction import this_machine
-from iosim.syscalls import SIZE, Program, recvfrom, select
-from iosim.timeline import COPY, QUEUED
+from iosim.trace import COPY, QUEUED
+from iosim.trace.comparison import Comparison
 
 RUNS = 15
 LEVEL = 0.01  # of the sign test

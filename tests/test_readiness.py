@@ -13,8 +13,7 @@ from strategies import costs as any_costs
 from test_draw import SVG, assert_legible
 
 from iosim import Costs, draw, simulate, traffic
-from iosim.readiness import CALLS, PATTERNS, Asked, ask, bits_bytes, ready_places
-from iosim.syscalls import (
+from iosim.calls import (
     EPOLL_CTL_ADD,
     Program,
     compute,
@@ -26,6 +25,7 @@ from iosim.syscalls import (
     poll,
     select,
 )
+from iosim.costs.readiness import CALLS, PATTERNS, Asked, ask, bits_bytes, ready_places
 
 LATER = ms(50)
 

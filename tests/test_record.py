@@ -40,10 +40,11 @@ from typing import Any
 
 import pytest
 
-from iosim import Timeline, draw, procfs, record
-from iosim.cores import usable_cores
-from iosim.kernels.recorder.reconstruct import Part, Thread, share_cores, unique
-from iosim.timeline import FIGURE_6_6, KERNEL, READY, SLEEPING, USER, WAIT, Broken, Row
+from iosim import Timeline, draw, record
+from iosim.machine import procfs
+from iosim.machine.cores import usable_cores
+from iosim.recorder.reconstruct import Part, Thread, share_cores, unique
+from iosim.trace import FIGURE_6_6, KERNEL, READY, SLEEPING, USER, WAIT, Broken, Row
 
 resource = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="records Linux's calls")
@@ -1012,10 +1013,8 @@ def busy(sock: socket.socket, first: bool) -> None:
 def test_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """They wait for each other's lock (GIL) and for a core: never do more run than there are."""
     assert crowd().check().cores == usable_cores()
-    monkeypatch.setattr(
-        "iosim.kernels.recorder.reconstruct.share_cores", lambda threads, cores: None
-    )
-    monkeypatch.setattr("iosim.kernels.recorder.record.usable_cores", lambda: 1)
+    monkeypatch.setattr("iosim.recorder.reconstruct.share_cores", lambda threads, cores: None)
+    monkeypatch.setattr("iosim.recorder.record.usable_cores", lambda: 1)
     with pytest.raises(Broken, match="processes run on 1 cores"):
         crowd().check()
 

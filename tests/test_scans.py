@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from iosim import inconclusive
-from iosim.kernels.calibration import microbench
-from iosim.kernels.calibration.microbench import (
+from iosim.calibration import microbench
+from iosim.calibration.microbench import (
     ask_epoll,
     ask_poll,
     ask_select,
@@ -27,7 +27,7 @@ from iosim.kernels.calibration.microbench import (
     sockets,
     wake,
 )
-from iosim.timeline import Disturbance
+from iosim.trace import Disturbance
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="epoll, /proc and long maps are Linux's")
 

@@ -23,9 +23,9 @@ from unittest import mock
 
 import pytest
 
-from iosim.children import plain_environment
+from iosim.calibration.microbench import hard_limit, room
 from iosim.echo import survivor
-from iosim.kernels.calibration.microbench import hard_limit, room
+from iosim.machine.children import plain_environment
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 NAMES = "SelectSelector", "PollSelector", "EpollSelector", "DevpollSelector", "KqueueSelector"

@@ -35,7 +35,52 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iosim import Costs, Timeline, Unsupported, clients, features, measure, servers, simulate
-from iosim.clients import (
+from iosim.calls import (  # fmt: skip
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_DEL,
+    EPOLL_CTL_MOD,
+    EPOLLERR,
+    EPOLLET,
+    EPOLLEXCLUSIVE,
+    EPOLLHUP,
+    EPOLLIN,
+    EPOLLONESHOT,
+    EPOLLOUT,
+    F_SETFL,
+    MSG_DONTWAIT,
+    O_NONBLOCK,
+    SHUT_WR,
+    SIZE,
+    Program,
+    accept,
+    close,
+    connect,
+    epoll_create,
+    epoll_ctl,
+    epoll_wait,
+    fcntl,
+    getsockname,
+    getsockopt,
+    kevent,
+    kqueue,
+    listen,
+    memfd_create,
+    ms,
+    poll,
+    pthread_create,
+    pthread_join,
+    recvfrom,
+    select,
+    send,
+    shutdown,
+    socket,
+)
+from iosim.real.helpers.clients import SPIN_NS, ClientLoop
+from iosim.sim.descriptions import Descriptors
+from iosim.sim.readiness import Watch
+from iosim.sim.tcp import Listener, Stream
+from iosim.trace import KERNEL, USER, Call, Visit
+from iosim.workloads.clients import (
     AFTER,
     RECEIVE,
     RESET,
@@ -48,53 +93,6 @@ from iosim.clients import (
     of,
     script,
 )
-from iosim.real.helpers.clients import SPIN_NS, ClientLoop
-from iosim.sim.descriptions import Descriptors
-from iosim.sim.readiness import Watch
-from iosim.sim.tcp import Listener, Stream
-from iosim.sockets import (
-    EPOLL_CTL_MOD,
-    EPOLLERR,
-    EPOLLET,
-    EPOLLEXCLUSIVE,
-    EPOLLHUP,
-    EPOLLIN,
-    EPOLLONESHOT,
-    EPOLLOUT,
-    SHUT_WR,
-    accept,
-    close,
-    connect,
-    getsockname,
-    getsockopt,
-    kevent,
-    kqueue,
-    listen,
-    memfd_create,
-    pthread_create,
-    pthread_join,
-    send,
-    shutdown,
-    socket,
-)  # fmt: skip
-from iosim.syscalls import (
-    EPOLL_CTL_ADD,
-    EPOLL_CTL_DEL,
-    F_SETFL,
-    MSG_DONTWAIT,
-    O_NONBLOCK,
-    SIZE,
-    Program,
-    epoll_create,
-    epoll_ctl,
-    epoll_wait,
-    fcntl,
-    ms,
-    poll,
-    recvfrom,
-    select,
-)  # fmt: skip
-from iosim.timeline import KERNEL, USER, Call, Visit
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
 

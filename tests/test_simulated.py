@@ -13,10 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import cores, costs, programs, stories
 
-from iosim import Costs, Timeline, futures, measure, models, simulate, sockets, syscalls, traffic
-from iosim.sim.answers import answer_of
-from iosim.sim.simulate import over_traffic
-from iosim.syscalls import (
+from iosim import Costs, Timeline, calls, futures, measure, models, simulate, traffic
+from iosim.calls import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
     F_SETFL,
@@ -59,8 +57,10 @@ from iosim.syscalls import (
     sigtimedwait,
     sleep,
     us,
-)  # fmt: skip
-from iosim.timeline import COPY, FIGURE_6_6, KERNEL, READY, SLEEPING, USER, WAIT
+)
+from iosim.sim.answers import answer_of
+from iosim.sim.simulate import over_traffic
+from iosim.trace import COPY, FIGURE_6_6, KERNEL, READY, SLEEPING, USER, WAIT
 
 ONE = traffic.one(after_ms=20, size=1_000)
 ROOMY = 1 << 30  # a receive buffer that no story of the tests fills
@@ -685,10 +685,10 @@ def test_events_are_counted_with_and_without_a_record(count: int) -> None:
 
 def test_every_call_has_an_answer() -> None:
     """A call that is in no table is found here, not by a reader."""
-    named = [getattr(home, name) for home in (syscalls, sockets, futures) for name in home.__all__]
-    calls = [one for one in named if isinstance(one, type) and issubclass(one, Request)]
-    assert len(calls) > 40
-    for kind in set(calls) - {Request, compute}:  # which is the program's own code
+    named = [getattr(home, name) for home in (calls, futures) for name in home.__all__]
+    kinds = [one for one in named if isinstance(one, type) and issubclass(one, Request)]
+    assert len(kinds) > 40
+    for kind in set(kinds) - {Request, compute}:  # which is the program's own code
         assert callable(answer_of(kind.__new__(kind)))
 
 
@@ -706,7 +706,7 @@ def test_a_call_without_an_answer_is_refused_in_one_line() -> None:
 
 def test_what_does_not_go_with_a_story_is_refused_in_one_line() -> None:
     def sends(fd: int, nbytes: int) -> Program:
-        yield sockets.send(fd, b"x")
+        yield calls.send(fd, b"x")
 
     def asks(fd: int, nbytes: int) -> Program:
         yield futures.submit(1)
@@ -721,16 +721,16 @@ def test_a_program_over_traffic_may_have_threads_and_connections_of_its_own() ->
     got: list[bytes] = []
 
     def echo(listener: int) -> Program:
-        conn = yield sockets.accept(listener)
+        conn = yield calls.accept(listener)
         got.append((yield recvfrom(conn, 10)))
 
     def program(fd: int, nbytes: int) -> Program:
-        listener, end = (yield sockets.socket()), (yield sockets.socket())
-        yield sockets.listen(listener)
-        thread = yield sockets.pthread_create(echo(listener))
-        yield sockets.connect(end, (yield sockets.getsockname(listener)))
-        yield sockets.send(end, (yield recvfrom(fd, 10)))
-        yield sockets.pthread_join(thread)
+        listener, end = (yield calls.socket()), (yield calls.socket())
+        yield calls.listen(listener)
+        thread = yield calls.pthread_create(echo(listener))
+        yield calls.connect(end, (yield calls.getsockname(listener)))
+        yield calls.send(end, (yield recvfrom(fd, 10)))
+        yield calls.pthread_join(thread)
 
     simulate(program, traffic.one(size=10)).check()
     assert got == [b"\x01" * 10]

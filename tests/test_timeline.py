@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iosim import Timeline, clients, models, servers, simulate, traffic
-from iosim.timeline import (
+from iosim.trace import (
     COPY,
     KERNEL,
     SLEEPING,
@@ -22,7 +22,7 @@ from iosim.timeline import (
     Call,
     Delivery,
     Interval,
-)  # fmt: skip
+)
 
 STORY = traffic.one(after_ms=20, size=1_000)
 

@@ -39,16 +39,7 @@ from two_kernels import (
 )  # fmt: skip
 
 from iosim import clients, inconclusive, jobs, measure, simulate, traffic, undisturbed
-from iosim.clients import RECEIVE, SEND, Clients
-from iosim.real.features import features
-from iosim.sim.tcp import Stream
-from iosim.sockets import (
-    io_uring_prep_accept,
-    io_uring_prep_recv,
-    io_uring_prep_send,
-    io_uring_submit_and_wait,
-)  # fmt: skip
-from iosim.syscalls import (
+from iosim.calls import (  # fmt: skip
     EPOLL_CTL_ADD,
     EPOLL_CTL_MOD,
     EPOLLET,
@@ -59,9 +50,16 @@ from iosim.syscalls import (
     O_NONBLOCK,
     SO_RCVTIMEO,
     Program,
+    io_uring_prep_accept,
+    io_uring_prep_recv,
+    io_uring_prep_send,
     io_uring_setup,
-)  # fmt: skip
-from iosim.traffic import Traffic
+    io_uring_submit_and_wait,
+)
+from iosim.real.features import features
+from iosim.sim.tcp import Stream
+from iosim.workloads.clients import RECEIVE, SEND, Clients
+from iosim.workloads.traffic import Traffic
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iosim import Costs, models, simulate, syscalls, traffic
-from iosim.syscalls import Program, compute, recvfrom, select, sleep
-from iosim.timeline import errno_name
+from iosim import Costs, calls, models, simulate, traffic
+from iosim.calls import Program, compute, recvfrom, select, sleep
+from iosim.trace import errno_name
 
 HUGE = 10**30
 ONE = traffic.one()
@@ -178,21 +178,21 @@ BAD_CALLS = [
     (lambda: compute(HUGE), ValueError, "compute: ns must be from 1 to"),
     (lambda: select([3], -1), ValueError, "select: timeout must be from 0 to"),
     (lambda: select([-3]), ValueError, "select: fd must be from 0 to"),
-    (lambda: syscalls.poll([3], 1.5), TypeError, "poll: timeout must be a whole number of ns"),
-    (lambda: syscalls.fcntl(3, 99, 0), ValueError, "fcntl: cmd must be F_SETFL, F_SETOWN or"),
-    (lambda: syscalls.setsockopt(3, 1, 0), ValueError, "setsockopt: option must be SO_RCVTIMEO"),
-    (lambda: syscalls.epoll_ctl(3, 9, 4), ValueError, "epoll_ctl: op must be EPOLL_CTL_ADD or"),
-    (lambda: syscalls.epoll_wait(3, 0), ValueError, "epoll_wait: maxevents must be from 1 to"),
-    (lambda: syscalls.sigaction(0, print), ValueError, "sigaction: signal must be from 1 to 64"),
-    (lambda: syscalls.sigaction(9, 9), TypeError, "sigaction: handler must be a program, got 9"),
-    (lambda: syscalls.sigprocmask(7, [1]), ValueError, "sigprocmask: how must be SIG_BLOCK or"),
-    (lambda: syscalls.sigtimedwait([99]), ValueError, "sigtimedwait: signal must be from 1 to"),
-    (lambda: syscalls.io_uring_setup(0), ValueError, "io_uring_setup: entries must be from 1"),
-    (lambda: syscalls.io_uring_submit(3, 4, 0), ValueError, "io_uring_submit: size must be"),
-    (lambda: syscalls.aio_read(3, 0), ValueError, "aio_read: size must be from 1 to"),
-    (lambda: syscalls.aio_read(3, 1, 99), ValueError, "aio_read: signal must be from 1 to 64"),
-    (lambda: syscalls.aio_error(0), ValueError, "aio_error: block must be from 1 to"),
-    (lambda: syscalls.aio_return("1"), TypeError, "aio_return: block must be a whole number"),
+    (lambda: calls.poll([3], 1.5), TypeError, "poll: timeout must be a whole number of ns"),
+    (lambda: calls.fcntl(3, 99, 0), ValueError, "fcntl: cmd must be F_SETFL, F_SETOWN or"),
+    (lambda: calls.setsockopt(3, 1, 0), ValueError, "setsockopt: option must be SO_RCVTIMEO"),
+    (lambda: calls.epoll_ctl(3, 9, 4), ValueError, "epoll_ctl: op must be EPOLL_CTL_ADD or"),
+    (lambda: calls.epoll_wait(3, 0), ValueError, "epoll_wait: maxevents must be from 1 to"),
+    (lambda: calls.sigaction(0, print), ValueError, "sigaction: signal must be from 1 to 64"),
+    (lambda: calls.sigaction(9, 9), TypeError, "sigaction: handler must be a program, got 9"),
+    (lambda: calls.sigprocmask(7, [1]), ValueError, "sigprocmask: how must be SIG_BLOCK or"),
+    (lambda: calls.sigtimedwait([99]), ValueError, "sigtimedwait: signal must be from 1 to"),
+    (lambda: calls.io_uring_setup(0), ValueError, "io_uring_setup: entries must be from 1"),
+    (lambda: calls.io_uring_submit(3, 4, 0), ValueError, "io_uring_submit: size must be"),
+    (lambda: calls.aio_read(3, 0), ValueError, "aio_read: size must be from 1 to"),
+    (lambda: calls.aio_read(3, 1, 99), ValueError, "aio_read: signal must be from 1 to 64"),
+    (lambda: calls.aio_error(0), ValueError, "aio_error: block must be from 1 to"),
+    (lambda: calls.aio_return("1"), TypeError, "aio_return: block must be a whole number"),
 ]
 
 
@@ -203,22 +203,22 @@ def test_a_bad_call_gets_one_line(make: Any, error: type, line: str) -> None:
     assert line in str(caught.value)
 
 
-def forgetful(fd: int, nbytes: int) -> syscalls.Program:
+def forgetful(fd: int, nbytes: int) -> calls.Program:
     yield sleep(1)
     recvfrom(fd, 10)
     yield sleep(1)
 
 
-def forgetful_at_the_end(fd: int, nbytes: int) -> syscalls.Program:
+def forgetful_at_the_end(fd: int, nbytes: int) -> calls.Program:
     yield sleep(1)
     recvfrom(fd, 10)
 
 
-def yields_a_number(fd: int, nbytes: int) -> syscalls.Program:
+def yields_a_number(fd: int, nbytes: int) -> calls.Program:
     yield 7  # type: ignore[misc]
 
 
-def yields_a_class(fd: int, nbytes: int) -> syscalls.Program:
+def yields_a_class(fd: int, nbytes: int) -> calls.Program:
     yield recvfrom  # type: ignore[misc]
 
 
@@ -226,13 +226,13 @@ def never_yields(fd: int, nbytes: int) -> None:
     return None
 
 
-def spins(fd: int, nbytes: int) -> syscalls.Program:
+def spins(fd: int, nbytes: int) -> calls.Program:
     while nbytes:
         pass
     yield sleep(1)
 
 
-def no_nbytes(fd: int) -> syscalls.Program:
+def no_nbytes(fd: int) -> calls.Program:
     yield sleep(fd)
 
 
@@ -268,7 +268,7 @@ def test_a_call_that_outlives_the_names_of_its_module_is_no_complaint(
 ) -> None:
     """At the end of Python they are None, and some calls are still there."""
     call = recvfrom(3, 10)
-    monkeypatch.setattr("iosim.request.never_yielded", None)
+    monkeypatch.setattr("iosim.calls.request.never_yielded", None)
     del call  # an exception here would be a warning, which is an error
 
 
@@ -312,7 +312,7 @@ def test_a_program_is_not_blamed_for_the_garbage_of_another() -> None:
         cycle: list[object] = [recvfrom(3, 10)]
         cycle.append(cycle)
 
-    def collects(fd: int, nbytes: int) -> syscalls.Program:
+    def collects(fd: int, nbytes: int) -> calls.Program:
         data = yield recvfrom(fd, nbytes)
         gc.collect()
         yield sleep(1)
@@ -345,7 +345,7 @@ def test_a_bad_story() -> None:
 def test_a_value_may_be_yielded_again_and_kept() -> None:
     pause = sleep(1_000)
 
-    def twice(fd: int, nbytes: int) -> syscalls.Program:
+    def twice(fd: int, nbytes: int) -> calls.Program:
         yield pause
         yield pause
 
@@ -365,7 +365,7 @@ def test_a_model_is_at_most_ten_lines(name: str) -> None:
 
 
 def test_names_and_units() -> None:
-    assert (syscalls.ms(1.5), syscalls.us(2)) == (1_500_000, 2_000)
+    assert (calls.ms(1.5), calls.us(2)) == (1_500_000, 2_000)
     assert (errno_name(11), errno_name(None), errno_name(9_999)) == ("EAGAIN", "", "errno 9999")
 
 
@@ -375,4 +375,4 @@ def test_the_front_door() -> None:
     assert set(iosim.__all__) <= set(dir(iosim))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = iosim.nothing
-    assert iosim.traffic is sys.modules["iosim.traffic"]
+    assert iosim.traffic is sys.modules["iosim.workloads.traffic"]

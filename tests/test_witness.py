@@ -26,11 +26,8 @@ from oracles.strace.pickled_function import pack, unpack
 from oracles.strace.strace_analysis import CALLS, FD, GUARD, RULES
 from oracles.strace.witness import Audit, audit, witness
 
-from iosim import Costs, models, simulate, syscalls, traffic
-from iosim.kernels.launch import launch
-from iosim.real import strace
-from iosim.real.features import Unsupported, features
-from iosim.syscalls import (
+from iosim import Costs, calls, models, simulate, traffic
+from iosim.calls import (
     SIG_BLOCK,
     SIG_UNBLOCK,
     SIGIO,
@@ -43,7 +40,10 @@ from iosim.syscalls import (
     sigaction,
     sigprocmask,
 )
-from iosim.timeline import FIGURE_6_6, SLEEPING, Timeline
+from iosim.kernels.launch import launch
+from iosim.real import strace
+from iosim.real.features import Unsupported, features
+from iosim.trace import FIGURE_6_6, SLEEPING, Timeline
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace is Linux's")
 
@@ -144,7 +144,7 @@ def test_strace_saw_every_call_of_the_vocabulary() -> None:
 
 
 def vocabulary() -> set[str]:
-    named = [getattr(syscalls, name) for name in syscalls.__all__]
+    named = [getattr(calls, name) for name in calls.__all__]
     requests = [one for one in named if isinstance(one, type) and issubclass(one, Request)]
     return {one.__name__ for one in requests if one is not Request and one.trap}
 
@@ -393,7 +393,7 @@ def test_a_program_with_a_closure() -> None:
 
 
 NOTEBOOK = """
-from iosim.syscalls import getpid
+from iosim.calls import getpid
 import threading
 TIMES, LOCK, NUMBER = 2, threading.Lock(), int
 class Own: pass

@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from iosim import Costs, predict, servers
-from iosim.sockets import accept, close, send
-from iosim.syscalls import SIZE, Program, getpid, recvfrom
+from iosim.calls import SIZE, Program, accept, close, getpid, recvfrom, send
 
 PATH = Path(__file__).parents[1] / "benchmarks" / "servers.py"
 COSTS = replace(Costs.typical(), cold_user=60_000, cold_code=40_000, eagain=5_000)

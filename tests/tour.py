@@ -7,11 +7,11 @@ import threading
 import warnings
 
 import iosim
-from iosim import calls, clients, jobs, measure, models, servers, simulate, traffic
+from iosim import clients, jobs, measure, models, pools, servers, simulate, traffic
 from iosim.explore import ModelExplorer
 from iosim.explore.measure_process import Background, Job
 from iosim.kernels.pools import FLAVOURS
-from iosim.timeline import FIGURE_6_6
+from iosim.trace import FIGURE_6_6
 
 CORES = len(os.sched_getaffinity(0))
 STORY = traffic.one(after_ms=10, size=1_000)
@@ -43,7 +43,7 @@ def tour() -> None:
     two = jobs.several(2, jobs.waiting(5))
     for pool in FLAVOURS:
         for front in (simulate, measure):
-            assert front(calls.submit, two, pool=pool).check().calls()
+            assert front(pools.submit, two, pool=pool).check().calls()
     echo = clients.paced(connections=2, messages=4, every_ms=5)
     for front in (simulate, measure):
         assert front(servers.reactor_epoll, echo).check().calls()

@@ -19,22 +19,23 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from iosim import Timeline, clients, measure, pipes, simulate, sockets, syscalls
-from iosim.clients import AFTER, RECEIVE, SEND, WAIT, Client, Clients, script
-from iosim.sockets import accept, send
-from iosim.syscalls import (
+from iosim import Timeline, calls, clients, measure, simulate
+from iosim.calls import (
     F_SETFL,
     MSG_DONTWAIT,
     MSG_PEEK,
     O_NONBLOCK,
     SO_RCVTIMEO,
     Program,
+    accept,
     ms,
     recvfrom,
+    send,
     sleep,
-)  # fmt: skip
-from iosim.timeline import Disturbance
-from iosim.traffic import Message, Traffic
+)
+from iosim.trace import Disturbance
+from iosim.workloads.clients import AFTER, RECEIVE, SEND, WAIT, Client, Clients, script
+from iosim.workloads.traffic import Message, Traffic
 
 __all__ = [
     "TURN", "Acts", "Fd", "Op", "Port", "Told", "acts_of_clients", "acts_of_traffic", "compared",
@@ -101,7 +102,7 @@ def _text(argument: Any) -> str:
     return repr(argument)
 
 
-CALLS = {name: getattr(home, name) for home in (syscalls, sockets, pipes) for name in home.__all__}
+CALLS = {name: getattr(calls, name) for name in calls.__all__}
 
 
 def story_of(acts: Acts, turns: int) -> Clients:
@@ -183,7 +184,7 @@ class Teller:
 
     def _all(self, listener: int) -> Program:
         self.fds.append(listener)
-        self.ports[(yield sockets.getsockname(listener))] = 0
+        self.ports[(yield calls.getsockname(listener))] = 0
         self.control = yield accept(listener)
         yield from self._turn()
         yield from self._statements()
@@ -214,7 +215,7 @@ class Teller:
         self.said.append(f"{op!r}: {self._told(op, reply)}")
         if op.name == "listen":
             fd = op.arguments[0].number
-            self.ports.setdefault((yield sockets.getsockname(self.fds[fd])), fd)
+            self.ports.setdefault((yield calls.getsockname(self.fds[fd])), fd)
 
     def _named(self, argument: Any) -> Any:
         """With the number of a descriptor that there is; port 1 for one that is not known."""
@@ -257,7 +258,7 @@ class Teller:
 
     def _completed(self, completion: tuple[type, int, Any]) -> str:
         kind, fd, result = completion
-        if kind is sockets.io_uring_prep_accept and isinstance(result, int):
+        if kind is calls.io_uring_prep_accept and isinstance(result, int):
             self.fds.append(result)
             return f"{kind.__name__} fds[{len(self.fds) - 1}]"
         return f"{kind.__name__} {self._named_last(fd)} {self._worded(result)}"
@@ -266,7 +267,7 @@ class Teller:
         return f"fds[{max(n for n, one in enumerate(self.fds) if one == fd)}]"
 
     def _worded(self, reply: Any) -> str:
-        if isinstance(reply, sockets.Ready):
+        if isinstance(reply, calls.Ready):
             return f"{self._named_last(reply)} {reply.events:#x}"
         if isinstance(reply, list | tuple):
             return "[" + ", ".join(map(self._worded, reply)) + "]"
@@ -343,12 +344,10 @@ def pasted(done: Sequence[Op], story: Clients | Traffic) -> str:
 
 PASTED = """\
 from errno import errorcode
-from iosim.clients import *
-from iosim.clients import Client, Clients
-from iosim.pipes import *
-from iosim.sockets import *
-from iosim.syscalls import *
-from iosim.traffic import Message, Traffic
+from iosim.calls import *
+from iosim.workloads.clients import *
+from iosim.workloads.clients import Client, Clients
+from iosim.workloads.traffic import Message, Traffic
 
 story = {story}
 ports = {{}}
@@ -408,10 +407,8 @@ def _bytes(size: int) -> bytes:
 
 _data = _size.map(_bytes)
 _timeout = st.sampled_from((0, ms(1), ms(3)))
-_events = st.sampled_from(
-    (syscalls.EPOLLIN, syscalls.EPOLLOUT, syscalls.EPOLLIN | syscalls.EPOLLOUT, 0)
-)
-_modes = st.sampled_from((0, syscalls.EPOLLET, syscalls.EPOLLONESHOT, syscalls.EPOLLEXCLUSIVE))
+_events = st.sampled_from((calls.EPOLLIN, calls.EPOLLOUT, calls.EPOLLIN | calls.EPOLLOUT, 0))
+_modes = st.sampled_from((0, calls.EPOLLET, calls.EPOLLONESHOT, calls.EPOLLEXCLUSIVE))
 _epoll = st.tuples(_events, _modes).map(lambda pair: pair[0] | pair[1])
 _several = st.lists(_fd, min_size=1, max_size=4)
 

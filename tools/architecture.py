@@ -50,7 +50,7 @@ def _run(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def house() -> Graph:
-    """Which folder of the package knows which; all plain values are one room."""
+    """Which folder of the package knows which; the small modules that all may know are left out."""
     pairs = list(imports())
     known = {module[0] for module, target in pairs if len(module) == 1 and len(target) > 1}
 
@@ -62,7 +62,7 @@ def house() -> Graph:
     graph: Graph = {}
     for module, target in pairs:
         here, there = room(module), room(target) if target else "values"
-        graph.setdefault(here, set()).update({there} - {here, "facade"})
+        graph.setdefault(here, set()).update({there} - {here, "facade", "values"})
     return graph
 
 

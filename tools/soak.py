@@ -25,7 +25,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from iosim.cores import usable_cores
+from iosim.machine.cores import usable_cores
 
 __all__ = ["Tally", "beside", "bursts", "main", "soak"]
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import verdicts
 
-from iosim.cores import usable_cores
+from iosim.machine.cores import usable_cores
 
 __all__ = ["STEPS", "Step", "main", "run"]
 

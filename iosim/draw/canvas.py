@@ -14,7 +14,7 @@ from html import escape
 from typing import Any
 
 from ..shown import bundle, picture
-from ..timeline import KERNEL, Interval
+from ..trace import KERNEL, Interval
 
 __all__ = [
     "FONT", "INK", "LOOKS", "MUTED", "TAGS", "Free", "Look", "Picture", "Sheet", "Tag", "clipped",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..shown import bundle, image
-from ..timeline import Timeline
+from ..trace import Timeline
 from .canvas import LOOKS, TAGS, look_of
 from .formatting import describe, duration, unit_of
 

@@ -11,24 +11,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ..comparison import compare
-from ..timeline import COPY, NETWORK, WAIT, Timeline
+from ..trace import COPY, NETWORK, WAIT, Timeline
+from ..trace.comparison import compare
 from ..validate import whole
 from .canvas import INK, LOOKS, MUTED, TAGS, Picture, Tag, clipped, draw_tag, text_width
 from .formatting import copying, count, duration, row_words, took_since_arrival
 from .paired_runs import arrival, joined, moved, part, sides
-from .svg import (
-    MARGIN,
-    SMALL,
-    Lane,
-    Scale,
-    Scene,
-    axis,
-    legend,
-    lens,
-    lens_words,
-    panel,
-)
+from .svg import MARGIN, SMALL, Lane, Scale, Scene, axis, legend, lens, lens_words, panel
 from .text import lanes as lanes_in_text
 
 __all__ = ["HEADS", "clock", "table"]

@@ -9,16 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ..timeline import (
-    COPY,
-    WAIT,
-    Call,
-    Delivery,
-    Interval,
-    Row,
-    Timeline,
-    errno_name,
-)  # fmt: skip
+from ..trace import COPY, WAIT, Call, Delivery, Interval, Row, Timeline, errno_name  # fmt: skip
 from .canvas import (
     FILLS,
     HAIR,
@@ -33,7 +24,7 @@ from .canvas import (
     draw_tag,
     look_of,
     text_width,
-)  # fmt: skip
+)
 from .formatting import blocked_of, duration, row_words, signal_name
 
 __all__ = ["compare"]

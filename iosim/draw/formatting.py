@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from ..timeline import (
+from ..trace import (
     COPY,
     KERNEL,
     SLEEPING,
@@ -21,7 +21,7 @@ from ..timeline import (
     Timeline,
     errno_name,
     merged,
-)  # fmt: skip
+)
 
 __all__ = [
     "blocked_of", "called", "count", "describe", "duration", "grouped", "headline", "jobs_words",

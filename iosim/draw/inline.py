@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..shown import bundle, picture
-from ..timeline import Timeline
+from ..trace import Timeline
 from .canvas import Picture
 from .svg import svg
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from ..comparison import Comparison, compare
-from ..timeline import PHASES, Interval, Timeline
+from ..trace import PHASES, Interval, Timeline
+from ..trace.comparison import Comparison, compare
 from ..validate import whole
 from .canvas import INK, LOOKS, MUTED, TAGS, Picture, clipped, draw_tag, text_width
 from .formatting import duration

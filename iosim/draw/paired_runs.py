@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..timeline import NETWORK, Call, Delivery, Interval, Timeline
+from ..trace import NETWORK, Call, Delivery, Interval, Timeline
 
 __all__ = ["Side", "arrival", "joined", "moved", "part", "sides"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..timeline import FOUR_CORNERS, Corner, Timeline
+from ..trace import FOUR_CORNERS, Corner, Timeline
 from .canvas import HAIR, INK, LOOKS, MUTED, TAGS, Picture, Sheet, Tag, clipped, draw_tag
 
 __all__ = ["corners"]

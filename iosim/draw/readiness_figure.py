@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..readiness import Asked, Step
-from ..timeline import Timeline
+from ..costs.readiness import Asked, Step
+from ..trace import Timeline
 from .canvas import (
     FILLS,
     HAIR,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from ..timeline import (
+from ..trace import (
     COPY,
     SLEEPING,
     USER,
@@ -21,7 +21,7 @@ from ..timeline import (
     Interval,
     Timeline,
     errno_name,
-)  # fmt: skip
+)
 from .canvas import FILLS, HAIR, INK, MUTED, TAGS, Picture, Sheet, draw_tag, text_width
 from .formatting import blocked_of, count, headline, moment, signal_name
 

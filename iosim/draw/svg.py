@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ..timeline import (
+from ..trace import (
     COPY,
     GIL,
     KERNEL,
@@ -26,7 +26,7 @@ from ..timeline import (
     Interval,
     Timeline,
     errno_name,
-)  # fmt: skip
+)
 from ..validate import whole
 from .canvas import (
     FILLS,
@@ -42,7 +42,7 @@ from .canvas import (
     esc,
     look_of,
     text_width,
-)  # fmt: skip
+)
 from .formatting import (
     blocked_of,
     copying,
@@ -55,7 +55,7 @@ from .formatting import (
     tip,
     took_since_arrival,
     unit_of,
-)  # fmt: skip
+)
 
 __all__ = [
     "MARGIN", "SMALL", "TINY", "Lane", "Scale", "Scene", "axis", "legend", "lens", "lens_words",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from textwrap import wrap
 
-from ..timeline import COPY, SLEEPING, WAIT, Call, Interval, Timeline, errno_name
+from ..trace import COPY, SLEEPING, WAIT, Call, Interval, Timeline, errno_name
 from ..validate import whole
 from .canvas import LOOKS, TAGS, look_of
 from .formatting import (

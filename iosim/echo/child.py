@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..children import how_it_ended, plain_environment
-from ..kernels.recorder.record import record
 from ..kernels.resource_limits import beginning
-from ..timeline import Timeline
+from ..machine.children import how_it_ended, plain_environment
+from ..recorder.record import record
+from ..trace import Timeline
 from . import notes, survivor
 
 __all__ = ["Server", "serving", "until"]

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from ..procfs import state
+from ..machine.procfs import state
 from .child import PATIENCE_S, Server
 
 __all__ = ["byte_by_byte", "never_read", "open_many", "reset", "storm"]

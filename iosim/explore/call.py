@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from .. import jobs
 from ..api import simulate
+from ..calls import compute, ms, sleep
+from ..calls.futures import done, ready
 from ..draw.formatting import count, duration
 from ..draw.quadrants import corners
-from ..futures import done, ready
-from ..programs import calls
-from ..syscalls import compute, ms, sleep
-from ..timeline import FOUR_CORNERS, GIL, SLEEPING, USER, Corner, Timeline
+from ..programs import pools
+from ..trace import FOUR_CORNERS, GIL, SLEEPING, USER, Corner, Timeline
+from ..workloads import jobs
 from .controls import Choice, Control, Slider, State, Switch
 from .model import COSTS, FACTORS, TIMES, costs_of
 from .quiz import Question
@@ -95,7 +95,7 @@ def run_of(state: State) -> Timeline:
     taken = (ARGUMENTS[argument] for argument in TAKES.get(name, ()))
     options = {argument: make(state[control.name]) for control, argument, make in taken}
     return simulate(
-        getattr(calls, name), story_of(state), costs=costs_of(state), pool=state["pool"],
+        getattr(pools, name), story_of(state), costs=costs_of(state), pool=state["pool"],
         workers=state["workers"], cores=state["cores"], gil=state["gil"], **options,
     )  # fmt: skip
 
@@ -198,7 +198,7 @@ def _two_questions(run: Timeline) -> Table:
 def _known() -> tuple[Timeline, ...]:
     """The calls of `FOUR_CORNERS`, each with three jobs that compute for 10 ms."""
     story = jobs.several(3, jobs.computing(10))
-    return tuple(simulate(getattr(calls, name), story) for name in FOUR_CORNERS if name in CALLS)
+    return tuple(simulate(getattr(pools, name), story) for name in FOUR_CORNERS if name in CALLS)
 
 
 def _figure(run: Timeline) -> Figure:
@@ -349,7 +349,7 @@ class CallExplorer(Explorer):
     def view(cls, state: State) -> View:
         run = run_of(state)
         return of_timeline(
-            run, getattr(calls, run.title), numbers=_numbers(run),
+            run, getattr(pools, run.title), numbers=_numbers(run),
             tables=(_two_questions(run),), figures=(_figure(run),),
             hints=[words for holds, words in HINTS if holds(state)],
         )  # fmt: skip

@@ -8,29 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from ..calls import compute, ms
 from ..draw.clock import HEADS, clock, table
 from ..draw.compare import compare
 from ..draw.formatting import duration
 from ..prediction import predict
 from ..programs import models
 from ..sim.traffic import DEFAULT_RCVBUF
-from ..syscalls import compute, ms
-from ..timeline import COPY, WAIT, Timeline
+from ..trace import COPY, WAIT, Timeline
 from .controls import Choice, Control, Slider, State
 from .measure_process import COMMAND, Background, Job, Told
-from .model import (
-    CORES,
-    COSTS,
-    FACTORS,
-    INTERVAL,
-    TRAFFIC,
-    costs_of,
-    room,
-    story_of,
-)
-from .model import (
-    TIMES as FACTOR_STOPS,
-)
+from .model import CORES, COSTS, FACTORS, INTERVAL, TRAFFIC, costs_of, room, story_of
+from .model import TIMES as FACTOR_STOPS
 from .playback import Moment, Track, moments, program_text, tracks
 from .quiz import Question
 from .view import Figure, Number, Table, View

@@ -20,12 +20,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..api import measure
-from ..children import how_it_ended, plain_environment
+from ..calls import compute
 from ..kernels.resource_limits import beginning
+from ..machine.children import how_it_ended, plain_environment
 from ..programs import models
-from ..syscalls import compute
-from ..timeline import Timeline
-from ..traffic import Message, Traffic
+from ..trace import Timeline
+from ..workloads.traffic import Message, Traffic
 
 __all__ = ["COMMAND", "Background", "Job", "Told", "answers", "programs_of"]
 

@@ -8,14 +8,14 @@ from statistics import mean
 from typing import Any
 
 from ..api import simulate
+from ..calls import compute, ms, sleep
 from ..costs import Costs
 from ..draw.formatting import count, duration, row_words
 from ..draw.stevens import stevens
 from ..programs import models
 from ..sim.traffic import DEFAULT_RCVBUF
-from ..syscalls import compute, ms, sleep
-from ..timeline import COPY, FIGURE_6_6, WAIT, Timeline
-from ..traffic import Traffic, several
+from ..trace import COPY, FIGURE_6_6, WAIT, Timeline
+from ..workloads.traffic import Traffic, several
 from .controls import Choice, Control, Slider, State
 from .quiz import Question
 from .view import Figure, Number, View, of_timeline

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
+from ..costs.readiness import CALLS, MOST, PATTERNS, Asked, ask, ready_places
 from ..draw.formatting import count, duration
 from ..draw.readiness_figure import asked as picture_of
 from ..programs import models
-from ..readiness import CALLS, MOST, PATTERNS, Asked, ask, ready_places
 from .controls import Choice, Control, Slider, State
 from .model import COSTS, FACTORS, costs_of
 from .model import TIMES as FACTOR_STOPS

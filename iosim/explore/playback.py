@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any
 
 from ..draw.formatting import called, count, duration, signal_name
-from ..timeline import (
+from ..trace import (
     COPY,
     KERNEL,
     NETWORK,
@@ -34,7 +34,7 @@ from ..timeline import (
     Timeline,
     Visit,
     errno_name,
-)  # fmt: skip
+)
 
 __all__ = [
     "Moment", "Track", "buffers", "crowd", "kernel_text", "moments", "program_text", "tracks",

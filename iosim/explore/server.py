@@ -8,12 +8,12 @@ from inspect import signature
 from statistics import median
 from typing import Any
 
-from .. import clients
 from ..api import simulate
+from ..calls import ms
 from ..draw.formatting import count, duration
 from ..programs.servers import SERVERS
-from ..syscalls import ms
-from ..timeline import NETWORK, Interval, Timeline
+from ..trace import NETWORK, Interval, Timeline
+from ..workloads import clients
 from .controls import Choice, Slider, State, Switch
 from .model import COSTS, FACTORS, TIMES, costs_of
 from .quiz import Question

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from ..draw.svg import svg
-from ..timeline import Timeline
+from ..trace import Timeline
 from .playback import Moment, Track, kernel_text, moments, program_text, tracks
 
 __all__ = ["Figure", "Number", "Table", "View", "of_timeline"]

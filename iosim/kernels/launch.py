@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from types import GeneratorType
 from typing import Any
 
-from ..clients import Clients
-from ..jobs import Jobs
-from ..request import Program, Request, never_yielded
-from ..traffic import Traffic
-from .trace_builder import Text
+from ..calls import Program, Request
+from ..calls.request import never_yielded
+from ..trace.builder import Text
+from ..workloads.clients import Clients
+from ..workloads.jobs import Jobs
+from ..workloads.traffic import Traffic
 
 __all__ = [
     "JobPlan", "Plan", "ServerPlan", "launch", "launch_jobs", "launch_server", "line_of", "resume",

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..futures import Callback
-from ..syscalls import Program, Request, compute, sleep
-from ..timeline import QUEUED, WAIT, Interval, Outcome, Timeline
+from ..calls import Program, Request, compute, sleep
+from ..calls.futures import Callback
+from ..trace import QUEUED, WAIT, Interval, Outcome, Timeline
 from ..validate import whole
 from .launch import resume
 

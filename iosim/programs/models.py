@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from errno import EINPROGRESS
 
-from ..syscalls import (
+from ..calls import (
     EPOLL_CTL_ADD,
     F_SETFL,
     F_SETOWN,
@@ -43,7 +43,7 @@ from ..syscalls import (
     sigprocmask,
     sigtimedwait,
     sleep,
-)  # fmt: skip
+)
 
 __all__ = [
     "FIVE",

@@ -8,28 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 
-from ..sockets import (
+from ..calls import (  # fmt: skip
+    EPOLL_CTL_ADD,
     EPOLL_CTL_MOD,
     EPOLLET,
     EPOLLIN,
     EPOLLONESHOT,
     EPOLLOUT,
-    accept,
-    close,
-    connect,
-    getsockname,
-    io_uring_prep_accept,
-    io_uring_prep_recv,
-    io_uring_prep_send,
-    io_uring_submit_and_wait,
-    listen,
-    pthread_create,
-    pthread_join,
-    send,
-    socket,
-)  # fmt: skip
-from ..syscalls import (
-    EPOLL_CTL_ADD,
     F_SETFL,
     F_SETOWN,
     O_ASYNC,
@@ -39,19 +24,32 @@ from ..syscalls import (
     SIGIO,
     SIZE,
     Program,
+    accept,
+    close,
+    connect,
     epoll_create,
     epoll_ctl,
     epoll_wait,
     fcntl,
+    getsockname,
+    io_uring_prep_accept,
+    io_uring_prep_recv,
+    io_uring_prep_send,
     io_uring_setup,
+    io_uring_submit_and_wait,
+    listen,
     ms,
     poll,
+    pthread_create,
+    pthread_join,
     recvfrom,
     select,
+    send,
     sigprocmask,
     sigtimedwait,
     sleep,
-)  # fmt: skip
+    socket,
+)
 
 __all__ = [
     "SERVERS", "arm", "attempt", "drain", "echo", "handle", "iterative", "nonblocking_sweep",

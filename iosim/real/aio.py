@@ -14,7 +14,7 @@ from functools import partial
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING
 
-from ..syscalls import aio_error, aio_read, aio_return
+from ..calls import aio_error, aio_read, aio_return
 from .answers import Prepared, answers
 from .libc import failure
 from .measured import Job

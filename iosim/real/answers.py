@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..syscalls import Request
+from ..calls import Request
 
 if TYPE_CHECKING:
     from .driver import Driver

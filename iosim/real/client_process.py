@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from ..clients import SEND, Clients
+from ..workloads.clients import SEND, Clients
 from .helper_process import HelperProcess
 
 __all__ = ["ClientProcess"]

@@ -12,9 +12,9 @@ from errno import EADDRNOTAVAIL, EMFILE
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..clients import Clients
 from ..kernels.resource_limits import beginning
-from ..timeline import Disturbance, Visit
+from ..trace import Disturbance, Visit
+from ..workloads.clients import Clients
 from .client_process import ClientProcess
 from .features import Unsupported, stamp
 from .gate import ServerGate

@@ -14,9 +14,18 @@ from socket import SHUT_RDWR
 from socket import socket as Socket
 from typing import TYPE_CHECKING, Any
 
+from ..calls import (
+    F_SETFL,
+    F_SETOWN,
+    F_SETSIG,
+    O_ASYNC,
+    O_NONBLOCK,
+    SIGIO,
+    close,
+    fcntl,
+    memfd_create,
+)
 from ..kernels.watchdog import F_OWNER_TID, F_SETOWN_EX
-from ..sockets import close, memfd_create
-from ..syscalls import F_SETFL, F_SETOWN, F_SETSIG, O_ASYNC, O_NONBLOCK, SIGIO, fcntl
 from .answers import Prepared, answers, nothing
 from .features import missing, real_fcntl
 

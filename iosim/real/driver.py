@@ -13,11 +13,11 @@ from time import perf_counter_ns as clock
 from time import thread_time_ns as cpu_clock
 from typing import TYPE_CHECKING, Any
 
+from ..calls import MSG_DONTWAIT, Program, Request, compute, recvfrom, sigtimedwait
 from ..kernels.launch import line_of, resume
 from ..kernels.resource_limits import why
-from ..kernels.trace_builder import MessageRecord
-from ..syscalls import MSG_DONTWAIT, Program, Request, compute, recvfrom, sigtimedwait
-from ..timeline import GIL, KERNEL, READY, SLEEPING
+from ..trace import GIL, KERNEL, READY, SLEEPING
+from ..trace.builder import MessageRecord
 from .accounting import Meter
 from .answers import Action, Finish, Prepared, Thrown, nothing, preparation_of
 from .features import Unsupported, feature_of

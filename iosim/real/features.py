@@ -15,9 +15,9 @@ from contextlib import closing
 from errno import EACCES, EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM
 from typing import Any
 
-from .. import procfs
-from ..cores import usable_cores
-from ..syscalls import Request
+from ..calls import Request
+from ..machine import procfs
+from ..machine.cores import usable_cores
 from . import aio, strace
 from .ring import Ring
 

@@ -21,15 +21,15 @@ from errno import EAGAIN, EINPROGRESS
 from threading import get_native_id
 from typing import Any
 
-from ..sockets import pthread_join
-from ..syscalls import (
+from ..calls import (
     Request,
     aio_error,
     compute,
     io_uring_peek_cqe,
+    pthread_join,
     setsockopt,
     sleep,
-)  # fmt: skip
+)
 from .helpers import board
 
 __all__ = ["Gate", "ServerGate"]

@@ -17,8 +17,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-from ..children import how_it_ended, plain_environment
 from ..kernels.resource_limits import beginning, why
+from ..machine.children import how_it_ended, plain_environment
 
 __all__ = ["HelperError", "HelperProcess"]
 

@@ -14,18 +14,17 @@ from dataclasses import replace
 from time import perf_counter_ns as clock
 from typing import Any
 
-from ..clients import Clients
-from ..cores import usable_cores
+from ..calls import SOMAXCONN, Program
 from ..costs import Costs
-from ..disturbances import interference
 from ..kernels.launch import Plan, launch, launch_server
-from ..kernels.trace_builder import messages, record_of
 from ..kernels.watchdog import Expired, watchdog
-from ..sockets import SOMAXCONN
-from ..syscalls import Program
-from ..timeline import Timeline
-from ..traffic import Traffic
+from ..machine.cores import usable_cores
+from ..trace import Timeline
+from ..trace.builder import messages, record_of
+from ..trace.disturbances import interference
 from ..validate import whole
+from ..workloads.clients import Clients
+from ..workloads.traffic import Traffic
 from . import pipes, readiness, recordings  # noqa: F401  (two of them answer calls)
 from .aio import Reads
 from .clients import ClientsOutside, limit_descriptors, need_room

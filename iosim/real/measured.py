@@ -19,17 +19,8 @@ from itertools import groupby
 from operator import itemgetter
 
 from ..kernels.pools import Promise, with_jobs
-from ..kernels.trace_builder import MessageRecord, Text, TraceBuilder
-from ..timeline import (
-    KERNEL,
-    READY,
-    SLEEPING,
-    USER,
-    Disturbance,
-    Evidence,
-    Interval,
-    Timeline,
-)
+from ..trace import KERNEL, READY, SLEEPING, USER, Disturbance, Evidence, Interval, Timeline
+from ..trace.builder import MessageRecord, Text, TraceBuilder
 from .worker_tasks import Rows
 
 __all__ = [

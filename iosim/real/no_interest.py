@@ -9,7 +9,7 @@ import ctypes
 import struct
 from typing import Any
 
-from ..syscalls import EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD
+from ..calls import EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD
 from .libc import failure, libc
 
 __all__ = ["NoInterest"]

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..pipes import eventfd, pipe, read, write
+from ..calls import eventfd, pipe, read, write
 from .answers import Prepared, answers
 from .descriptors import NO_FD, keep
 from .features import missing

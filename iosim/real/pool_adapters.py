@@ -26,9 +26,9 @@ from errno import EAGAIN
 from multiprocessing.pool import TERMINATE, AsyncResult, Pool
 from typing import Any, Protocol
 
-from ..children import how_it_ended
 from ..kernels.pools import crew, flavour
 from ..kernels.resource_limits import beginning
+from ..machine.children import how_it_ended
 from . import worker_tasks
 
 __all__ = ["OpenPool", "Told"]

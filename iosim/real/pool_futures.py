@@ -12,12 +12,12 @@ from functools import partial
 from time import perf_counter_ns as clock
 from typing import TYPE_CHECKING, Any
 
-from ..futures import Callback
-from ..jobs import Jobs
+from ..calls import compute, sleep
+from ..calls.futures import Callback
 from ..kernels.pools import CALLER, Promise, calls_of
 from ..kernels.watchdog import Expired
-from ..syscalls import compute, sleep
-from ..timeline import SLEEPING, USER, Evidence
+from ..trace import SLEEPING, USER, Evidence
+from ..workloads.jobs import Jobs
 from . import worker_tasks
 from .descriptors import failure
 from .measured import Run

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..cores import usable_cores
-from ..costs import Costs
-from ..futures import (
+from ..calls import Program, Request
+from ..calls.futures import (
     add_done_callback,
     apply,
     apply_async,
@@ -25,13 +24,14 @@ from ..futures import (
     result,
     submit,
     wait,
-)  # fmt: skip
-from ..jobs import Jobs
+)
+from ..costs import Costs
 from ..kernels.launch import launch_jobs
 from ..kernels.pools import CALLER, Promise
-from ..syscalls import Program, Request
-from ..timeline import Timeline
+from ..machine.cores import usable_cores
+from ..trace import Timeline
 from ..validate import HOUR_NS, whole
+from ..workloads.jobs import Jobs
 from . import worker_tasks
 from .answers import Prepared, Thrown, answers
 from .features import machine

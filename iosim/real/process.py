@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..kernels.trace_builder import MessageRecord, TraceBuilder
+from ..trace.builder import MessageRecord, TraceBuilder
 from .accounting import wall_clock
 from .descriptors import Descriptors
 from .measured import Receipt, Run, of_datagram, of_stream

@@ -8,8 +8,7 @@ from errno import EBADF
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..sockets import kevent, kqueue
-from ..syscalls import (
+from ..calls import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
     EPOLL_CTL_MOD,
@@ -20,6 +19,8 @@ from ..syscalls import (
     epoll_create,
     epoll_ctl,
     epoll_wait,
+    kevent,
+    kqueue,
     poll,
     select,
 )

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..kernels.launch import Plan, launch
-from ..timeline import Timeline
-from ..traffic import one
+from ..trace import Timeline
+from ..workloads.traffic import one
 
 __all__ = ["FOLDER", "load", "path_of", "record_all"]
 

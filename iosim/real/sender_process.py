@@ -7,7 +7,7 @@ import os
 import threading
 from contextlib import suppress
 
-from ..traffic import Traffic
+from ..workloads.traffic import Traffic
 from .helper_process import HelperProcess
 
 __all__ = ["SenderProcess"]

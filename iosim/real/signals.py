@@ -17,8 +17,8 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from ..syscalls import SIG_BLOCK, Program, pause, sigaction, sigprocmask, sigtimedwait
-from ..timeline import KERNEL
+from ..calls import SIG_BLOCK, Program, pause, sigaction, sigprocmask, sigtimedwait
+from ..trace import KERNEL
 from .answers import Prepared, answers, nothing, seconds
 from .descriptors import failure
 from .driver import Driver, Escaped, Open

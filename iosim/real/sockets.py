@@ -7,7 +7,9 @@ import struct
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..sockets import (
+from ..calls import (
+    MSG_DONTWAIT,
+    MSG_PEEK,
     MSG_TRUNC,
     SHUT_RD,
     SHUT_RDWR,
@@ -18,12 +20,13 @@ from ..sockets import (
     getsockname,
     getsockopt,
     listen,
+    recvfrom,
     recvmsg,
     send,
+    setsockopt,
     shutdown,
     socket,
-)  # fmt: skip
-from ..syscalls import MSG_DONTWAIT, MSG_PEEK, recvfrom, setsockopt
+)
 from .answers import Action, Prepared, answers, as_it_is, nothing
 from .descriptors import keep
 from .measured import Receipt

@@ -14,10 +14,9 @@ from errno import ESRCH
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..calls import EPOLLIN, Program, getpid, pthread_create, pthread_join, sleep
 from ..kernels.resource_limits import beginning
 from ..kernels.watchdog import Expired
-from ..sockets import pthread_create, pthread_join
-from ..syscalls import EPOLLIN, Program, getpid, sleep
 from .answers import Prepared, answers, as_it_is, nothing
 from .descriptors import failure
 from .driver import Driver

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from ..calls import MSG_DONTWAIT
 from ..kernels.resource_limits import beginning
-from ..syscalls import MSG_DONTWAIT
-from ..timeline import Disturbance, Evidence
-from ..traffic import Traffic
+from ..trace import Disturbance, Evidence
+from ..workloads.traffic import Traffic
 from .features import stamp
 from .gate import Gate
 from .helper_process import PATIENCE_S
@@ -92,11 +92,11 @@ class TrafficOutside:
         listener.settimeout(PATIENCE_S)
         ports = self._start(story, [listener.getsockname()[1]] * count)
         by_port: dict[int, socket.socket] = {}
-        while len(by_port) < count:
+        while not by_port.keys() >= set(ports):
             one, (_, port) = listener.accept()
             self._stack.enter_context(one)
             one.settimeout(None)
-            by_port[port] = one
+            by_port[port] = one  # anybody may come: the port was somebody else's a moment ago
         listener.close()
         return [by_port[port] for port in ports]
 

@@ -7,13 +7,16 @@ from errno import EINVAL, EOPNOTSUPP
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..sockets import (
+from ..calls import (
+    io_uring_enter,
+    io_uring_peek_cqe,
     io_uring_prep_accept,
     io_uring_prep_recv,
     io_uring_prep_send,
+    io_uring_setup,
+    io_uring_submit,
     io_uring_submit_and_wait,
-)  # fmt: skip
-from ..syscalls import io_uring_enter, io_uring_peek_cqe, io_uring_setup, io_uring_submit
+)
 from .answers import Prepared, answers
 from .descriptors import keep
 from .ring import Ring

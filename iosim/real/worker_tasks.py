@@ -14,8 +14,8 @@ from time import perf_counter_ns as clock
 from time import thread_time_ns as cpu_clock
 from typing import Any
 
-from ..jobs import COMPUTE
-from ..timeline import GIL, READY, SLEEPING, USER
+from ..trace import GIL, READY, SLEEPING, USER
+from ..workloads.jobs import COMPUTE
 
 __all__ = ["Failed", "compute", "go_through", "greet", "nap", "perform", "prepare", "total"]
 

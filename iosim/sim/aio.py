@@ -6,8 +6,7 @@ from collections import deque
 from errno import EINPROGRESS, EINVAL
 from typing import Any, ClassVar
 
-from ..pipes import read
-from ..syscalls import Program, Request, aio_error, aio_read, aio_return
+from ..calls import Program, Request, aio_error, aio_read, aio_return, read
 from .answers import answers
 from .descriptions import Description, failure, refusal
 from .kernel import Kernel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..syscalls import Request
+from ..calls import Request
 
 __all__ = ["answer_of", "answers", "sides"]
 

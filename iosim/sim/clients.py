@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..client_script import ScriptedClient, Scripts
-from ..clients import Client, Clients
-from ..kernels.trace_builder import MessageRecord, record_of
-from ..timeline import Visit
-from ..traffic import Message
+from ..trace import Visit
+from ..trace.builder import MessageRecord, record_of
+from ..workloads.client_script import ScriptedClient, Scripts
+from ..workloads.clients import Client, Clients
+from ..workloads.traffic import Message
 from .descriptions import failure
 from .kernel import Kernel
 from .tcp import Listener, Stream

@@ -12,11 +12,14 @@ from errno import (
 )  # fmt: skip
 from typing import Any
 
-from ..sockets import (
+from ..calls import (
     EPOLLIN,
     EPOLLOUT,
+    MSG_DONTWAIT,
+    O_NONBLOCK,
     SHUT_RD,
     SHUT_WR,
+    Request,
     accept,
     close,
     connect,
@@ -27,8 +30,7 @@ from ..sockets import (
     send,
     shutdown,
     socket,
-)  # fmt: skip
-from ..syscalls import MSG_DONTWAIT, O_NONBLOCK, Request
+)
 from .answers import answers
 from .descriptions import File, changed, failure, in_line, refusal, sleep_on
 from .kernel import Kernel

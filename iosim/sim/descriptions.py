@@ -7,7 +7,7 @@ from errno import EBADF, EINVAL, EMFILE
 from os import strerror
 from typing import TYPE_CHECKING, Any
 
-from ..syscalls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, O_ASYNC, SIGIO
+from ..calls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, O_ASYNC, SIGIO
 from .task import Sleep, Task, asleep
 
 if TYPE_CHECKING:

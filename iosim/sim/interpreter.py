@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import ClassVar
 
-from ..syscalls import Program
-from ..timeline import GIL, USER
+from ..calls import Program
+from ..trace import GIL, USER
 from .scheduler import Scheduler, Then
 from .task import Task
 

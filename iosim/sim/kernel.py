@@ -10,10 +10,7 @@ from __future__ import annotations
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from ..costs import Costs
-from ..kernels.launch import line_of, resume
-from ..kernels.trace_builder import TraceBuilder
-from ..syscalls import (
+from ..calls import (
     O_NONBLOCK,
     SIGRTMIN,
     Program,
@@ -22,9 +19,12 @@ from ..syscalls import (
     io_uring_enter,
     pause,
     sigtimedwait,
-)  # fmt: skip
-from ..timeline import KERNEL, USER
-from ..traffic import Message
+)
+from ..costs import Costs
+from ..kernels.launch import line_of, resume
+from ..trace import KERNEL, USER
+from ..trace.builder import TraceBuilder
+from ..workloads.traffic import Message
 from .answers import answer_of
 from .descriptions import DEFAULT_NOFILE, Descriptors
 from .scheduler import Scheduler, Then

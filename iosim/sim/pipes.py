@@ -7,8 +7,7 @@ from collections import deque
 from errno import EBADF, EINVAL, EPIPE
 from typing import Any
 
-from ..pipes import eventfd, pipe, read, write
-from ..syscalls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, O_NONBLOCK
+from ..calls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, O_NONBLOCK, eventfd, pipe, read, write
 from .answers import answers
 from .connections import send_bytes
 from .descriptions import (
@@ -19,7 +18,7 @@ from .descriptions import (
     in_line,
     refusal,
     wake_first,
-)  # fmt: skip
+)
 from .kernel import Kernel
 from .sockets import Socket, arrived, nothing_there
 from .task import Side, Task

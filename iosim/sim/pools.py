@@ -12,7 +12,8 @@ from collections.abc import Callable
 from errno import ETIMEDOUT
 from typing import Any, ClassVar
 
-from ..futures import (
+from ..calls import Program, Request, compute, sleep
+from ..calls.futures import (
     Callback,
     add_done_callback,
     apply,
@@ -24,12 +25,11 @@ from ..futures import (
     result,
     submit,
     wait,
-)  # fmt: skip
-from ..jobs import COMPUTE, Job, Jobs
+)
 from ..kernels.launch import resume
 from ..kernels.pools import CALLER, Flavour, Promise, calls_of, crew
-from ..syscalls import Program, Request, compute, sleep
-from ..timeline import KERNEL, SLEEPING, USER
+from ..trace import KERNEL, SLEEPING, USER
+from ..workloads.jobs import COMPUTE, Job, Jobs
 from .answers import answers
 from .descriptions import failure
 from .interpreter import Interpreter, Thread

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from errno import EEXIST, EINVAL, ELOOP, ENOENT, EPERM
 from itertools import islice
 
-from ..sockets import kevent, kqueue
-from ..syscalls import (
+from ..calls import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
     EPOLL_CTL_MOD,
@@ -28,9 +27,11 @@ from ..syscalls import (
     epoll_create,
     epoll_ctl,
     epoll_wait,
+    kevent,
+    kqueue,
     poll,
     select,
-)  # fmt: skip
+)
 from .answers import answers
 from .descriptions import (
     Description,
@@ -42,7 +43,7 @@ from .descriptions import (
     leave_line,
     sleep_on,
     wake_first,
-)  # fmt: skip
+)
 from .kernel import Kernel
 from .task import Side, Task
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..costs import Costs
-from ..kernels.trace_builder import TraceBuilder
-from ..timeline import KERNEL, READY, SLEEPING, USER
-from ..traffic import Message
+from ..trace import KERNEL, READY, SLEEPING, USER
+from ..trace.builder import TraceBuilder
 from ..validate import whole
+from ..workloads.traffic import Message
 from .task import Task
 
 __all__ = ["Scheduler", "Then"]

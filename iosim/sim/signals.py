@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from errno import EAGAIN
 
-from ..syscalls import (
+from ..calls import (
     SIG_BLOCK,
     getpid,
     pause,
@@ -12,7 +12,7 @@ from ..syscalls import (
     sigprocmask,
     sigtimedwait,
     sleep,
-)  # fmt: skip
+)
 from .answers import answers
 from .descriptions import failure
 from .kernel import Kernel

@@ -6,18 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..clients import Clients
+from ..calls import SOMAXCONN, Program, ms
 from ..costs import Costs
-from ..jobs import Jobs
 from ..kernels.launch import launch, launch_jobs, launch_server
 from ..kernels.pools import flavour, with_jobs
-from ..kernels.trace_builder import MessageRecord, Text, messages
 from ..kernels.watchdog import watchdog
-from ..sockets import SOMAXCONN
-from ..syscalls import Program, ms
-from ..timeline import Timeline
-from ..traffic import Traffic
+from ..trace import Timeline
+from ..trace.builder import MessageRecord, Text, messages
 from ..validate import HOUR_NS, whole
+from ..workloads.clients import Clients
+from ..workloads.jobs import Jobs
+from ..workloads.traffic import Traffic
 from . import connections, pipes, readiness, signals, threads, uring  # noqa: F401  (they answer)
 from .aio import Asynchronous
 from .clients import ClientScripts

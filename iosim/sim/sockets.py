@@ -6,20 +6,21 @@ from collections.abc import Callable
 from errno import EAGAIN, ENOTSOCK
 from typing import Any
 
-from ..kernels.trace_builder import MessageRecord
-from ..sockets import MSG_TRUNC, recvmsg
-from ..syscalls import (
+from ..calls import (
     F_SETFL,
     F_SETSIG,
     MSG_DONTWAIT,
     MSG_PEEK,
+    MSG_TRUNC,
     O_ASYNC,
     O_NONBLOCK,
     SIGIO,
     fcntl,
     recvfrom,
+    recvmsg,
     setsockopt,
-)  # fmt: skip
+)
+from ..trace.builder import MessageRecord
 from .answers import answers
 from .descriptions import Description, failure, forget, sleep_on
 from .kernel import Kernel

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from ..syscalls import Program, Request
-from ..timeline import USER
+from ..calls import Program, Request
+from ..trace import USER
 
 if TYPE_CHECKING:
     from .interpreter import Interpreter

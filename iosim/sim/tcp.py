@@ -13,8 +13,8 @@ from errno import ECONNREFUSED, ECONNRESET, ENOTCONN, EPIPE, ETIMEDOUT
 from itertools import count
 from typing import Any
 
-from ..kernels.trace_builder import MessageRecord
-from ..sockets import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, SOMAXCONN
+from ..calls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, SOMAXCONN
+from ..trace.builder import MessageRecord
 from .descriptions import changed, refusal
 from .kernel import Kernel
 from .sockets import Received, Socket, with_piece

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from errno import ESRCH
 
-from ..sockets import pthread_create, pthread_join
+from ..calls import pthread_create, pthread_join
 from .answers import answers
 from .descriptions import failure
 from .kernel import Kernel

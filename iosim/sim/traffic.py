@@ -5,9 +5,9 @@ from __future__ import annotations
 from errno import ECONNRESET
 from typing import Any
 
-from ..kernels.trace_builder import MessageRecord, record_of
-from ..syscalls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
-from ..traffic import Message, Traffic
+from ..calls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
+from ..trace.builder import MessageRecord, record_of
+from ..workloads.traffic import Message, Traffic
 from .descriptions import changed
 from .kernel import Kernel
 from .sockets import Pieces, Received, Socket, with_piece

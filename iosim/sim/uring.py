@@ -13,21 +13,19 @@ from collections.abc import Callable, Iterator
 from errno import EBUSY, EINVAL, EOPNOTSUPP, EPIPE
 from typing import Any
 
-from ..sockets import (
-    io_uring_prep_accept,
-    io_uring_prep_recv,
-    io_uring_prep_send,
-    io_uring_submit_and_wait,
-)  # fmt: skip
-from ..syscalls import (
+from ..calls import (  # fmt: skip
     EPOLLIN,
     EPOLLOUT,
     Request,
     io_uring_enter,
     io_uring_peek_cqe,
+    io_uring_prep_accept,
+    io_uring_prep_recv,
+    io_uring_prep_send,
     io_uring_setup,
     io_uring_submit,
-)  # fmt: skip
+    io_uring_submit_and_wait,
+)
 from .answers import answers
 from .connections import connected, listening
 from .descriptions import Description, changed, failure, refusal

@@ -26,8 +26,8 @@ from errno import EADDRNOTAVAIL, ECONNRESET, EINPROGRESS, ENETUNREACH
 from time import perf_counter_ns as clock
 from typing import Any
 
-from ...client_script import ScriptedClient, Scripts
-from ...procfs import in_a_call, sample
+from ...machine.procfs import in_a_call, sample
+from ...workloads.client_script import ScriptedClient, Scripts
 from .board import Board, Onlooker
 
 SPIN_NS = 300_000  # a sleep ends up to this much late: the rest of the way the clock is watched

@@ -14,7 +14,7 @@ import threading
 from time import perf_counter_ns as clock
 from typing import Any
 
-from ...procfs import sample
+from ...machine.procfs import sample
 
 SAMPLE_S = 0.001
 SAMPLES = 20_000

@@ -25,7 +25,7 @@ from functools import partial
 from time import perf_counter_ns as clock
 from typing import Any
 
-from ...procfs import in_a_call, sample
+from ...machine.procfs import in_a_call, sample
 
 SPIN_NS = 300_000  # a sleep ends up to this much late: the rest of the way the clock is watched
 QUIET_NS = 1_000_000  # no sampling in the last stretch before a send

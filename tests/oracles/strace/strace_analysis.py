@@ -15,11 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
-from iosim.kernels.launch import Plan
-from iosim.kernels.trace_builder import MessageRecord, messages
-from iosim.real.measured import PROCESS, Job, Receipt, Run, Stretch, of_datagram, of_stream
-from iosim.real.strace import Line, Signalled, signal_number, unquote
-from iosim.syscalls import (
+from iosim.calls import (
     Request,
     aio_read,
     epoll_create,
@@ -39,8 +35,12 @@ from iosim.syscalls import (
     sigprocmask,
     sigtimedwait,
     sleep,
-)  # fmt: skip
-from iosim.timeline import KERNEL, SLEEPING
+)
+from iosim.kernels.launch import Plan
+from iosim.real.measured import PROCESS, Job, Receipt, Run, Stretch, of_datagram, of_stream
+from iosim.real.strace import Line, Signalled, signal_number, unquote
+from iosim.trace import KERNEL, SLEEPING
+from iosim.trace.builder import MessageRecord, messages
 
 __all__ = ["CALLS", "RULES", "Heard", "Hearing"]
 

@@ -17,12 +17,12 @@ import pickle
 import traceback
 from typing import Any
 
+from iosim.calls import Request, io_uring_enter, io_uring_peek_cqe
 from iosim.real.answers import Prepared, answers, preparation_of
 from iosim.real.driver import Driver
 from iosim.real.measure import Measurement, measure_on, prepare
 from iosim.real.signals import Signals
 from iosim.real.strace import announce
-from iosim.syscalls import Request, io_uring_enter, io_uring_peek_cqe
 
 from .pickled_function import unpack
 

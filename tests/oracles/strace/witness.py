@@ -21,17 +21,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from iosim.cores import usable_cores
+from iosim.calls import Program
 from iosim.costs import Costs
 from iosim.kernels.launch import Plan
 from iosim.kernels.resource_limits import beginning, why
 from iosim.kernels.watchdog import watchdog
+from iosim.machine.cores import usable_cores
 from iosim.real import strace
 from iosim.real.features import Unsupported, machine
 from iosim.real.measure import prepare
-from iosim.syscalls import Program
-from iosim.timeline import Timeline, errno_name
-from iosim.traffic import Traffic
+from iosim.trace import Timeline, errno_name
+from iosim.workloads.traffic import Traffic
 
 from .pickled_function import pack
 from .strace_analysis import CALLS, RULES, Heard, Hearing

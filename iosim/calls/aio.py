@@ -1,0 +1,52 @@
+"""POSIX aio: a read that a helper of the C library makes, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .request import OfDescriptor, Request
+
+__all__ = ["aio_error", "aio_read", "aio_return"]
+
+
+@dataclass(slots=True, eq=False)
+class aio_read(OfDescriptor):
+    """Ask for at most `size` bytes from `fd`, and go on: aio_read(3).
+
+    Replies with a control block's number.  glibc does it with a helper thread that calls read(2):
+    aio(7).  With `signo` the completion sends that signal (sigevent(7), SIGEV_SIGNAL).
+    """
+
+    arms: ClassVar[bool] = True
+    feature: ClassVar[str] = "POSIX aio"
+    size: int
+    signo: int | None = None
+
+    def __post_init__(self) -> None:
+        self.check_descriptors(self.fd)
+        self.check("size", 1, 1 << 30, "bytes")
+        if self.signo is not None:
+            self.check_signal(self.signo)
+
+
+@dataclass(slots=True, eq=False)
+class aio_error(Request):
+    """EINPROGRESS, 0 when it is done, or an errno: aio_error(3).  Not a call: reads memory."""
+
+    trap: ClassVar[bool] = False
+    block: int
+
+    def __post_init__(self) -> None:
+        self.check("block", 1, 1 << 30, "(a control block)")
+
+
+@dataclass(slots=True, eq=False)
+class aio_return(Request):
+    """The bytes that it read, once it is done: aio_return(3).  Not a call: reads memory."""
+
+    trap: ClassVar[bool] = False
+    block: int
+
+    def __post_init__(self) -> None:
+        self.check("block", 1, 1 << 30, "(a control block)")

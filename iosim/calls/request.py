@@ -1,0 +1,158 @@
+"""What every call is: `Request`, a plain value that a program yields to a kernel.
+
+A call is only made by yielding it; one that is thrown away unyielded is an error that the kernel
+reports, as Python reports a coroutine that was never awaited.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, ClassVar
+
+from ..validate import HOUR_NS, whole
+
+__all__ = [
+    "MAX_FD",
+    "OfDescriptor",
+    "Program",
+    "Request",
+    "Waiting",
+    "WithTimeout",
+    "never_yielded",
+]
+
+MAX_FD = 1 << 20
+
+#: A program: yields requests, is sent replies, returns a result.
+Program = Generator["Request", Any, Any]
+
+_numbers = count(1)
+
+
+class _NeverYielded(threading.local):
+    """Calls that a program made and threw away unyielded: `lines`, with their line, oldest first.
+
+    Each thread has its own, since a program runs in one.  Garbage of an earlier run may go at any
+    time, also in the middle of another program, which did not make it: what counts was made since
+    `begin`.
+    """
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """A program is to be started: forget what was."""
+        self.lines: list[str] = []
+        self.since = next(_numbers)
+
+
+never_yielded = _NeverYielded()
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One call.  `trap`: it enters the kernel (others only read the program's own memory).
+
+    `enters`: at the price of a system call; `listed`: how many descriptors the program lists in it;
+    `arms`: it asks to be told later; `feature`: what a system must have that does not refuse it.
+    """
+
+    trap: ClassVar[bool] = True
+    enters: ClassVar[bool] = True
+    listed: ClassVar[int] = 0
+    arms: ClassVar[bool] = False
+    feature: ClassVar[str] = ""
+    yielded: bool = field(default=False, init=False, repr=False)
+    number: int = field(default_factory=_numbers.__next__, init=False, repr=False)
+
+    def __init_subclass__(cls) -> None:
+        """What was refused was never made."""
+        check: Any = cls.__dict__.get("__post_init__")
+        if check is None or hasattr(check, "__wrapped__"):  # slots make the class a second time
+            return
+
+        @functools.wraps(check)
+        def checked(self: Request) -> None:
+            try:
+                check(self)
+            except BaseException:
+                self.yielded = True
+                raise
+
+        cls.__post_init__ = checked  # type: ignore[attr-defined]
+
+    def check(self, name: str, low: int, high: int, unit: str) -> None:
+        """TypeError or ValueError unless the attribute `name` is a whole number in [low, high]."""
+        value = getattr(self, name)
+        if type(value) is not int or not low <= value <= high:  # the words only where they are used
+            whole(f"{type(self).__name__}: {name}", value, low, high, unit)
+
+    def check_descriptors(self, *fds: int) -> None:
+        """The same for each of `fds`, which need not be open."""
+        for fd in fds:
+            if type(fd) is not int or not 0 <= fd <= MAX_FD:
+                whole(f"{type(self).__name__}: fd", fd, 0, MAX_FD, "(a descriptor)")
+
+    def check_signal(self, signo: int) -> None:
+        """The same for the number of a signal."""
+        whole(f"{type(self).__name__}: signal", signo, 1, 64, "(a signal number)")
+
+    def waits(self, nonblocking: bool) -> bool:
+        """Does it return only when there is something for it?
+
+        `nonblocking`: its descriptor is O_NONBLOCK.  A sleep waits for no data: it does not count.
+        """
+        return False
+
+    def sleeps(self, nonblocking: bool) -> bool:
+        """May it sleep, be it for something else than data?"""
+        return self.waits(nonblocking)
+
+    def __del__(self) -> None:
+        yielded = getattr(self, "yielded", True)  # it has none if its arguments were wrong
+        at_the_very_end = never_yielded is None  # of Python, when modules have lost their names
+        if not yielded and not at_the_very_end and self.number > never_yielded.since:
+            caller = sys._getframe().f_back  # whose statement let go of it
+            if caller is not None:
+                never_yielded.lines.append(f"line {caller.f_lineno}: {self!r}")
+
+
+@dataclass(slots=True, eq=False)
+class OfDescriptor(Request):
+    """A call whose first argument is a descriptor."""
+
+    fd: int
+
+    def __post_init__(self) -> None:
+        self.check_descriptors(self.fd)
+
+
+class Waiting(Request):
+    """A call that always waits."""
+
+    __slots__ = ()
+
+    def waits(self, nonblocking: bool) -> bool:
+        """Whatever its descriptor is."""
+        return True
+
+
+class WithTimeout(Request):
+    """A call that waits for `timeout` ns (None: for ever; 0: it only looks)."""
+
+    __slots__ = ()
+    timeout: int | None
+
+    def check_timeout(self) -> None:
+        """TypeError or ValueError unless the time-out is None or ns."""
+        if self.timeout is not None:
+            self.check("timeout", 0, HOUR_NS, "ns")
+
+    def waits(self, nonblocking: bool) -> bool:
+        """Unless its time-out is 0."""
+        return self.timeout != 0

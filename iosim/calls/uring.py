@@ -1,0 +1,132 @@
+"""io_uring: operations that the kernel carries out by itself, and a ring of their completions.
+
+`io_uring_submit` and `io_uring_enter` are for one receive; a server prepares operations of every
+kind, and hands them in together (`io_uring_submit_and_wait`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..validate import whole
+from .request import Request, Waiting
+
+__all__ = [
+    "io_uring_enter", "io_uring_peek_cqe", "io_uring_prep_accept", "io_uring_prep_recv",
+    "io_uring_prep_send", "io_uring_setup", "io_uring_submit", "io_uring_submit_and_wait",
+]  # fmt: skip
+
+
+@dataclass(slots=True, eq=False)
+class io_uring_setup(Request):
+    """Two rings shared with the kernel, for submissions and completions: io_uring_setup(2).
+
+    Replies with a descriptor.  PermissionError or OSError (ENOSYS) where it is refused.
+    """
+
+    feature: ClassVar[str] = "io_uring"
+    entries: int = 8
+
+    def __post_init__(self) -> None:
+        self.check("entries", 1, 4096, "entries")
+
+
+@dataclass(slots=True, eq=False)
+class io_uring_submit(Request):
+    """Ask for at most `size` bytes from `fd`, and go on: io_uring_enter(2), IORING_OP_RECV."""
+
+    arms: ClassVar[bool] = True
+    feature: ClassVar[str] = "io_uring"
+    ring: int
+    fd: int
+    size: int
+
+    def __post_init__(self) -> None:
+        self.check_descriptors(self.ring, self.fd)
+        self.check("size", 1, 1 << 30, "bytes")
+
+
+@dataclass(slots=True, eq=False)
+class _WaitsForRing(Waiting):
+    """A call that waits for a completion."""
+
+    feature: ClassVar[str] = "io_uring"
+    ring: int
+
+    def __post_init__(self) -> None:
+        self.check_descriptors(self.ring)
+
+    @property
+    def fd(self) -> int:
+        """The descriptor that the call names."""
+        return self.ring
+
+
+@dataclass(slots=True, eq=False)
+class io_uring_enter(_WaitsForRing):
+    """Wait for a completion, and get its bytes: io_uring_enter(2), IORING_ENTER_GETEVENTS."""
+
+
+@dataclass(slots=True, eq=False)
+class io_uring_peek_cqe(Request):
+    """Look into the completion ring.  Replies with the bytes of the oldest completion, or None.
+
+    Not a call: the ring lies in the program's own memory (io_uring(7)).
+    """
+
+    trap: ClassVar[bool] = False
+    feature: ClassVar[str] = "io_uring"
+    ring: int
+
+    def __post_init__(self) -> None:
+        self.check_descriptors(self.ring)
+
+
+@dataclass(slots=True, eq=False)
+class _Prepare(Request):
+    """An operation written into the submission ring.  Not a call: it lies in one's own memory."""
+
+    trap: ClassVar[bool] = False
+    arms: ClassVar[bool] = True
+    ring: int
+    fd: int
+
+    def __post_init__(self) -> None:
+        self.check_descriptors(self.ring, self.fd)
+
+
+@dataclass(slots=True, eq=False)
+class io_uring_prep_accept(_Prepare):
+    """Accept a connection on the listening socket `fd`: io_uring_prep_accept(3)."""
+
+
+@dataclass(slots=True, eq=False)
+class io_uring_prep_recv(_Prepare):
+    """Receive at most `size` bytes from `fd`: io_uring_prep_recv(3)."""
+
+    size: int
+
+    def __post_init__(self) -> None:
+        _Prepare.__post_init__(self)
+        self.check("size", 1, 1 << 30, "bytes")
+
+
+@dataclass(slots=True, eq=False)
+class io_uring_prep_send(_Prepare):
+    """Send all of `data` to `fd`: io_uring_prep_send(3), MSG_WAITALL."""
+
+    data: bytes
+
+    def __post_init__(self) -> None:
+        _Prepare.__post_init__(self)
+        whole("io_uring_prep_send: data", len(self.data), 1, 1 << 30, "bytes")
+
+
+@dataclass(slots=True, eq=False)
+class io_uring_submit_and_wait(_WaitsForRing):
+    """Hand in all that was prepared, and wait for a completion: io_uring_submit_and_wait(3).
+
+    Replies with all completions that are there, `(kind, fd, result)` each: the class of the
+    operation, its descriptor, and a descriptor, bytes, a count, or the OSError that it met.
+    """

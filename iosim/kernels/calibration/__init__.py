@@ -1,1 +1,0 @@
-"""What each step costs on this machine."""

@@ -1,1 +1,0 @@
-"""The recorder: plain socket code, taken down as a `Timeline`."""

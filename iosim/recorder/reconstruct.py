@@ -1,0 +1,534 @@
+"""From a recorder's stamps to a `Timeline`, once all is over.
+
+Between two looks at a thread it is known how long it ran, how long it stood in the run queue, and
+whether it gave its core away.  Where in between is deduced: in the calls that may wait, the longest
+first, then in its own code; and within a call as `measured` does it (in, asleep, ready, out).
+
+Nobody tells a recorder when data arrives.  A call that slept until there was something ended its
+sleep because of it: that is where the arrival is put, and where it was *at the latest*.  What was
+there at once is put at the start of the call that found it.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import time
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from errno import EINPROGRESS
+from itertools import pairwise
+from types import CodeType
+from typing import Any
+
+from ..real.measured import Stretch, Usage
+from ..trace import KERNEL, READY, SLEEPING, USER, Timeline
+from ..trace.builder import MessageRecord, Text, TraceBuilder
+from .event_buffer import NOT_MADE, OFF_NS, Look, Stamp, Start
+
+__all__ = ["Thread", "timeline"]
+
+UNSEEN = "in a call that is not recorded"  # a sleep, a lock, the GIL, a file
+LEAST_NS = (
+    2_000  # of CPU time for the way in and out, wherever else a thread may have lost its core
+)
+COARSE = time.get_clock_info("thread_time").resolution > 1e-6  # Windows: 16 ms
+
+# -- what each call is ----------------------------------------------------------------------------
+
+RECEIVE, SEND, ACCEPT, CONNECT, AWAIT, OTHER = (
+    "receive", "send", "accept", "connect", "await", "other",
+)  # fmt: skip
+#: A Python call: its system call and its role.  Any other is a system call of its own name.
+KINDS = {
+    **dict.fromkeys(("recv", "recv_into", "recvfrom", "recvfrom_into"), ("recvfrom", RECEIVE)),
+    **dict.fromkeys(("recvmsg", "recvmsg_into"), ("recvmsg", RECEIVE)),
+    **dict.fromkeys(("send", "sendall", "sendto"), ("sendto", SEND)),
+    **dict.fromkeys(("connect", "connect_ex"), ("connect", CONNECT)),
+    **dict.fromkeys(("setblocking", "settimeout"), ("ioctl", OTHER)),
+    **{name: (name, AWAIT) for name in ("select", "poll", "epoll_wait")},
+    "sendmsg": ("sendmsg", SEND),
+    "_accept": ("accept", ACCEPT),
+    "_real_close": ("close", OTHER),
+}
+# recv(2), poll(2): Linux's values, the same on all of its machines; epoll(7)'s events are poll's.
+MSG_PEEK, MSG_DONTWAIT, MSG_ERRQUEUE = 0x2, 0x40, 0x2000
+READABLE = 0x1 | 0x2 | 0x8 | 0x10  # POLLIN, POLLPRI, POLLERR, POLLHUP
+
+
+@dataclass(slots=True)
+class Part:
+    """A part of a thread's life in one state; its own clock was read at `since` and at `until`."""
+
+    start: int
+    end: int
+    state: str
+    made: Made | None
+    since: int
+    until: int
+
+
+class Made:
+    """One stamped call, the parts of the thread's life in it, and its system calls' numbers."""
+
+    __slots__ = ("calls", "end", "fd", "name", "parts", "role", "stamp", "start")
+
+    def __init__(self, stamp: Stamp, zero: int) -> None:
+        self.stamp = stamp
+        self.fd = -1 if stamp.fd is None else stamp.fd
+        self.name, self.role = KINDS.get(stamp.what, (stamp.what, OTHER))
+        self.start, self.end = stamp.start - zero, stamp.end - zero
+        self.parts: list[Part] = []
+        self.calls: list[int] = []
+
+    # -- what was asked for --------------------------------------------------------------------
+
+    @property
+    def may_sleep(self) -> bool:
+        """Nothing told it to return at once."""
+        if self.role == OTHER or self.stamp.timeout == 0:
+            return False
+        return self.role != RECEIVE or not self.stamp.extra & MSG_DONTWAIT
+
+    @property
+    def waits(self) -> bool:
+        """It returns only when there is something for the program."""
+        return self.may_sleep and self.role in (RECEIVE, ACCEPT, AWAIT)
+
+    @property
+    def polls(self) -> bool:
+        """On a socket with a time-out CPython calls poll(2) first, and then the call itself."""
+        return self.role in (RECEIVE, SEND, ACCEPT) and bool(self.stamp.timeout)
+
+    # -- what came of it -----------------------------------------------------------------------
+
+    @property
+    def timed_out(self) -> bool:
+        """Python's own time-out, on a socket."""
+        return self.stamp.outcome is None
+
+    @property
+    def count(self) -> int:
+        """Bytes, or a new descriptor; 0 if it failed."""
+        outcome = self.stamp.outcome
+        return outcome if type(outcome) is int and outcome > 0 else 0
+
+    @property
+    def errno(self) -> int | None:
+        """None if it succeeded."""
+        outcome = self.stamp.outcome
+        return -outcome if type(outcome) is int and outcome < 0 else None
+
+    @property
+    def received(self) -> int:
+        """Bytes that it took out of the receive queue."""
+        looked = self.stamp.extra & (MSG_PEEK | MSG_ERRQUEUE)
+        return 0 if self.role != RECEIVE or looked else self.count
+
+    @property
+    def sent(self) -> int:
+        """Bytes that the kernel took."""
+        return self.count if self.role == SEND else 0
+
+    @property
+    def readable(self) -> list[int]:
+        """The descriptors that it reported as ready to be read."""
+        if self.role != AWAIT or not isinstance(self.stamp.outcome, tuple):
+            return []
+        pairs = ((one, 1) if isinstance(one, int) else one for one in self.stamp.outcome)
+        return [fd for fd, events in pairs if events & READABLE]
+
+    # -- what the thread did in it -------------------------------------------------------------
+
+    @property
+    def woken(self) -> int | None:
+        """The end of its last sleep; None if it did not sleep."""
+        return max((p.end for p in self.parts if p.state == SLEEPING), default=None)
+
+    @property
+    def runs_from(self) -> int:
+        """Since when it ran without a break; its start if it never left its core."""
+        away = [p.end for p in self.parts if p.state != KERNEL and p.end < self.end]
+        return max(away, default=self.start)
+
+    def pieces(self) -> list[tuple[str, int, int | None]]:
+        """Its system calls: `(name, end, errno)`, as far as their number can be known.
+
+        The border between two calls of one Python call is where it ran again, or half-way.
+        """
+        ran = self.runs_from
+        border = ran if ran > self.start else (self.start + self.end) // 2
+        if self.role == CONNECT and self.timed_out:  # under way, then poll(2) gave up
+            entered = next((p.start for p in self.parts if p.state == SLEEPING), self.end)
+            return [(self.name, entered, EINPROGRESS), ("poll", self.end, None)]
+        if self.polls and self.timed_out:
+            return [("poll", self.end, None)]
+        if self.polls:
+            return [("poll", border, None), (self.name, self.end, self.errno)]
+        return [(self.name, self.end, self.errno)]
+
+    @property
+    def note(self) -> str:
+        """What its name does not say."""
+        if self.stamp.what == "sendall":
+            return "sendall: sendto, until all is sent"
+        if self.role == CONNECT and self.stamp.timeout:
+            return "with a time-out: connect, and poll if it is not over at once"
+        if self.polls and not self.timed_out:
+            return "one call in Python: where poll ends is a guess"
+        if self.name == "ioctl":
+            return f"FIONBIO: O_NONBLOCK {'on' if self.stamp.extra else 'off'}"
+        if 0 < self.sent < self.stamp.extra:
+            return f"{self.sent:,} of {self.stamp.extra:,} bytes"
+        return ""
+
+
+# -- one thread -----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Thread:
+    """A track that was read: calls by their start, looks and starts in time; ns from the start."""
+
+    name: str
+    made: list[Made]
+    looks: list[Look]
+    starts: list[Start]
+    parts: list[Part] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, name: str, raw: Iterable[tuple[Any, ...]], zero: int, end: int) -> Thread:
+        """What was taken down until `end` (on the clock), told from `zero`."""
+        thread = cls(name, [], [], [])
+        for row in raw:
+            if len(row) == len(Stamp._fields):
+                stamp = Stamp(*row)
+                if stamp.end > end:
+                    stamp = stamp._replace(end=end, outcome=0)
+                if stamp.start <= end and stamp.outcome != NOT_MADE:
+                    thread.made.append(Made(stamp, zero))
+            elif len(row) == len(Look._fields) and row[0] <= end:
+                upto, at, *used = row
+                thread.looks.append(Look(upto - zero, at - zero, *used))
+            elif len(row) == len(Start._fields):
+                thread.starts.append(Start(row[0], row[1] - zero))
+        thread.starts += [
+            Start(made.count, made.end)
+            for made in thread.made
+            if made.role == ACCEPT and made.count
+        ]
+        thread.made.sort(key=lambda made: (made.start, -made.end))  # a handler's lie within others
+        return thread
+
+    def deduce(self) -> None:
+        """Its states, in time."""
+        stretches = list(self._stretches())
+        place = 0
+        for before, after in pairwise(self.looks):
+            batch = []
+            while place < len(stretches) and stretches[place][0].end <= after.upto:
+                batch.append(stretches[place])
+                place += 1
+            _share_out(batch, before, after)
+        for stretch, made in stretches:
+            changes = stretch.parts(None)
+            ends = [at for at, _ in changes[1:]] + [stretch.end]
+            self.parts += [
+                Part(at, end, state, made, stretch.start, stretch.end)
+                for (at, state), end in zip(changes, ends, strict=True)
+            ]
+
+    def _stretches(self) -> Iterator[Piece]:
+        """Its life in its own code and in calls; a call that a signal handler interrupts is cut."""
+        at, within = self.looks[0].upto, list[Made]()
+        cuts = [look.upto for look in self.looks]
+        for made in self.made:
+            while within and within[-1].end <= made.start:
+                yield from _stretch(at, within[-1].end, within[-1])
+                at = within.pop().end
+            yield from _between(at, made.start, within, cuts)
+            at = made.start
+            within.append(made)
+        while within:
+            yield from _stretch(at, within[-1].end, within[-1])
+            at = within.pop().end
+        yield from _between(at, cuts[-1], within, cuts)
+
+
+Piece = tuple[Stretch, Made | None]
+
+
+def _stretch(start: int, end: int, made: Made | None) -> Iterator[Piece]:
+    if start < end:
+        yield Stretch(start, end, USER if made is None else KERNEL), made
+
+
+def _between(start: int, end: int, within: Sequence[Made], cuts: Sequence[int]) -> Iterator[Piece]:
+    """Up to the next call: in own code, cut where somebody looked, or in a call still."""
+    if within:
+        yield from _stretch(start, end, within[-1])
+        return
+    looks = cuts[bisect_right(cuts, start) : bisect_left(cuts, end)]
+    for since, until in pairwise((start, *looks, end)):
+        yield from _stretch(since, until, None)
+
+
+def _share_out(batch: Iterable[Piece], before: Look, after: Look) -> None:
+    """The time off its core between two looks, among the stretches that lie between them."""
+    off = (after.at - before.at) - (after.cpu - before.cpu)
+    queued, switches = after.queued - before.queued, after.switches - before.switches
+    if not (queued or switches):  # interrupts
+        return
+    for stretch, made in sorted(batch, key=_rank):
+        if off <= OFF_NS or (COARSE and not (made and made.may_sleep)):
+            return
+        length = stretch.end - stretch.start
+        away = min(off, max(0, length - LEAST_NS))
+        line = min(queued, away)
+        stretch.usage = Usage(length - away, line, switches)
+        off, queued = off - away, queued - line
+
+
+def _rank(piece: Piece) -> tuple[bool, int]:
+    """Calls that may sleep first, and the longest ones first."""
+    stretch, made = piece
+    return not (made and made.may_sleep), stretch.start - stretch.end
+
+
+# -- many threads ---------------------------------------------------------------------------------
+
+
+def share_cores(threads: Sequence[Thread], cores: int) -> None:
+    """No more threads run than there are cores: the others, by what can be known, are ready.
+
+    With CPython's lock (GIL) a thread whose call is over may have to wait before it reads its
+    clock.  Such waits are shorter than what is looked into; where they leave too many running, the
+    ones whose own clock readings are farthest away are taken to have waited.
+    """
+    changes = sorted(
+        (at, begins, number, place)
+        for number, thread in enumerate(threads)
+        for place, part in enumerate(thread.parts)
+        if part.state in (USER, KERNEL)
+        for at, begins in ((part.start, True), (part.end, False))
+    )
+    running: dict[int, Part] = {}
+    cuts: list[list[tuple[int, int]]] = [[] for _ in threads]
+    for (at, begins, number, place), (until, *_) in pairwise([*changes, (0, False, 0, 0)]):
+        if begins:
+            running[number] = threads[number].parts[place]
+        else:
+            running.pop(number, None)
+        if len(running) > cores and at < until:
+            known = sorted(running, key=lambda n: _distance(running[n], at, until))
+            for surplus in known[cores:]:
+                cuts[surplus].append((at, until))
+    for thread, cut in zip(threads, cuts, strict=True):
+        if cut:
+            thread.parts = list(_cut(thread.parts, cut))
+
+
+def _distance(part: Part, start: int, end: int) -> int:
+    """ns to the nearest instant at which the thread is known to have run: it read the clock."""
+    return min(start - part.since, part.until - end)
+
+
+def _cut(parts: Iterable[Part], cuts: Sequence[tuple[int, int]]) -> Iterator[Part]:
+    """The same parts, and READY where a cut lies in one."""
+    waiting = iter([*cuts, (1 << 63, 1 << 63)])
+    start, end = next(waiting)
+    for part in parts:
+        at = part.start
+        while start < part.end:
+            if at < start:
+                yield replace(part, start=at, end=start)
+            yield replace(part, start=start, end=end, state=READY)
+            at = end
+            start, end = next(waiting)
+        if at < part.end:
+            yield replace(part, start=at)
+
+
+# -- the data -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Connection:
+    """Its number, its lane, its beginning, and since when it waits for its next bytes."""
+
+    number: int
+    lane: str
+    begun: int
+    since: int
+
+
+class Connections:
+    """Which connection a descriptor stood for, and when: numbers are used again after a close."""
+
+    def __init__(self, threads: Iterable[Thread], names: Counter[str]) -> None:
+        self._of: dict[int, list[Connection]] = {}
+        starts = sorted((s for thread in threads for s in thread.starts), key=lambda s: s.at)
+        for number, start in enumerate(starts):
+            lane = unique(f"fd {start.fd}", names)
+            self._of.setdefault(start.fd, []).append(Connection(number, lane, start.at, start.at))
+
+    def at(self, fd: int, at: int) -> Connection:
+        """The connection that `fd` stands for at `at`."""
+        place = bisect_right(self._of[fd], at, key=lambda one: one.begun)
+        return self._of[fd][max(0, place - 1)]
+
+
+def unique(name: str, taken: Counter[str]) -> str:
+    """`name`, or `name (2)`, ... if it is taken; it is taken from now on."""
+    taken[name] += 1
+    return name if taken[name] == 1 else unique(f"{name} ({taken[name]})", taken)
+
+
+def messages(
+    threads: Sequence[Thread], names: Sequence[str], connections: Connections, tape: TraceBuilder
+) -> list[MessageRecord]:
+    """One for each successful receive, in the order of their ends."""
+    fates: list[MessageRecord] = []
+    reported: dict[int, dict[int, int | None]] = {}  # by thread, by descriptor: readable since
+    log = sorted(
+        ((made.end, number, made) for number, t in enumerate(threads) for made in t.made),
+        key=lambda row: row[:2],
+    )
+    for _, number, made in log:
+        if made.role == AWAIT:
+            reported[number] = dict.fromkeys(made.readable, made.woken or made.end)
+        elif made.received:
+            arrived, told = _arrival(made, reported.values())
+            fate = _fate(len(fates) + 1, made, arrived, connections)
+            fate.hand_over(names[number], made.received, made.end, told)
+            fates.append(fate)
+            call = made.calls[-1]
+            begin = max(made.runs_from, tape.span(call)[0], fate.arrived or 0)
+            tape.copied(fate.number, begin, made.end, call)
+    return fates
+
+
+def _arrival(made: Made, reports: Iterable[dict[int, int | None]]) -> tuple[int, str]:
+    """When its bytes were there at the latest, and how the program learnt of them."""
+    fd = made.fd
+    report = next((report for report in reports if fd in report), None)
+    found = made.woken or made.start
+    if report is None:
+        return found, "return" if made.waits else "check"
+    noticed, report[fd] = report[fd], None  # what it receives next may have come later
+    return (found if noticed is None else noticed), "return"
+
+
+def _fate(number: int, made: Made, arrived: int, connections: Connections) -> MessageRecord:
+    connection = connections.at(made.fd, made.start)
+    since, connection.since = connection.since, made.end
+    arrived = min(max(arrived, since), made.end - 1)
+    return MessageRecord(
+        number, connection.number, made.received, None, made.received, arrived,
+        since=min(since, arrived), lane=connection.lane,
+    )  # fmt: skip
+
+
+# -- the text -------------------------------------------------------------------------------------
+
+
+class Places:
+    """Where calls were made: lines, in the file that makes most of them."""
+
+    def __init__(self, made: Iterable[Made]) -> None:
+        codes = [one.stamp.code for one in made]
+        files = Counter(code.co_filename for code in codes if not _of_python(code))
+        self.file = files.most_common(1)[0][0] if files else ""
+        self._codes = {code for code in codes if code.co_filename == self.file}
+        self._lines: dict[tuple[CodeType, int], int | None] = {}
+
+    def line(self, stamp: Stamp) -> int | None:
+        """The line of this call; None if it stands in another file."""
+        key = (stamp.code, stamp.lasti)
+        if stamp.code.co_filename != self.file:
+            return None
+        if key not in self._lines:
+            self._lines[key] = _line(*key)
+        return self._lines[key]
+
+    def text(self, title: str) -> Text:
+        """The part of the file from its first function that makes calls to its last."""
+        if not self._codes:
+            return Text(title)
+        first = min(code.co_firstlineno for code in self._codes)
+        last = max(line or first for code in self._codes for *_, line in code.co_lines())
+        lines = linecache.getlines(self.file)[first - 1 : last]
+        return Text(title, "".join(lines), first)
+
+
+def _of_python(code: CodeType) -> bool:
+    """Does it stand in Python's library, beside `linecache` or in asyncio?"""
+    folder, library = os.path.dirname(code.co_filename), os.path.dirname(linecache.__file__)
+    return folder in (library, os.path.join(library, "asyncio"))
+
+
+def _line(code: CodeType, lasti: int) -> int | None:
+    return next((line for start, end, line in code.co_lines() if start <= lasti < end), None)
+
+
+# -- the whole ------------------------------------------------------------------------------------
+
+
+def timeline(threads: Sequence[Thread], title: str, cores: int, machine: str) -> Timeline:
+    """All that was recorded."""
+    tape, taken = TraceBuilder(), Counter[str]()
+    threads = [thread for thread in threads if thread.looks]
+    for thread in threads:
+        thread.deduce()
+    if len(threads) > cores:
+        share_cores(threads, cores)
+    names = [unique(thread.name, taken) for thread in threads]
+    places = Places(made for thread in threads for made in thread.made)
+    for thread in threads:
+        for part in thread.parts:
+            if part.made is not None:
+                part.made.parts.append(part)
+    _number_calls(tape, threads, names, places)
+    for thread, name in zip(threads, names, strict=True):
+        _lane(tape, thread, name)
+    fates = messages(threads, names, Connections(threads, taken), tape)
+    end = max((thread.parts[-1].end for thread in threads if thread.parts), default=0)
+    return tape.timeline(places.text(title), "measured", cores, fates, end, (), machine)
+
+
+def _number_calls(
+    tape: TraceBuilder, threads: Sequence[Thread], names: Sequence[str], places: Places
+) -> None:
+    """Every system call, in the order of their starts."""
+    log = []
+    for thread, name in zip(threads, names, strict=True):
+        for made in thread.made:
+            start = made.start
+            for nth, (call, end, errno) in enumerate(made.pieces()):
+                log.append((start, name, nth, end, call, errno, made))
+                start = end
+    log.sort(key=lambda row: row[:4])
+    for start, name, nth, end, call, errno, made in log:
+        line, waits = places.line(made.stamp), made.waits and nth == 0
+        number = tape.enter(name, start, call, made.stamp.fd, line, waits, False)
+        moved = (made.received, made.sent) if call == made.name else (0, 0)
+        tape.leave(number, end, errno, *moved)
+        made.calls.append(number)
+
+
+def _lane(tape: TraceBuilder, thread: Thread, name: str) -> None:
+    for part in thread.parts:
+        if part.made is None:
+            note = UNSEEN if part.state == SLEEPING else ""
+            tape.change(name, part.start, part.state, None, note)
+            continue
+        at = part.start
+        for number in part.made.calls:
+            ends = tape.span(number)[1]
+            if at < part.end and at < ends:
+                tape.change(name, at, part.state, number, part.made.note)
+                at = ends
+    if thread.parts:
+        tape.exit(name, thread.parts[-1].end)

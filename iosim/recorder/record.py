@@ -1,0 +1,522 @@
+"""A recorder for plain socket code: the same `Timeline`, from code that knows nothing of programs.
+
+    with record() as tape:
+        sock = tape.wrap(socket.create_connection(address))
+        echo(sock)
+    tape.timeline
+
+What is wrapped goes on as before; each of its system calls is stamped on the way.  What can be
+seen from there is a call into Python's library, and that is not always one system call:
+
+- Names are the system calls': `recv` is recvfrom(2), `send` sendto(2), `setblocking` ioctl(2).  As
+  in `calls` they lack what only tells versions apart (accept4, pselect6, epoll_create1).
+- On a socket with a time-out `recv`, `send` and `accept` are poll(2) and the call: they are shown
+  as two, and the border between them is a guess.  `connect` with a time-out is shown as one call,
+  and `sendall` as one sendto, though it may take several.
+- A call that a signal interrupts is repeated by Python, and still one call here (PEP 475).  If the
+  handler raises, as Ctrl-C's does, the call ended with EINTR.
+- Not seen: what was not wrapped (time.sleep, os.sendfile and with it `sendfile`), a socket before
+  it is wrapped or accepted (socket(2)), the close of one that was thrown away, the lookup of a
+  name, signals.  A thread that sleeps in no call is in one of those, or waits for a lock or for
+  the GIL.
+- The sender is not seen.  A message is what one call received, and its arrival is when it was there
+  at the latest: `blocked("wait")` says what it was to the program, `latency_ns` is a lower bound.
+
+What it costs (benchmarks/record.py; two cores, Python 3.11, where a plain recv takes 1.4 us): 0.8
+to 1.4 us for a call that does not sleep, and 0.7 more if it takes longer than 20 us; 2 us for an
+accept, which makes a recorded socket.  In the midst of asyncio, whose own code leaves the caches
+cold, it is 3 to 4 us for each call.  A call that slept, or own code that did, takes 15 to 25 us
+more of CPU time to be accounted for, about as much as the sleep itself does.  A stamp takes about
+210 bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import select as real_select
+import selectors
+import socket
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from errno import EAGAIN, EINTR
+from functools import partial
+from time import perf_counter_ns as clock
+from types import FrameType, SimpleNamespace
+from typing import Any, NamedTuple, TypeVar, cast
+
+from ..machine.cores import usable_cores
+from ..real.features import machine
+from ..trace import Timeline
+from .event_buffer import GAP_NS, LONG_NS, NOT_MADE, Stamp, Track
+from .reconstruct import Thread, timeline
+
+__all__ = ["record"]
+
+T = TypeVar("T")
+Rows = tuple[str, list[tuple[Any, ...]]]  # a thread's name, and what was taken down in it
+METERS = 32  # so many threads have their time in the run queue read: each takes a descriptor
+STAMPED = "<iosim.record>"  # the name of the file in which the stamping methods stand
+
+
+# -- what is stamped ------------------------------------------------------------------------------
+
+
+class Method(NamedTuple):
+    """A method or function that makes a system call, as source text: see TEMPLATE.
+
+    `fd` and `timeout` are known before the call, `extra` and `outcome` (of `result`) after it.
+    """
+
+    what: str
+    parameters: str = "self, *args"
+    outcome: str = "0"
+    extra: str = "0"
+    fd: str = "fileno(self)"
+    timeout: str = "0"
+
+
+# The parameters are those of the real ones: to pass on *args would cost a quarter more.
+SIZE = "len(data) if data.__class__ is bytes else size(data)"
+_IO = partial(Method, timeout="gettimeout(self)")
+SOCKET = (
+    _IO("recv", "self, bufsize, flags=0", "len(result)", "flags"),
+    _IO("recv_into", "self, buffer, nbytes=0, flags=0", "result", "flags"),
+    _IO("recvfrom", "self, bufsize, flags=0", "len(result[0])", "flags"),
+    _IO("recvfrom_into", "self, buffer, nbytes=0, flags=0", "result[0]", "flags"),
+    _IO("recvmsg", "self, bufsize, ancbufsize=0, flags=0", "len(result[0])", "flags"),
+    _IO("recvmsg_into", "self, buffers, ancbufsize=0, flags=0", "result[0]", "flags"),
+    _IO("send", "self, data, flags=0", "result", SIZE),
+    _IO("sendall", "self, data, flags=0", SIZE, SIZE),
+    _IO("sendto", "self, data, *args", "result", SIZE),
+    _IO("sendmsg", "self, buffers, *args", "result"),
+    _IO("_accept", "self", "result[0]"),
+    _IO("connect"),
+    _IO("connect_ex", outcome="None if timeout and result == EAGAIN else -result"),
+    Method("setblocking", "self, flag", extra="not flag"),
+    Method("settimeout", "self, value", extra="value is not None"),
+    Method("_real_close", outcome="0 if number >= 0 else NOT_MADE"),
+    *map(Method, ("bind", "getpeername", "getsockname", "getsockopt", "listen", "setsockopt",
+                  "shutdown")),
+)  # fmt: skip
+SELECT = Method(
+    "select", "rlist, wlist, xlist, timeout=None", "descriptors(result[0])", "0", "None", "timeout"
+)
+POLL = {"poll": Method("poll", "timeout=None", "(*result,)", "0", "None", "timeout")}
+EPOLL_CREATE = Method("epoll_create", "sizehint=-1, flags=0", "result.fileno()", fd="None")
+NUMBER = "fd if fd.__class__ is int else descriptor(fd)"
+EPOLL = {
+    "poll": Method("epoll_wait", "timeout=None, maxevents=-1", "(*result,)", "0", "own", "timeout"),
+    "close": Method("close", "", fd="own"),
+    "register": Method("epoll_ctl", "fd, eventmask=7", fd=NUMBER),  # EPOLLIN, EPOLLPRI, EPOLLOUT
+    "modify": Method("epoll_ctl", "fd, eventmask", fd=NUMBER),
+    "unregister": Method("epoll_ctl", "fd", fd=NUMBER),
+}
+
+TEMPLATE = """
+def stamped({parameters}):
+    track = here.track
+    add = track.add
+    frame = getframe(1)
+    code = frame.f_code
+    while code.co_filename in INNER and frame.f_back:
+        frame = frame.f_back
+        code = frame.f_code
+    number, timeout = {fd}, {timeout}
+    start = end = clock()
+    if start > track.due:
+        start = end = track.look()
+    try:
+        result = plain({arguments})
+        end = clock()
+        add((WHAT, number, timeout, {extra}, code, frame.f_lasti, start, end, {outcome}))
+        return result
+    except {again}:
+        end = clock()
+        add((WHAT, number, timeout, {flags}, code, frame.f_lasti, start, end, AGAIN))
+        raise
+    except BaseException as error:
+        end = clock()
+        add((WHAT, number, timeout, {flags}, code, frame.f_lasti, start, end, failure(error)))
+        raise
+    finally:
+        track.due = end + GAP_NS
+        if end - start > LONG_NS:
+            track.look(end)
+"""
+
+
+def _text(method: Method) -> str:
+    names = (part.partition("=")[0] for part in method.parameters.split(", "))
+    return TEMPLATE.format(
+        **method._asdict(), arguments=", ".join(names),
+        flags="flags" if method.extra == "flags" else "0",
+        again="()" if method.what == "connect" else "BlockingIOError",  # it has other errnos, too
+    )  # fmt: skip
+
+
+METHODS = (*SOCKET, SELECT, *POLL.values(), EPOLL_CREATE, *EPOLL.values())
+CODES = {text: compile(text, STAMPED, "exec") for text in sorted(set(map(_text, METHODS)))}
+
+
+def _descriptor(one: Any) -> int:
+    """The number of what has a descriptor; -1 for anything else, which the real call refuses."""
+    try:
+        return one if isinstance(one, int) else int(one.fileno())
+    except (AttributeError, TypeError, ValueError):
+        return -1
+
+
+def _descriptors(ready: Iterable[Any]) -> tuple[int, ...]:
+    try:
+        return (*map(socket.socket.fileno, ready),)
+    except TypeError:  # something else among them
+        return (*map(_descriptor, ready),)
+
+
+def _size(data: Any) -> int:
+    return memoryview(data).nbytes
+
+
+def _failure(error: BaseException) -> Any:
+    """The outcome of a call that raised `error`."""
+    if isinstance(error, OSError) and not isinstance(error, socket.gaierror | socket.herror):
+        timed_out = isinstance(error, TimeoutError) and error.errno is None
+        return None if timed_out else -error.errno if error.errno else NOT_MADE
+    if isinstance(error, OSError | TypeError | ValueError | ArithmeticError | AttributeError):
+        return NOT_MADE
+    return -EINTR  # raised by a signal's handler, which runs when the call was interrupted
+
+
+# -- where it was called --------------------------------------------------------------------------
+
+#: Files whose callers are more interesting than they are.  A loop's own rounds are not among them:
+#: beyond asyncio's events.py and base_events.py nobody knows of the call.
+LIBRARY = (
+    "selectors.py", "socket.py", "socketserver.py", "asyncio/selector_events.py",
+    "asyncio/streams.py",
+)  # fmt: skip
+INNER = frozenset(
+    [STAMPED, __file__]
+    + [os.path.join(os.path.dirname(os.__file__), *name.split("/")) for name in LIBRARY]
+)
+
+_COMMON: Mapping[str, Any] = {
+    "AGAIN": -EAGAIN, "EAGAIN": EAGAIN, "GAP_NS": GAP_NS, "INNER": INNER, "LONG_NS": LONG_NS,
+    "NOT_MADE": NOT_MADE, "clock": clock, "descriptor": _descriptor, "descriptors": _descriptors,
+    "failure": _failure, "fileno": socket.socket.fileno, "getframe": sys._getframe,
+    "gettimeout": socket.socket.gettimeout, "size": _size,
+}  # fmt: skip
+
+
+# -- the recorder ---------------------------------------------------------------------------------
+
+_POLLS: Any = type(real_select.poll()) if hasattr(real_select, "poll") else ()
+_EPOLLS: Any = getattr(real_select, "epoll", ())
+KNOWN = "a socket, select.select or the module select, a poll, an epoll, a selector, an event loop"
+#: Where a socket comes into an event loop (asyncio.selector_events).
+ENTRANCES = (
+    "_make_datagram_transport", "_make_socket_transport", "_make_ssl_transport", "_start_serving",
+    "sock_accept", "sock_connect", "sock_recv", "sock_recv_into", "sock_recvfrom",
+    "sock_recvfrom_into", "sock_sendall", "sock_sendto",
+)  # fmt: skip
+
+
+class _Here(threading.local):
+    """`track`: that of the thread that asks."""
+
+    def __init__(self, new_track: Callable[[], Track]) -> None:
+        self.track = new_track()
+
+
+class _Proxy:
+    """A real object of a type that cannot be derived from, behind stamped methods."""
+
+    def __init__(self, real: Any, recorder: record, stamped: Mapping[str, Any]) -> None:
+        self._real, self._recorder = real, recorder
+        self.__dict__.update(stamped)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def __enter__(self) -> _Proxy:
+        self._real.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class record:
+    """`with record() as tape:` takes down the system calls of what `tape.wrap` is given.
+
+    `title` names the timeline; without one the function with the `with` statement does.
+    `tape.timeline` is the run up to now, or, after the block, all of it.  Each thread that makes a
+    call is a process of it, by its name.  After the block everything that was wrapped is what it
+    was before, whatever happened in it.
+    """
+
+    def __init__(self, title: str = "") -> None:
+        self._title = title
+        self._lock = threading.Lock()
+        self._here: _Here
+        self._tracks: list[Track] = []
+        self._sockets: list[weakref.ref[socket.socket]] = []
+        self._classes: dict[type, type] = {}
+        self._undo = ExitStack()
+        self._running = False
+        self._zero = self._end = 0
+        self._rows: list[Rows] = []
+        self._whole: Timeline | None = None
+
+    def __enter__(self) -> record:
+        if self._tracks:
+            raise RuntimeError("record: a recording is made once; begin a new one")
+        name = sys._getframe(1).f_code.co_name
+        self._title = self._title or (name if name.isidentifier() else "plain code")
+        self._undo.callback(self._restore_sockets)
+        self._running = True
+        self._here = _Here(self._new_track)
+        self._zero = self._tracks[0].raw[0][0]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            with self._lock:
+                self._end, self._running = clock(), False
+                self._rows = self._read(self._end)
+                for track in self._tracks:
+                    track.stop()
+        finally:
+            self._undo.close()
+
+    @property
+    def timeline(self) -> Timeline:
+        """The run up to now or, after the block, all of it; ns from the beginning of the block.
+
+        RuntimeError before the block.
+        """
+        if self._running:
+            with self._lock:
+                end = clock()
+                rows = self._read(end)
+            return self._told(rows, end)
+        if not self._tracks:
+            raise RuntimeError("record: nothing is recorded before the with block")
+        if self._whole is None:
+            self._whole, self._rows = self._told(self._rows, self._end), []
+        return self._whole
+
+    def wrap(self, thing: T) -> T:
+        """`thing`, with its system calls recorded until the block ends.
+
+        A socket, a selector of `selectors` and an event loop of asyncio that uses one are changed
+        in place, sockets that they accept or open are recorded as well.  For `select.select`,
+        a poll or epoll object, or the whole module `select`, something is returned that stands for
+        it.  What is recorded already is returned as it is.
+
+        TypeError for anything else; RuntimeError outside of the block, and for what another
+        recorder records.
+        """
+        if not self._running:
+            raise RuntimeError("record: wrap() works inside the with block")
+        if _recorder_of(thing) not in (None, self):
+            raise RuntimeError(f"record: another recorder records {thing!r}")
+        if _recorder_of(thing) is self:
+            return thing
+        wrapped: Any = self._wrapped(thing)
+        return wrapped  # type: ignore[no-any-return]
+
+    # -- what is wrapped how -------------------------------------------------------------------
+
+    def _wrapped(self, thing: Any) -> Any:
+        asyncio, ssl = sys.modules.get("asyncio.selector_events"), sys.modules.get("ssl")
+        if ssl is not None and isinstance(thing, ssl.SSLSocket):
+            raise TypeError(f"record: the calls of {thing!r} are made inside OpenSSL, unseen")
+        wraps: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+            (socket.socket, self._socket), (_POLLS, self._poll), (_EPOLLS, self._epoll),
+            (selectors.BaseSelector, self._selector),
+            (asyncio.BaseSelectorEventLoop if asyncio else (), self._loop),
+        )  # fmt: skip
+        for known, wrap in wraps:
+            if isinstance(thing, known):
+                return wrap(thing)
+        if thing is real_select.select:
+            return self._stamped(SELECT, thing)
+        if thing is real_select:
+            return self._select_module()
+        raise TypeError(f"record: cannot wrap {thing!r}; it takes {KNOWN}")
+
+    def _stamped(self, method: Method, plain: Callable[..., Any], **more: Any) -> Any:
+        """`plain`, with its calls taken down."""
+        names = {**_COMMON, "WHAT": method.what, "here": self._here, "plain": plain, **more}
+        exec(CODES[_text(method)], names)
+        return names["stamped"]
+
+    def _socket(self, one: socket.socket) -> socket.socket:
+        """In place: an object's class may be changed to one of the same layout."""
+        self._here.track.add((one.fileno(), clock()))
+        return self._newborn(one)
+
+    def _newborn(self, one: socket.socket) -> socket.socket:
+        one.__class__ = self._classes.get(type(one)) or self._class_of(type(one))
+        self._sockets.append(weakref.ref(one))
+        return one
+
+    def _adopt(self, one: socket.socket) -> None:
+        """A socket that comes into a recorded loop."""
+        if self._running and _recorder_of(one) is None:
+            self._socket(one)
+
+    def _class_of(self, plain: Any) -> type:
+        if _recorder_of(plain) is self:
+            return cast(type, plain)
+        stamped = {
+            method.what: self._stamped(method, getattr(plain, method.what))
+            for method in SOCKET
+            if hasattr(plain, method.what)
+        }
+        stamped["accept"] = self._accept(plain.accept)
+        stamped["dup"] = self._dup(plain.dup)
+        self._classes[plain] = _derived(plain, self, stamped)
+        return self._classes[plain]
+
+    def _accept(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        """The stamp of `_accept`, which it calls, tells of the new connection."""
+
+        def accept(one: socket.socket) -> Any:
+            made = plain(one)
+            if self._running:
+                self._newborn(made[0])
+            return made
+
+        return accept
+
+    def _dup(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        def dup(one: socket.socket) -> Any:
+            made = plain(one)
+            return self._socket(made) if self._running else made
+
+        return dup
+
+    def _poll(self, real: Any) -> _Proxy:
+        return _Proxy(real, self, {n: self._stamped(m, getattr(real, n)) for n, m in POLL.items()})
+
+    def _epoll(self, real: Any) -> _Proxy:
+        return _Proxy(
+            real, self,
+            {n: self._stamped(m, getattr(real, n), own=real.fileno()) for n, m in EPOLL.items()},
+        )  # fmt: skip
+
+    def _select_module(self) -> SimpleNamespace:
+        module = SimpleNamespace(**vars(real_select), _recorder=self)
+        module.select = self._stamped(SELECT, real_select.select)
+        if _POLLS:
+            module.poll = lambda: self._poll(real_select.poll())
+        if _EPOLLS:
+            create = self._stamped(EPOLL_CREATE, real_select.epoll)
+            module.epoll = lambda *args, **kwargs: self._epoll(create(*args, **kwargs))
+        return module
+
+    def _selector(self, selector: Any) -> Any:
+        """In place: what a selector waits with is an attribute of it."""
+        inner = getattr(selector, "_selector", None)
+        if isinstance(inner, (_POLLS, _EPOLLS)):
+            selector._selector = self.wrap(inner)
+            self._undo.callback(setattr, selector, "_selector", inner)
+        elif isinstance(selector, selectors.SelectSelector):
+            vars(selector)["_select"] = self._stamped(SELECT, real_select.select)
+            self._undo.callback(selector.__dict__.pop, "_select", None)
+        else:
+            raise TypeError(f"record: cannot wrap {selector!r}: it uses neither select nor (e)poll")
+        selector._recorder = self
+        self._undo.callback(selector.__dict__.pop, "_recorder", None)
+        return selector
+
+    def _loop(self, loop: Any) -> Any:
+        """In place: its selector, its own pair of sockets, and every socket that comes into it."""
+        self.wrap(loop._selector)
+        for own in (loop._ssock, loop._csock):
+            self._adopt(own)
+        plain = type(loop)
+        hooks = {
+            name: self._hook(getattr(plain, name)) for name in ENTRANCES if hasattr(plain, name)
+        }
+        self._undo.callback(setattr, loop, "__class__", plain)
+        loop.__class__ = _derived(plain, self, hooks)
+        return loop
+
+    def _hook(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        def method(*args: Any, **kwargs: Any) -> Any:
+            for one in (*args, *kwargs.values()):
+                if isinstance(one, socket.socket):
+                    self._adopt(one)
+            return plain(*args, **kwargs)
+
+        return method
+
+    def _restore_sockets(self) -> None:
+        for reference in self._sockets:
+            one: Any = reference()
+            if one is not None and _recorder_of(one) is self:
+                one.__class__ = one._unrecorded
+
+    # -- what was taken down -------------------------------------------------------------------
+
+    def _new_track(self) -> Track:
+        with self._lock:
+            track = Track(self._undo, self._running and len(self._tracks) < METERS)
+            if self._running:
+                self._tracks.append(track)
+            else:
+                track.stop()
+            return track
+
+    def _read(self, end: int) -> list[Rows]:
+        """What was taken down in each thread up to `end`, with the call that it is in."""
+        frames, here = sys._current_frames(), threading.get_ident()
+        read = []
+        for track in self._tracks:
+            if track.ident == here:
+                track.look(end)
+            rows = list(track.raw)
+            if track.ident != here:
+                rows += _under_way(frames.get(track.ident), track, end)
+                look = track.look_from_outside(end)
+                rows += [look] if look else []
+            read.append((track.name, rows))
+        return read
+
+    def _told(self, rows: Sequence[Rows], end: int) -> Timeline:
+        threads = [Thread.read(name, raw, self._zero, end) for name, raw in rows]
+        return timeline(threads, self._title, usable_cores(), machine())
+
+
+def _recorder_of(thing: Any) -> record | None:
+    found = getattr(thing, "_recorder", None)
+    return found if isinstance(found, record) else None
+
+
+def _derived(plain: type, recorder: record, methods: Mapping[str, Any]) -> type:
+    """A class of the same layout and name with other methods."""
+    return type(
+        plain.__name__, (plain,),
+        {
+            "__slots__": (), "__module__": plain.__module__, "__qualname__": plain.__qualname__,
+            "_recorder": recorder, "_unrecorded": plain, **methods,
+        },
+    )  # fmt: skip
+
+
+def _under_way(frame: FrameType | None, track: Track, end: int) -> Iterator[Stamp]:
+    """The recorded call that another thread is in: its stamping method is on the stack."""
+    while frame is not None:
+        names = frame.f_locals if frame.f_code.co_filename == STAMPED else {}
+        if names.get("track") is track and "start" in names and "result" not in names:
+            yield Stamp(
+                frame.f_globals["WHAT"], names["number"], names["timeout"], names.get("flags", 0),
+                names["code"], names["frame"].f_lasti, names["start"], end, 0,
+            )  # fmt: skip
+        frame = frame.f_back
