@@ -675,10 +675,10 @@ def test_every_start_method_works(pool: str, method: str) -> None:
 
 SCRIPT = """
 import multiprocessing
-from iosim import calls, jobs, measure
+from iosim import jobs, measure, pools
 if __name__ == "__main__":
     for pool in ("Pool", "ProcessPoolExecutor", "ThreadPoolExecutor"):
-        measure(calls.give_up, jobs.several(2, jobs.waiting(50)), pool=pool, start_method={!r},
+        measure(pools.give_up, jobs.several(2, jobs.waiting(50)), pool=pool, start_method={!r},
                 limit_s=60)
 """
 LEAK = """

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from iosim import inconclusive, measure
+from iosim import inconclusive, measure, undisturbed
 from iosim.calls import (
     F_SETFL,
     F_SETOWN,
@@ -32,6 +32,7 @@ from iosim.calls import (
     SIGRTMIN,
     SIZE,
     SO_RCVTIMEO,
+    Program,
     aio_read,
     compute,
     epoll_create,
@@ -56,6 +57,7 @@ from iosim.kernels.watchdog import watchdog
 from iosim.machine import procfs
 from iosim.programs import models
 from iosim.real import aio, recordings, ring
+from iosim.real.accounting import Meter
 from iosim.real.features import Unsupported, features, machine
 from iosim.real.measured import Stretch, Usage
 from iosim.real.ring import Ring
@@ -170,6 +172,44 @@ def timeline_polls(calls: list, opening: list, ending: list) -> int:
     between = calls[len(opening) : len(calls) - len(ending)]
     assert set(between) <= {LOOK, ("sleep", None)}
     return len(between)
+
+
+@pytest.mark.parametrize("when", ["before the call", "after it"])
+def test_a_core_lost_while_the_meter_is_read_is_not_the_call_s(
+    monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """As a core is lost at the end of a system call, which a reading is: 30 ms here, planted."""
+    off_core, lost, plants, read = Meter.off_core, [0], [0.0], [0]
+
+    def loses() -> None:
+        lost[0] += int(plants[0] * 1e9)
+        time.sleep(plants.pop())
+        plants.append(0.0)
+
+    def reading(self: Meter) -> tuple[int, int]:
+        read[0] += 1  # the first one is the run's, the others are the call's
+        if read[0] == 3 and when == "after it":
+            loses()
+        queued, switches = off_core(self)
+        seen = queued + lost[0]
+        if read[0] == 2 and when == "before the call":
+            loses()
+        return seen, switches
+
+    def run() -> Timeline:
+        plants[0], read[0] = 0.03, 0
+        return measure(naps, one(LATE))
+
+    monkeypatch.setattr(Meter, "off_core", reading)
+    timeline = undisturbed(run)
+    (call,) = (c for c in timeline.call_log if c.name == "sleep")
+    asleep = sum(i.duration for i in timeline.intervals if i.call == call and i.state == SLEEPING)
+    assert asleep > 0.5 * (call.end - call.start)
+
+
+def naps(fd: int, nbytes: int) -> Program:
+    """One call that sleeps, for less than what is planted."""
+    yield sleep(ms(20))
 
 
 def test_a_call_that_ran_is_not_all_queueing() -> None:

@@ -123,10 +123,11 @@ PLANTS = {
         "colour is forced", "explore/measure_process.py", "env=plain_environment(),", "",
         r"\x1b[31mred"),
     "a setting is given twice": (
-        "no colour", "children.py", 'kept | {"NO_COLOR": "1", "PYTHON_COLORS": "0"}',
+        "no colour", "machine/children.py", 'kept | {"NO_COLOR": "1", "PYTHON_COLORS": "0"}',
         'dict(**kept, NO_COLOR="1")', "multiple values"),
     "the machine's cores are counted": (
-        "one core", "cores.py", "    if hasattr(", "    return os.cpu_count()\n    if hasattr(",
+        "one core", "machine/cores.py",
+        "    if hasattr(", "    return os.cpu_count()\n    if hasattr(",
         "AssertionError"),
     "more descriptors are asked for than there may be": (
         "few descriptors", "real/clients.py", "min(wanted, hard)", "wanted", "ValueError"),

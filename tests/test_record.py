@@ -40,7 +40,7 @@ from typing import Any
 
 import pytest
 
-from iosim import Timeline, draw, record
+from iosim import Timeline, calls, draw, record
 from iosim.machine import procfs
 from iosim.machine.cores import usable_cores
 from iosim.recorder.reconstruct import Part, Thread, share_cores, unique
@@ -426,9 +426,10 @@ for name, errno in tape.timeline.check().calls():
 """
 #: What strace calls what the recorder calls otherwise.
 SAME = {
-    "accept4": "accept", "pselect6": "select", "epoll_create1": "epoll_create",
-    "epoll_pwait": "epoll_wait", "ppoll": "poll",
-}  # fmt: skip
+    name: kind.__name__
+    for kind in (calls.accept, calls.select, calls.poll, calls.epoll_create, calls.epoll_wait)
+    for name in kind.linux_names()
+}
 TRACED = (
     "accept,accept4,bind,close,connect,epoll_create1,epoll_ctl,epoll_pwait,epoll_wait,getpeername,"
     "getppid,getsockname,getsockopt,ioctl,listen,poll,ppoll,pselect6,recvfrom,recvmsg,select,"

@@ -6,7 +6,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from errno import EAGAIN, EBADF, EEXIST, EINPROGRESS, EINVAL, ENOENT
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -58,6 +58,7 @@ from iosim.calls import (
     sleep,
     us,
 )
+from iosim.calls.request import PREPARES
 from iosim.sim.answers import answer_of
 from iosim.sim.simulate import over_traffic
 from iosim.trace import COPY, FIGURE_6_6, KERNEL, READY, SLEEPING, USER, WAIT
@@ -694,6 +695,15 @@ def test_every_call_has_an_answer() -> None:
 
 class unheard_of(Request):
     """A call that nobody answers."""
+
+    role: ClassVar[str] = PREPARES
+
+
+def test_a_call_without_a_role_is_no_class() -> None:
+    with pytest.raises(TypeError, match=r"^vague: a call needs a role: prepares, asks, is told"):
+
+        class vague(Request):
+            """It does not say what it has to do with the two phases."""
 
 
 def test_a_call_without_an_answer_is_refused_in_one_line() -> None:

@@ -99,10 +99,6 @@ def agree(ops: Sequence[Op], story: Clients | Traffic) -> Told:
     return simulated
 
 
-def turns(ops: Sequence[Op]) -> int:
-    return ops.count(Op(TURN))
-
-
 fresh = settings(
     max_examples=PROGRAMS, derandomize=False, database=None, report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
@@ -113,14 +109,14 @@ fresh = settings(
 @fresh
 @given(over_clients, acts_of_clients)
 def test_they_agree_on_any_program_over_clients(ops: list[Op], acts: Acts) -> None:
-    agree(ops, story_of(acts, turns(ops)))
+    agree(ops, story_of(acts, ops))
 
 
 @seed(SEED)
 @fresh
 @given(over_traffic, acts_of_traffic)
 def test_they_agree_on_any_program_over_traffic(ops: list[Op], acts: tuple[str, Acts]) -> None:
-    agree(ops, traffic_of(*acts, turns(ops)))
+    agree(ops, traffic_of(*acts, ops))
 
 
 # -- what they did not agree on ----------------------------------------------------------------
@@ -232,7 +228,7 @@ FOUND: dict[str, tuple[list[Op], Acts, str]] = {
 
 @pytest.mark.parametrize(("ops", "acts", "says"), FOUND.values(), ids=FOUND)
 def test_they_agree_on_what_was_found(ops: list[Op], acts: Acts, says: str) -> None:
-    assert any(line.startswith(says) for line in agree(ops, story_of(acts, turns(ops))).lines)
+    assert any(line.startswith(says) for line in agree(ops, story_of(acts, ops)).lines)
 
 
 DATA, END, RESET = ("data", 10), ("eof", 0), ("reset", 0)
@@ -294,7 +290,7 @@ FOUND_OVER_TRAFFIC: dict[str, tuple[list[Op], tuple[str, Acts], str]] = {
 def test_they_agree_on_what_was_found_over_traffic(
     ops: list[Op], acts: tuple[str, Acts], says: str
 ) -> None:
-    assert any(line.startswith(says) for line in agree(ops, traffic_of(*acts, turns(ops))).lines)
+    assert any(line.startswith(says) for line in agree(ops, traffic_of(*acts, ops)).lines)
 
 
 def nothing_over_traffic(fd: int, nbytes: int) -> Program:
@@ -366,12 +362,12 @@ def test_a_difference_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "inconclusive", lambda real: False)
     ops, acts, _ = FOUND["what lies there when the reset comes is received first"]
     with pytest.raises(AssertionError, match=r"simulated recvfrom.* ECONNRESET\nmeasured .* b'"):
-        agree(ops, story_of(acts, turns(ops)))
+        agree(ops, story_of(acts, ops))
 
 
 OF_BOTH = [
-    *((ops, story_of(acts, turns(ops))) for ops, acts, _ in FOUND.values()),
-    *((ops, traffic_of(*acts, turns(ops))) for ops, acts, _ in FOUND_OVER_TRAFFIC.values()),
+    *((ops, story_of(acts, ops)) for ops, acts, _ in FOUND.values()),
+    *((ops, traffic_of(*acts, ops)) for ops, acts, _ in FOUND_OVER_TRAFFIC.values()),
 ]
 
 

@@ -140,7 +140,16 @@ def test_strace_saw_every_call_of_the_vocabulary() -> None:
     found = audit(everything.everything, everything.STORY)
     assert found.differences() == []
     found.timeline.check()
-    assert {name for name, _ in found.timeline.calls()} == vocabulary()
+    assert {name for name, _ in found.timeline.calls()} == vocabulary() - NOT_WATCHED
+
+
+#: Those of servers and of pipes, which have no place in a program over traffic; and recvmsg, which
+#: is the real kernel's recvfrom.
+NOT_WATCHED = {
+    *("accept", "close", "connect", "eventfd", "getsockname", "getsockopt", "kevent", "kqueue"),
+    *("io_uring_submit_and_wait", "listen", "memfd_create", "pipe", "pthread_create"),
+    *("pthread_join", "read", "recvmsg", "send", "shutdown", "socket", "write"),
+}
 
 
 def vocabulary() -> set[str]:

@@ -6,6 +6,10 @@ a nap after each call, so that what a call sets off has happened before the next
 
 A turn makes the order of what clients do: client 0 is told to let the others act, does so, and
 answers; meanwhile the program waits for that answer, on both kernels.
+
+A call may be another thread's (`THREAD`), which may sleep in it through many statements.  One such
+sleeper at a time, and nobody sleeps beside it but in a turn: which of two is woken first, and takes
+what came, Linux leaves open.  What it is told is said after the statement that let it go on.
 """
 
 from __future__ import annotations
@@ -46,13 +50,18 @@ Acts = Sequence[Sequence[Sequence[tuple[str, int]]]]
 
 ROUND = 10  # receives of client 0 at each turn: those of the others never make up for one
 LEAST = 5
-ANSWER_NS = ms(20)  # from a turn's beginning to its end; the others act within that
+#: From one client's acts to the next one's (ns), what is between two acts of one of them, and the
+#: time from a turn's beginning to its end, within which they act.  With threads each act comes when
+#: who was woken by the one before has gone on.
+GAPS: tuple[int, Sequence[tuple[str, int]], int] = (ms(1), (), ms(20))
+GAPS_OF_THREADS: tuple[int, Sequence[tuple[str, int]], int] = (ms(4), ((WAIT, ms(12)),), ms(45))
 APART_NS = ms(100)  # from one turn to the next over traffic: the calls between take less
 FOR_EVER = (AFTER, 1_000_000_000)  # what never comes: no clock goes on for it
 MAKERS = (
     "socket", "accept", "epoll_create", "memfd_create", "kqueue", "io_uring_setup", "eventfd",
 )  # fmt: skip
-TURN = "turn"
+TURN, THREAD = "turn", "thread"
+SLEEPERS_IN_KERNEL = ("aio_read", "io_uring_submit")
 LIMIT_S = 5.0  # for a run of a real program, which is over after some ms for each call
 ENOUGH = 60  # descriptors for any program
 
@@ -93,6 +102,11 @@ class Op:
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(map(_text, self.arguments))})"
 
+    @property
+    def inner(self) -> Op:
+        """The call that is made: of another thread's, its own."""
+        return self.arguments[0] if self.name == THREAD else self
+
 
 def _text(argument: Any) -> str:
     if isinstance(argument, dict):
@@ -105,19 +119,26 @@ def _text(argument: Any) -> str:
 CALLS = {name: getattr(calls, name) for name in calls.__all__}
 
 
-def story_of(acts: Acts, turns: int) -> Clients:
+def threaded(ops: Sequence[Op]) -> bool:
+    """Is one of the calls another thread's?"""
+    return any(op.name == THREAD for op in ops)
+
+
+def story_of(acts: Acts, ops: Sequence[Op]) -> Clients:
     """A client for each of `acts`, which has its steps for each turn; client 0 makes the turns.
 
-    There are two more `turns` than the program asks for: one at its beginning, and one at its end.
+    There are two more turns than the program asks for: one at its beginning, and one at its end.
     """
-    turn = ((RECEIVE, 1),) * ROUND + ((WAIT, ANSWER_NS), (SEND, 1))
-    first = script(*turn * (turns + 2), FOR_EVER)
+    gap, between, answer = GAPS_OF_THREADS if threaded(ops) else GAPS
+    turn = ((RECEIVE, 1),) * ROUND + ((WAIT, answer), (SEND, 1))
+    first = script(*turn * (ops.count(Op(TURN)) + 2), FOR_EVER)
     others = []
     for place, rounds in enumerate(acts, start=1):
         steps: list[tuple[str, int]] = []
         for number, round_ in enumerate(rounds, start=1):
             if round_:
-                steps += [(AFTER, ROUND * number - LEAST), (WAIT, ms(place)), *round_]
+                steps += [(AFTER, ROUND * number - LEAST), (WAIT, gap * place), round_[0]]
+                steps += [step for act in round_[1:] for step in (*between, act)]
         if not steps or steps[-1][0] not in ("reset", "close"):
             steps.append(FOR_EVER)
         others.append(Client(ms(place), tuple(steps)))
@@ -139,23 +160,33 @@ def no_holes() -> Iterator[None]:
             os.close(fd)
 
 
-def traffic_of(transport: str, acts: Acts, turns: int) -> Traffic:
+def traffic_of(transport: str, acts: Acts, ops: Sequence[Op]) -> Traffic:
     """A connection for each of `acts`, with what comes there in each turn; and one of turns.
 
     There is one more turn, and a last message on each that has not ended, so that there is a
     connection for it.
     """
     messages = []
-    for turn in range(turns + 1):
+    gap, _, answer = GAPS_OF_THREADS if threaded(ops) else GAPS
+    for turn in range(ops.count(Op(TURN)) + 1):
         begins = APART_NS * (turn + 1)
         for place, rounds in enumerate(acts, start=1):
             for kind, size in rounds[turn] if turn < len(rounds) else ():
-                messages.append(Message(begins + ms(place), size, place, kind))
-        messages.append(Message(begins + ANSWER_NS, 1))
+                messages.append(Message(begins + gap * place, size, place, kind))
+        messages.append(Message(begins + answer, 1))
     ended = {message.connection for message in messages if message.kind != "data"}
     places = set(range(1, len(acts) + 1)) - ended
     messages += [Message(begins + APART_NS, 1, place) for place in sorted(places)]
     return Traffic(tuple(messages), transport).in_step()
+
+
+def may_sleep(op: Op) -> bool:
+    """For something else than room, if its descriptor is not O_NONBLOCK."""
+    if op.name in ("recvfrom", "recvmsg"):
+        return not op.arguments[2] & MSG_DONTWAIT
+    if op.name in ("select", "poll", "epoll_wait"):
+        return op.arguments[2 if op.name == "epoll_wait" else 1] != 0
+    return op.name in ("read", "accept", "io_uring_enter", "io_uring_submit_and_wait")
 
 
 class Told(NamedTuple):
@@ -176,6 +207,8 @@ class Teller:
         self.counters: list[Fd] = []
         self.ports: dict[int, int] = {}
         self.done: list[Op] = []  # with the numbers of descriptors that there are
+        self.heard: list[str] = []  # by another thread, and not said yet
+        self.asleep: list[Op] = []  # in which call another thread may sleep
 
     def program(self, listener: int, clients: int) -> Program:
         """The program itself."""
@@ -192,16 +225,40 @@ class Teller:
 
     def _statements(self) -> Program:
         for op in self.ops:
-            self.doing = Op(op.name, tuple(map(self._named, op.arguments)))
-            yield from self._turn() if op.name == TURN else self._do(self.doing)
-            self.done.append(self.doing)
-            yield sleep(ms(NAPS.get(op.name, 1)))
+            self.doing = self._named_in(op)
+            if not self._open_in_linux(self.doing):
+                yield from self._turn() if op.name == TURN else self._do(self.doing)
+                self.done.append(self.doing)
+                yield sleep(ms(NAPS.get(op.name, 2 if self.asleep else 1)))
+                self.said += self.heard
+                self.heard.clear()
+
+    def _named_in(self, op: Op) -> Op:
+        """With the descriptors that there are."""
+        if op.name == THREAD:
+            return Op(THREAD, (self._named_in(op.inner),))
+        return Op(op.name, tuple(map(self._named, op.arguments)))
+
+    def _open_in_linux(self, op: Op) -> bool:
+        """Two that sleep at once, one of them perhaps in the kernel: which is woken first?"""
+        return bool(self.asleep) and (op.name in (THREAD, *SLEEPERS_IN_KERNEL) or may_sleep(op))
 
     def _turn(self) -> Program:
         yield send(self.control, b"." * ROUND)
         yield recvfrom(self.control, 1)
 
     def _do(self, op: Op) -> Program:
+        if op.name == THREAD:
+            self.asleep.append(op.inner)
+            yield calls.pthread_create(self._in_thread(op.inner))
+        else:
+            yield from self._make(op, self.said)
+
+    def _in_thread(self, op: Op) -> Program:
+        yield from self._make(op, self.heard)
+        self.asleep.remove(op)
+
+    def _make(self, op: Op, said: list[str]) -> Program:
         if op.name == "write" and op.arguments[0] in self.counters:  # Linux 6.9 refuses more
             op = Op("write", (op.arguments[0], op.arguments[1][:8]))
         request = CALLS[op.name](*map(self._plain, op.arguments))
@@ -210,9 +267,11 @@ class Teller:
         except OSError as error:
             if error.errno == ETIMEDOUT:  # after two minutes: for ever, here
                 raise
-            self.said.append(f"{op!r}: {errorcode[error.errno or 0]}")
+            if error.errno not in request.errnos:
+                raise AssertionError(f"{op.name} does not know {errorcode[error.errno]}") from error
+            said.append(f"{op!r}: {errorcode[error.errno or 0]}")
             return
-        self.said.append(f"{op!r}: {self._told(op, reply)}")
+        said.append(f"{op!r}: {self._told(op, reply)}")
         if op.name == "listen":
             fd = op.arguments[0].number
             self.ports.setdefault((yield calls.getsockname(self.fds[fd])), fd)
@@ -294,14 +353,12 @@ class Receiver(Teller):
     def _do(self, op: Op) -> Program:
         """To a connection of Traffic one only listens; and which of two sleepers gets what comes,
         aio's helper or the program, Linux leaves open."""
-        if op.name == "write" and op.arguments[0].number < self.connections:
+        if op.inner.name == "write" and op.inner.arguments[0].number < self.connections:
             return
         if op.name == "aio_read":
             self.awaited.add(op.arguments[0])
-        sleeps = op.name == "read" or (
-            op.name in ("recvfrom", "recvmsg") and not op.arguments[2] & MSG_DONTWAIT
-        )
-        if not (sleeps and op.arguments[0] in self.awaited):
+        receives = op.inner.name in ("recvfrom", "recvmsg", "read") and may_sleep(op.inner)
+        if not (receives and op.inner.arguments[0] in self.awaited):
             yield from super()._do(op)
 
     def _turn(self) -> Program:
@@ -315,6 +372,8 @@ def told(run: Callable[..., Timeline], ops: Sequence[Op], story: Clients | Traff
         timeline = run(teller.program, story, limit_s=LIMIT_S)
     except TimeoutError:
         return Told((*teller.said, f"{teller.doing!r}: never returns"), tuple(teller.done), ())
+    except AssertionError:
+        raise
     except Exception as error:
         words = f"{type(error).__name__}: {error}"
         return Told((*teller.said, words), tuple(teller.done), ())
@@ -337,9 +396,16 @@ def pasted(done: Sequence[Op], story: Clients | Traffic) -> str:
     It prints a call and its errno, or its reply.
     """
     begins = OVER_CLIENTS if isinstance(story, Clients) else OVER_TRAFFIC
-    body = "\n    ".join("yield from turn(control)" if op.name == TURN else
-                         f"yield from said(fds, {op!r})" for op in done)  # fmt: skip
+    body = "\n    ".join(map(_statement, done))
     return PASTED.format(story=story, begins=begins, body=body, makers=MAKERS, naps=NAPS)
+
+
+def _statement(op: Op) -> str:
+    if op.name == TURN:
+        return "yield from turn(control)"
+    if op.name == THREAD:
+        return f"yield pthread_create(said(fds, {op.inner!r}))\n    yield sleep(ms(2))"
+    return f"yield from said(fds, {op!r})"
 
 
 PASTED = """\
@@ -417,9 +483,18 @@ def _call(name: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Op
     return st.tuples(*arguments).map(lambda drawn: Op(name, drawn))
 
 
+_sleeping = st.one_of(
+    _call("recvfrom", _fd, _size, st.just(0)),
+    _call("read", _fd, _size),
+    _call("write", _fd, st.sampled_from((8, 70_000)).map(_bytes)),
+    _call("epoll_wait", _fd, st.integers(1, 4), st.sampled_from((None, ms(300)))),
+    _call("poll", st.dictionaries(_fd, _events, min_size=1, max_size=4), st.none()),
+    _call("select", _several.map(tuple), st.none(), st.just(())),
+)
 #: How often, and what: calls over any story,
 ANYWHERE = (
     (4, st.just(Op(TURN))),
+    (2, _call(THREAD, _sleeping)),
     (1, _call("recvfrom", _fd, _size, st.sampled_from((0, MSG_PEEK)))),
     (3, _call("recvfrom", _fd, _size, st.sampled_from((MSG_DONTWAIT, MSG_PEEK | MSG_DONTWAIT)))),
     (1, _call("recvmsg", _fd, _size, st.sampled_from((0, MSG_DONTWAIT)))),
@@ -441,6 +516,7 @@ ANYWHERE = (
 CLIENTS_ONLY = (
     (1, _call("socket")),
     (3, _call("accept", _fd)),
+    (1, _call(THREAD, _call("accept", _fd))),
     (1, _call("listen", _fd, st.sampled_from((0, 1, 10)))),
     (2, _call("connect", _fd, st.integers(0, 3).map(Port))),
     (1, _call("getsockname", _fd)),

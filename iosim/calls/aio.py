@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from errno import EBADF, EINPROGRESS, EINVAL
 from typing import ClassVar
 
-from .request import OfDescriptor, Request
+from .request import ASKS, FETCHES, HANDS_IN, OfDescriptor, Request
 
 __all__ = ["aio_error", "aio_read", "aio_return"]
 
@@ -18,6 +19,8 @@ class aio_read(OfDescriptor):
     aio(7).  With `signo` the completion sends that signal (sigevent(7), SIGEV_SIGNAL).
     """
 
+    role: ClassVar[str] = HANDS_IN
+    errnos: ClassVar[tuple[int, ...]] = (EBADF,)
     arms: ClassVar[bool] = True
     feature: ClassVar[str] = "POSIX aio"
     size: int
@@ -34,6 +37,8 @@ class aio_read(OfDescriptor):
 class aio_error(Request):
     """EINPROGRESS, 0 when it is done, or an errno: aio_error(3).  Not a call: reads memory."""
 
+    role: ClassVar[str] = ASKS
+    errnos: ClassVar[tuple[int, ...]] = (EINVAL,)
     trap: ClassVar[bool] = False
     block: int
 
@@ -45,6 +50,8 @@ class aio_error(Request):
 class aio_return(Request):
     """The bytes that it read, once it is done: aio_return(3).  Not a call: reads memory."""
 
+    role: ClassVar[str] = FETCHES
+    errnos: ClassVar[tuple[int, ...]] = (EINPROGRESS, EINVAL)
     trap: ClassVar[bool] = False
     block: int
 

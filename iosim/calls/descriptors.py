@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from errno import EBADF, EINVAL, EMFILE, ENOTSOCK
 from typing import ClassVar
 
 from ..validate import HOUR_NS
-from .request import OfDescriptor, Request
+from .request import PREPARES, OfDescriptor, Request
 
 __all__ = [
     "F_SETFL", "F_SETOWN", "F_SETSIG", "O_ASYNC", "O_NONBLOCK", "SELF", "SO_ERROR", "SO_RCVTIMEO",
@@ -29,6 +30,8 @@ class fcntl(OfDescriptor):
     F_SETSIG asks for a real-time signal, which queues, in place of SIGIO, which does not.
     """
 
+    role: ClassVar[str] = PREPARES
+    errnos: ClassVar[tuple[int, ...]] = (EBADF, EINVAL)
     cmd: int
     arg: int
 
@@ -59,6 +62,9 @@ class close(OfDescriptor):
     4.2.2.13).
     """
 
+    role: ClassVar[str] = PREPARES
+    errnos: ClassVar[tuple[int, ...]] = (EBADF,)
+
 
 @dataclass(slots=True, eq=False)
 class setsockopt(OfDescriptor):
@@ -67,6 +73,8 @@ class setsockopt(OfDescriptor):
     It is counted in jiffies (time(7)), and ends with a tick: 0.1 ms may take 8 ms at 250 Hz.
     """
 
+    role: ClassVar[str] = PREPARES
+    errnos: ClassVar[tuple[int, ...]] = (EBADF, ENOTSOCK)
     option: int
     ns: int
 
@@ -81,6 +89,8 @@ class setsockopt(OfDescriptor):
 class getsockopt(OfDescriptor):
     """SO_ERROR: the pending error of a socket, an errno or 0, which is cleared: socket(7)."""
 
+    role: ClassVar[str] = PREPARES
+    errnos: ClassVar[tuple[int, ...]] = (EBADF, ENOTSOCK)
     option: int = SO_ERROR
 
     def __post_init__(self) -> None:
@@ -96,4 +106,6 @@ class memfd_create(Request):
     select and poll call it always ready, epoll_ctl refuses it (PermissionError): epoll_ctl(2).
     """
 
+    role: ClassVar[str] = PREPARES
+    errnos: ClassVar[tuple[int, ...]] = (EMFILE,)
     feature: ClassVar[str] = "memfd_create"

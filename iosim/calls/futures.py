@@ -16,7 +16,17 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..validate import whole
-from .request import Program, Request, Waiting, WithTimeout
+from .request import (
+    ASKS,
+    FETCHES,
+    HANDS_IN,
+    PASSES,
+    RECEIVES,
+    Program,
+    Request,
+    Waiting,
+    WithTimeout,
+)
 
 __all__ = [
     "Callback", "add_done_callback", "apply", "apply_async", "call", "done", "get", "ready",
@@ -46,6 +56,7 @@ class call(Waiting):
     Replies with its value; raises what it raises.
     """
 
+    role: ClassVar[str] = PASSES
     enters: ClassVar[bool] = False
     job: int
 
@@ -64,6 +75,7 @@ class apply(Waiting):
     It is `apply_async(...).get()` (Lib/multiprocessing/pool.py).  Raises what the job raises.
     """
 
+    role: ClassVar[str] = RECEIVES
     job: int
 
     def __post_init__(self) -> None:
@@ -78,6 +90,7 @@ class submit(Request):
     With `room` the call first waits until fewer than so many are not done: a bounded queue.
     """
 
+    role: ClassVar[str] = HANDS_IN
     arms: ClassVar[bool] = True
     job: int
     callback: Callback | None = None
@@ -113,6 +126,7 @@ class result(WithTimeout):
     TimeoutError after `timeout` ns (None: waits for ever, 0: does not wait); the job goes on.
     """
 
+    role: ClassVar[str] = FETCHES
     future: int
     timeout: int | None = None
 
@@ -135,6 +149,7 @@ class get(result):
 class done(Request):
     """Is there a result, or an error, by now?  `Future.done`.  Not a call: looks into memory."""
 
+    role: ClassVar[str] = ASKS
     trap: ClassVar[bool] = False
     future: int
 
@@ -155,6 +170,7 @@ class wait(WithTimeout):
     Replies with those that are, fewer than all of them after `timeout` ns.
     """
 
+    role: ClassVar[str] = ASKS
     futures: Sequence[int]
     timeout: int | None = None
 
@@ -175,6 +191,7 @@ class add_done_callback(Request):
     If it is done already, the caller itself runs it, at once (PEP 3148).
     """
 
+    role: ClassVar[str] = HANDS_IN
     future: int
     callback: Callback
 

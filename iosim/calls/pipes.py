@@ -8,9 +8,10 @@ wake = yield read(r, 1)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from errno import EAGAIN, EBADF, ECONNREFUSED, ECONNRESET, EINVAL, EMFILE, ENOTCONN, EPIPE
 from typing import ClassVar
 
-from .request import OfDescriptor, Request
+from .request import PREPARES, RECEIVES, SENDS, OfDescriptor, Request
 
 __all__ = ["PIPE_BUF", "eventfd", "pipe", "read", "write"]
 
@@ -24,6 +25,9 @@ class pipe(Request):
     It holds 64 KiB, in 16 pages: pipe(7).
     """
 
+    role: ClassVar[str] = PREPARES
+    errnos: ClassVar[tuple[int, ...]] = (EMFILE,)
+
 
 @dataclass(slots=True, eq=False)
 class eventfd(Request):
@@ -34,6 +38,8 @@ class eventfd(Request):
     refused, EINVAL, since Linux 6.9.)
     """
 
+    role: ClassVar[str] = PREPARES
+    errnos: ClassVar[tuple[int, ...]] = (EMFILE,)
     feature: ClassVar[str] = "eventfd"
     initval: int = 0
 
@@ -49,6 +55,16 @@ class read(OfDescriptor):
     EAGAIN); b"" once every write end is closed: pipe(7).
     """
 
+    role: ClassVar[str] = RECEIVES
+    errnos: ClassVar[tuple[int, ...]] = (
+        EAGAIN,
+        EBADF,
+        ECONNREFUSED,
+        ECONNRESET,
+        EINVAL,
+        ENOTCONN,
+        EPIPE,
+    )
     flags: ClassVar[int] = 0
     size: int
 
@@ -70,6 +86,16 @@ class write(OfDescriptor):
     BrokenPipeError once every read end is closed; no SIGPIPE, which Python ignores: pipe(7).
     """
 
+    role: ClassVar[str] = SENDS
+    errnos: ClassVar[tuple[int, ...]] = (
+        EAGAIN,
+        EBADF,
+        ECONNREFUSED,
+        ECONNRESET,
+        EINVAL,
+        ENOTCONN,
+        EPIPE,
+    )
     flags: ClassVar[int] = 0
     data: bytes
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..validate import HOUR_NS
-from .request import Request
+from .request import PASSES, PREPARES, Request
 
 __all__ = ["compute", "getpid", "ms", "sleep", "us"]
 
@@ -25,6 +25,7 @@ def us(value: float) -> int:
 class compute(Request):
     """Run the program's own code for `ns` of CPU time.  Not a call: no kernel is needed."""
 
+    role: ClassVar[str] = PASSES
     trap: ClassVar[bool] = False
     ns: int
 
@@ -36,6 +37,8 @@ class compute(Request):
 class sleep(Request):
     """Sleep for `ns`: clock_nanosleep(2).  It wakes up later by the timer's slack (prctl(2))."""
 
+    role: ClassVar[str] = PASSES
+    linux: ClassVar[tuple[str, ...]] = ("clock_nanosleep", "nanosleep")
     ns: int
 
     def __post_init__(self) -> None:
@@ -49,3 +52,5 @@ class sleep(Request):
 @dataclass(slots=True, eq=False)
 class getpid(Request):
     """The caller's process number: getpid(2).  The cheapest entry into the kernel."""
+
+    role: ClassVar[str] = PREPARES

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from errno import EBADF, EEXIST, EINVAL, ELOOP, EMFILE, ENOENT, ENOSYS, EPERM
 from typing import ClassVar
 
-from .request import Request, WithTimeout
+from .request import ASKS, PREPARES, Request, WithTimeout
 
 __all__ = [
     "EPOLLERR", "EPOLLET", "EPOLLEXCLUSIVE", "EPOLLHUP", "EPOLLIN", "EPOLLONESHOT", "EPOLLOUT",
@@ -66,6 +67,9 @@ class select(_Scan):
     (FD_SETSIZE).  It also waits until one of `writefds` can be written to.
     """
 
+    role: ClassVar[str] = ASKS
+    errnos: ClassVar[tuple[int, ...]] = (EBADF,)
+    linux: ClassVar[tuple[str, ...]] = ("select", "pselect6")
     feature: ClassVar[str] = "select"
     fds: Sequence[int]
     timeout: int | None = None
@@ -93,6 +97,8 @@ class poll(_Scan):
     open is POLLNVAL.
     """
 
+    role: ClassVar[str] = ASKS
+    linux: ClassVar[tuple[str, ...]] = ("poll", "ppoll")
     feature: ClassVar[str] = "poll"
     fds: Sequence[int] | Mapping[int, int]
     timeout: int | None = None
@@ -112,6 +118,9 @@ class poll(_Scan):
 class epoll_create(Request):
     """A new interest list: epoll_create1(2).  Replies with its descriptor."""
 
+    role: ClassVar[str] = PREPARES
+    errnos: ClassVar[tuple[int, ...]] = (EMFILE,)
+    linux: ClassVar[tuple[str, ...]] = ("epoll_create1", "epoll_create")
     feature: ClassVar[str] = "epoll"
 
 
@@ -122,6 +131,8 @@ class epoll_ctl(Request):
     FileExistsError if it is on the list already, FileNotFoundError if it is not.
     """
 
+    role: ClassVar[str] = PREPARES
+    errnos: ClassVar[tuple[int, ...]] = (EBADF, EEXIST, EINVAL, ELOOP, ENOENT, EPERM)
     epfd: int
     op: int
     fd: int
@@ -144,6 +155,9 @@ class epoll_wait(WithTimeout):
     up to ms.
     """
 
+    role: ClassVar[str] = ASKS
+    errnos: ClassVar[tuple[int, ...]] = (EBADF, EINVAL)
+    linux: ClassVar[tuple[str, ...]] = ("epoll_wait", "epoll_pwait", "epoll_pwait2")
     epfd: int
     maxevents: int = 64
     timeout: int | None = None
@@ -166,6 +180,8 @@ class kqueue(Request):
     OSError (ENOSYS) on systems that have none, such as Linux.
     """
 
+    role: ClassVar[str] = PREPARES
+    errnos: ClassVar[tuple[int, ...]] = (EMFILE, ENOSYS)
     feature: ClassVar[str] = "kqueue"
 
 
@@ -176,6 +192,8 @@ class kevent(WithTimeout):
     Replies with a list of at most `nevents` `Ready`, empty after `timeout` ns.  Level-triggered.
     """
 
+    role: ClassVar[str] = ASKS
+    errnos: ClassVar[tuple[int, ...]] = (EBADF,)
     kq: int
     adds: tuple[int, ...] = ()
     nevents: int = 64

@@ -17,16 +17,28 @@ from typing import Any, ClassVar
 from ..validate import HOUR_NS, whole
 
 __all__ = [
-    "MAX_FD",
-    "OfDescriptor",
-    "Program",
-    "Request",
-    "Waiting",
-    "WithTimeout",
-    "never_yielded",
-]
+    "ASKS", "FETCHES", "HANDS_IN", "IS_TOLD", "MAX_FD", "PASSES", "PREPARES", "RECEIVES", "ROLES",
+    "SENDS", "OfDescriptor", "Program", "Request", "Waiting", "WithTimeout", "never_yielded",
+    "role_of",
+]  # fmt: skip
 
 MAX_FD = 1 << 20
+
+#: What a call has to do with the two phases of an input operation (UNP 6.2), to wait for the data
+#: and to copy it: nothing, as it only makes or changes something; it asks whether the first one is
+#: over, or sleeps until a signal says so; it goes through both; it is output; it has somebody else
+#: go through both; it fetches what became of that; it lets time pass.
+PREPARES, ASKS, IS_TOLD, RECEIVES, SENDS, HANDS_IN, FETCHES, PASSES = ROLES = (
+    "prepares", "asks", "is told", "receives", "sends", "hands in", "fetches", "passes",
+)  # fmt: skip
+
+_roles: dict[str, str] = {}
+
+
+def role_of(name: str) -> str:
+    """The role of the call of this name; "" if it is none of these, as in a recorded run."""
+    return _roles.get(name, "")
+
 
 #: A program: yields requests, is sent replies, returns a result.
 Program = Generator["Request", Any, Any]
@@ -60,8 +72,15 @@ class Request:
 
     `enters`: at the price of a system call; `listed`: how many descriptors the program lists in it;
     `arms`: it asks to be told later; `feature`: what a system must have that does not refuse it.
+    `role`: one of `ROLES`; `errnos`: those that it knows, less EINTR; `linux`: the names of the
+    system calls that it is made of, as strace(1) shows them, if not its own.
+
+    A call (classes in lower case, as system calls are) without a role is no class: TypeError.
     """
 
+    role: ClassVar[str] = ""
+    errnos: ClassVar[tuple[int, ...]] = ()
+    linux: ClassVar[tuple[str, ...]] = ()
     trap: ClassVar[bool] = True
     enters: ClassVar[bool] = True
     listed: ClassVar[int] = 0
@@ -70,8 +89,16 @@ class Request:
     yielded: bool = field(default=False, init=False, repr=False)
     number: int = field(default_factory=_numbers.__next__, init=False, repr=False)
 
+    @classmethod
+    def linux_names(cls) -> tuple[str, ...]:
+        """The names that the system call goes by in strace(1) and in /proc."""
+        return cls.linux or (cls.__name__,)
+
     def __init_subclass__(cls) -> None:
-        """What was refused was never made."""
+        """A call has a role; and one whose arguments were refused was never made."""
+        if cls.__name__.islower() and cls.role not in ROLES:
+            raise TypeError(f"{cls.__name__}: a call needs a role: {', '.join(ROLES)}")
+        _roles[cls.__name__] = cls.role
         check: Any = cls.__dict__.get("__post_init__")
         if check is None or hasattr(check, "__wrapped__"):  # slots make the class a second time
             return

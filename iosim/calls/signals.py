@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from errno import EAGAIN
 from typing import ClassVar
 
-from .request import Program, Request, Waiting, WithTimeout
+from .request import IS_TOLD, PREPARES, Program, Request, Waiting, WithTimeout
 
 __all__ = [
     "SIGIO", "SIGRTMIN", "SIG_BLOCK", "SIG_UNBLOCK", "pause", "sigaction", "sigprocmask",
@@ -25,6 +26,8 @@ class sigaction(Request):
     `handler` is a generator function of one argument, the signal's number.
     """
 
+    role: ClassVar[str] = PREPARES
+    linux: ClassVar[tuple[str, ...]] = ("rt_sigaction",)
     feature: ClassVar[str] = "SIGIO"
     signo: int
     handler: Callable[[int], Program]
@@ -39,6 +42,8 @@ class sigaction(Request):
 class sigprocmask(Request):
     """Hold back (SIG_BLOCK) or let through (SIG_UNBLOCK) `signals`: sigprocmask(2)."""
 
+    role: ClassVar[str] = PREPARES
+    linux: ClassVar[tuple[str, ...]] = ("rt_sigprocmask",)
     feature: ClassVar[str] = "real-time signals"
     how: int
     signals: Sequence[int]
@@ -57,6 +62,9 @@ class sigtimedwait(WithTimeout):
     Replies with its number.  BlockingIOError (EAGAIN) after `timeout` ns (None: waits for ever).
     """
 
+    role: ClassVar[str] = IS_TOLD
+    errnos: ClassVar[tuple[int, ...]] = (EAGAIN,)
+    linux: ClassVar[tuple[str, ...]] = ("rt_sigtimedwait",)
     feature: ClassVar[str] = "real-time signals"
     signals: Sequence[int]
     timeout: int | None = None
@@ -71,4 +79,6 @@ class sigtimedwait(WithTimeout):
 class pause(Waiting):
     """Sleep until a signal's handler has run: pause(2).  One that came before is not waited for."""
 
+    role: ClassVar[str] = IS_TOLD
+    linux: ClassVar[tuple[str, ...]] = ("pause", "rt_sigsuspend")
     feature: ClassVar[str] = "SIGIO"

@@ -8,8 +8,24 @@ sent = yield send(conn, data)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from errno import (
+    EAGAIN,
+    EALREADY,
+    EBADF,
+    ECONNREFUSED,
+    ECONNRESET,
+    EINPROGRESS,
+    EINVAL,
+    EISCONN,
+    EMFILE,
+    ENOTCONN,
+    ENOTSOCK,
+    EPIPE,
+    ETIMEDOUT,
+)
+from typing import ClassVar
 
-from .request import OfDescriptor, Request
+from .request import PREPARES, RECEIVES, SENDS, OfDescriptor, Request
 
 __all__ = [
     "MSG_DONTWAIT", "MSG_PEEK", "MSG_TRUNC", "SHUT_RD", "SHUT_RDWR", "SHUT_WR", "SIZE",
@@ -32,6 +48,9 @@ class socket(Request):
     OSError (EMFILE) when the process has as many as it may have: getrlimit(2), RLIMIT_NOFILE.
     """
 
+    role: ClassVar[str] = PREPARES
+    errnos: ClassVar[tuple[int, ...]] = (EMFILE,)
+
 
 @dataclass(slots=True, eq=False)
 class recvfrom(OfDescriptor):
@@ -43,6 +62,16 @@ class recvfrom(OfDescriptor):
     after a reset.
     """
 
+    role: ClassVar[str] = RECEIVES
+    errnos: ClassVar[tuple[int, ...]] = (
+        EAGAIN,
+        EBADF,
+        ECONNREFUSED,
+        ECONNRESET,
+        ENOTCONN,
+        ENOTSOCK,
+        EPIPE,
+    )
     size: int
     flags: int = 0
 
@@ -74,6 +103,17 @@ class send(OfDescriptor):
     BrokenPipeError after that, and after one's own SHUT_WR; no SIGPIPE (MSG_NOSIGNAL).
     """
 
+    role: ClassVar[str] = SENDS
+    errnos: ClassVar[tuple[int, ...]] = (
+        EAGAIN,
+        EBADF,
+        ECONNREFUSED,
+        ECONNRESET,
+        ENOTCONN,
+        ENOTSOCK,
+        EPIPE,
+    )
+    linux: ClassVar[tuple[str, ...]] = ("sendto",)
     data: bytes
     flags: int = 0
 
@@ -97,6 +137,8 @@ class send(OfDescriptor):
 class shutdown(OfDescriptor):
     """Close one direction of a connection: shutdown(2).  SHUT_WR: the other side reads an end."""
 
+    role: ClassVar[str] = SENDS
+    errnos: ClassVar[tuple[int, ...]] = (EBADF, ENOTCONN, ENOTSOCK)
     how: int = SHUT_WR
 
     def __post_init__(self) -> None:
@@ -113,6 +155,8 @@ class listen(OfDescriptor):
     after 1 s, 2 s, ... (tcp(7), tcp_syn_retries).
     """
 
+    role: ClassVar[str] = PREPARES
+    errnos: ClassVar[tuple[int, ...]] = (EBADF, EINVAL, ENOTSOCK)
     backlog: int = SOMAXCONN
 
     def __post_init__(self) -> None:
@@ -129,6 +173,10 @@ class accept(OfDescriptor):
     the limit of descriptors: the connection stays in the queue.
     """
 
+    role: ClassVar[str] = RECEIVES
+    errnos: ClassVar[tuple[int, ...]] = (EAGAIN, EBADF, EINVAL, EMFILE, ENOTSOCK)
+    linux: ClassVar[tuple[str, ...]] = ("accept", "accept4")
+
     def waits(self, nonblocking: bool) -> bool:
         """Unless its descriptor is O_NONBLOCK."""
         return not nonblocking
@@ -143,6 +191,16 @@ class connect(OfDescriptor):
     listens there.
     """
 
+    role: ClassVar[str] = PREPARES
+    errnos: ClassVar[tuple[int, ...]] = (
+        EALREADY,
+        EBADF,
+        ECONNREFUSED,
+        EINPROGRESS,
+        EISCONN,
+        ENOTSOCK,
+        ETIMEDOUT,
+    )
     port: int
 
     def __post_init__(self) -> None:
@@ -157,3 +215,6 @@ class connect(OfDescriptor):
 @dataclass(slots=True, eq=False)
 class getsockname(OfDescriptor):
     """The port that a socket is bound to, on 127.0.0.1: getsockname(2)."""
+
+    role: ClassVar[str] = PREPARES
+    errnos: ClassVar[tuple[int, ...]] = (EBADF, ENOTSOCK)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from errno import ESRCH
 from types import GeneratorType
+from typing import ClassVar
 
-from .request import Program, Request
+from .request import PASSES, PREPARES, Program, Request
 
 __all__ = ["pthread_create", "pthread_join"]
 
@@ -17,6 +19,7 @@ class pthread_create(Request):
     Replies with the thread's number, from 1.  It shares all descriptors: clone(2), CLONE_FILES.
     """
 
+    role: ClassVar[str] = PREPARES
     start: Program
 
     def __post_init__(self) -> None:
@@ -28,6 +31,8 @@ class pthread_create(Request):
 class pthread_join(Request):
     """Wait until thread number `thread` is over: pthread_join(3)."""
 
+    role: ClassVar[str] = PASSES
+    errnos: ClassVar[tuple[int, ...]] = (ESRCH,)
     thread: int
 
     def __post_init__(self) -> None:

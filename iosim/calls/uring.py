@@ -7,10 +7,11 @@ kind, and hands them in together (`io_uring_submit_and_wait`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from errno import EBADF, EBUSY, EINVAL, EMFILE, ENOSYS, EOPNOTSUPP, EPERM
 from typing import ClassVar
 
 from ..validate import whole
-from .request import Request, Waiting
+from .request import FETCHES, HANDS_IN, PREPARES, Request, Waiting
 
 __all__ = [
     "io_uring_enter", "io_uring_peek_cqe", "io_uring_prep_accept", "io_uring_prep_recv",
@@ -25,6 +26,8 @@ class io_uring_setup(Request):
     Replies with a descriptor.  PermissionError or OSError (ENOSYS) where it is refused.
     """
 
+    role: ClassVar[str] = PREPARES
+    errnos: ClassVar[tuple[int, ...]] = (EMFILE, ENOSYS, EPERM)
     feature: ClassVar[str] = "io_uring"
     entries: int = 8
 
@@ -36,6 +39,8 @@ class io_uring_setup(Request):
 class io_uring_submit(Request):
     """Ask for at most `size` bytes from `fd`, and go on: io_uring_enter(2), IORING_OP_RECV."""
 
+    role: ClassVar[str] = HANDS_IN
+    errnos: ClassVar[tuple[int, ...]] = (EBADF, EBUSY, EINVAL, EOPNOTSUPP)
     arms: ClassVar[bool] = True
     feature: ClassVar[str] = "io_uring"
     ring: int
@@ -51,6 +56,7 @@ class io_uring_submit(Request):
 class _WaitsForRing(Waiting):
     """A call that waits for a completion."""
 
+    errnos: ClassVar[tuple[int, ...]] = (EBADF, EOPNOTSUPP)
     feature: ClassVar[str] = "io_uring"
     ring: int
 
@@ -67,6 +73,8 @@ class _WaitsForRing(Waiting):
 class io_uring_enter(_WaitsForRing):
     """Wait for a completion, and get its bytes: io_uring_enter(2), IORING_ENTER_GETEVENTS."""
 
+    role: ClassVar[str] = FETCHES
+
 
 @dataclass(slots=True, eq=False)
 class io_uring_peek_cqe(Request):
@@ -75,6 +83,8 @@ class io_uring_peek_cqe(Request):
     Not a call: the ring lies in the program's own memory (io_uring(7)).
     """
 
+    role: ClassVar[str] = FETCHES
+    errnos: ClassVar[tuple[int, ...]] = (EBADF, EINVAL, EOPNOTSUPP)
     trap: ClassVar[bool] = False
     feature: ClassVar[str] = "io_uring"
     ring: int
@@ -87,6 +97,8 @@ class io_uring_peek_cqe(Request):
 class _Prepare(Request):
     """An operation written into the submission ring.  Not a call: it lies in one's own memory."""
 
+    role: ClassVar[str] = HANDS_IN
+    errnos: ClassVar[tuple[int, ...]] = (EBADF, EBUSY, EINVAL, EOPNOTSUPP)
     trap: ClassVar[bool] = False
     arms: ClassVar[bool] = True
     ring: int
@@ -130,3 +142,5 @@ class io_uring_submit_and_wait(_WaitsForRing):
     Replies with all completions that are there, `(kind, fd, result)` each: the class of the
     operation, its descriptor, and a descriptor, bytes, a count, or the OSError that it met.
     """
+
+    role: ClassVar[str] = FETCHES

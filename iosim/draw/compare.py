@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from ..calls.request import PASSES, PREPARES, role_of
 from ..trace import COPY, WAIT, Call, Delivery, Interval, Row, Timeline, errno_name  # fmt: skip
 from .canvas import (
     FILLS,
@@ -32,10 +33,7 @@ __all__ = ["compare"]
 WIDE, LEFT, TOP = 700, 108.0, 72.0
 HEIGHTS = (250.0, 34.0, 120.0, 26.0)  # px of: wait, queued, copy, after
 BAR, SIZE = 16.0, 9.0
-SETUP = frozenset(
-    ("epoll_create", "epoll_ctl", "fcntl", "getpid", "io_uring_setup", "setsockopt", "sigaction",
-     "sigprocmask", "sleep")
-)  # fmt: skip
+ASIDE = (PREPARES, PASSES)  # the roles of calls that have to do with neither phase
 
 
 @dataclass(slots=True)
@@ -110,9 +108,9 @@ def _notes(column: Column) -> Iterator[Note]:
         if i.state == COPY and i.call and fate and i.message == fate.message
     }  # fmt: skip
     for call in run.call_log:
-        if call.process != process or call.start > last or not call.trap or call.name in SETUP:
-            continue
-        yield from _call_notes(call, copying)
+        mine = call.process == process and call.trap and role_of(call.name) not in ASIDE
+        if mine and call.start <= last:
+            yield from _call_notes(call, copying)
     for i in column.bars:
         if i.note.startswith("signal ") and i.call is None:
             yield Note(i.start, f"notified: {signal_name(i.note)}", 0)

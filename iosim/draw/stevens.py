@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import NamedTuple
 
+from ..calls.request import ASKS, IS_TOLD, PASSES, PREPARES, role_of
 from ..trace import (
     COPY,
     SLEEPING,
@@ -27,14 +28,7 @@ from .formatting import blocked_of, count, headline, moment, signal_name
 
 __all__ = ["stevens"]
 
-# What a call is for, by name: preparing, asking which descriptors are ready, or passing time.
-SETUP = frozenset(
-    ("epoll_create", "epoll_ctl", "fcntl", "getpid", "io_uring_setup", "setsockopt", "sigaction",
-     "sigprocmask")
-)  # fmt: skip
-ASKS = frozenset(("epoll_wait", "poll", "select"))
-PASSES = frozenset(("sleep",))
-RETURNS = {"sigtimedwait": "return: signal"} | dict.fromkeys(ASKS, "return: readable")
+RETURNS = {IS_TOLD: "return: signal", ASKS: "return: readable"}
 #: How the kernel says that an operation is complete, by the call that asked for it.
 COMPLETIONS = {"io_uring_submit": "completion in the ring", "aio_read": "done: aio_return"}
 
@@ -102,7 +96,7 @@ def _stretch(timeline: Timeline, fate: Delivery) -> tuple[int, int]:
 def _own_calls(timeline: Timeline, process: str, since: int, until: int) -> list[Call]:
     return [
         c for c in timeline.call_log
-        if c.process == process and c.trap and c.name not in PASSES
+        if c.process == process and c.trap and role_of(c.name) != PASSES
         and since < c.end and c.start < until
         and (since == 0 or c.start >= since or c.end > until or c.waits)
     ]  # fmt: skip
@@ -120,7 +114,7 @@ def _runs(calls: Iterable[Call]) -> list[list[Call]]:
     runs: list[list[Call]] = []
     last: object = None
     for call in calls:
-        kind: object = "setup" if call.name in SETUP else (call.name, call.errno)
+        kind: object = "setup" if role_of(call.name) == PREPARES else (call.name, call.errno)
         if runs and kind == last and (kind == "setup" or call.errno is not None):
             runs[-1].append(call)
         else:
@@ -130,7 +124,7 @@ def _runs(calls: Iterable[Call]) -> list[list[Call]]:
 
 
 def _call_steps(run: Sequence[Call], vain: bool) -> Iterator[Step]:
-    if run[0].name in SETUP:
+    if role_of(run[0].name) == PREPARES:
         yield Step(run[0].start, "setup", _setup_words(run), call=run[0])
         return
     kept = list(run) if len(run) <= SHOWN + 2 else [*run[:SHOWN], run[-1]]
@@ -163,7 +157,7 @@ def _return_words(call: Call) -> str:
         return errno_name(call.errno)
     if call.nbytes:
         return f"return OK: {call.nbytes:,} bytes"
-    return RETURNS.get(call.name, "return")
+    return RETURNS.get(role_of(call.name), "return")
 
 
 def _kernel_steps(fate: Delivery, copies: Sequence[Interval]) -> Iterator[Step]:
@@ -282,7 +276,9 @@ def _blocked_calls(script: Script, calls: Sequence[Call]) -> dict[int, str]:
     words: dict[int, str] = {}
     for call in calls:
         if any(call.start <= start < call.end for start, _ in spans):
-            more = ", waiting for one of possibly many sockets" if call.name in ASKS else ""
+            more = (
+                ", waiting for one of possibly many sockets" if role_of(call.name) == ASKS else ""
+            )
             words[call.id] = f"process blocks in {call.name}{more}"
         elif call.id in copying:
             words[call.id] = f"process blocks in {call.name} while the data is copied"
@@ -320,7 +316,9 @@ def _polling(script: Script) -> Iterator[Brace]:
     if not vain:
         return
     name = (steps[vain[0]].call or script.timeline.call_log[0]).name
-    naps = any(c.name in PASSES and c.process == script.process for c in script.timeline.call_log)
+    naps = any(
+        role_of(c.name) == PASSES and c.process == script.process for c in script.timeline.call_log
+    )
     nap = ", asleep in between" if naps else ""
     yield Brace(
         vain[0], vain[-1],

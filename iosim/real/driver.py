@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from errno import EINVAL
 from time import perf_counter_ns as clock
 from time import thread_time_ns as cpu_clock
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["PREEMPTED_NS", "Driver", "Escaped", "Open"]
 
 PREEMPTED_NS = 100_000  # a gap this long in a loop that watches the clock: somebody else ran
+READINGS = 10  # of the meter, at most, until one is not interrupted
 GAP_NS = 20_000  # this long without a core, or the GIL, between two calls of a thread: not its own
 
 #: The call that a program is in and its line; None and None in its own code.
@@ -149,7 +151,7 @@ class Driver:
             return self._ask(request, line_of(program))
         finally:
             if self._watches:
-                self._left = self.now(), self.meter.read()
+                self._left = self._reading()
 
     def _ask(self, request: Request, line: int | None) -> Any:
         self.doing = (request, line)
@@ -164,8 +166,7 @@ class Driver:
         if type(request) not in (sigtimedwait, recvfrom) and self.notice == "signal":
             self.notice = ""
         action, finish = self._prepare(request)
-        metered = self.meter.read() if sleeps else None
-        start = clock() - self.zero
+        start, metered = self._reading() if sleeps else (self.now(), None)
         if metered is not None:
             self._note_line(metered.queued, start)
         call = self.process.run.tape.enter(
@@ -217,9 +218,27 @@ class Driver:
 
     # -- what a stretch of time was -------------------------------------------------------------
 
+    def _reading(self) -> tuple[int, Usage]:
+        """Now, and what the meter says.
+
+        A core is mostly lost at the end of a system call, and reading is one: what was read is as
+        old then as the loss is long.  It is read again, until it is new.
+        """
+        for _ in range(READINGS):
+            begun, usage, now = clock(), self.meter.read(), clock()
+            if now - begun < PREEMPTED_NS:
+                break
+        return now - self.zero, usage
+
     def close_stretch(self, opened: Open, end: int) -> None:
-        """A call that may have slept returns, or is interrupted."""
+        """A call that may have slept returns, or is interrupted.
+
+        If the core was lost after its end, while the meter was read, that is not the call's time.
+        """
         usage = self.meter.since(opened.metered)
+        late = self.now() - end
+        if late > PREEMPTED_NS:
+            usage = replace(usage, queued=max(0, usage.queued - late))
         self.queued = opened.metered.queued + usage.queued
         self.stretches.append(Stretch(opened.start, end, KERNEL, opened.call, "", usage))
 
@@ -241,12 +260,16 @@ class Driver:
             self.stretches.append(Stretch(max(since, start - unseen), start, READY))
 
     def _note_gap(self, since: int, before: Usage) -> None:
-        """Between two calls a thread may wait for the interpreter's lock, or for a core."""
-        usage = self.meter.since(before)
-        now = self.now()
-        idle = now - since - usage.cpu
+        """Between two calls a thread may wait for the interpreter's lock, and for a core."""
+        now, usage = self._reading()
+        idle = now - since - (usage.cpu - before.cpu)
         if idle > GAP_NS:
-            self.stretches.append(Stretch(since, since + idle, SLEEPING, note=GIL))
+            end = since + idle
+            in_line = end - min(idle, usage.queued - before.queued)
+            if since < in_line:
+                self.stretches.append(Stretch(since, in_line, SLEEPING, note=GIL))
+            if in_line < end:
+                self.stretches.append(Stretch(in_line, end, READY))
 
     def _compute(self, ns: int) -> None:
         """Use up `ns` of CPU time; that of a signal's handler does not count."""

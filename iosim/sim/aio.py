@@ -7,6 +7,7 @@ from errno import EINPROGRESS, EINVAL
 from typing import Any, ClassVar
 
 from ..calls import Program, Request, aio_error, aio_read, aio_return, read
+from ..calls.request import PASSES
 from .answers import answers
 from .descriptions import Description, failure, refusal
 from .kernel import Kernel
@@ -32,6 +33,7 @@ class futex(Request):
     """The helper thread has nothing to do: it waits for the next operation (futex(2))."""
 
     __slots__ = ()
+    role: ClassVar[str] = PASSES
 
 
 class helper_read(read):

@@ -76,11 +76,21 @@ class Kernel(Scheduler):
         """A new process; it is ready at once."""
         return self.add(Task(name, program))
 
+    def spawn_thread(self, program: Program) -> int:
+        """Another thread of the program; its number.  It ends with its process: _exit(2)."""
+        thread = self._new(Task(f"thread {len(self.threads) + 1}", program))
+        self.threads.append(thread)
+        self.start_later(thread)
+        return len(self.threads)
+
     def add(self, task: Task) -> Task:
         """The run is not over before `task` is."""
+        self._alive.add(task)
+        return self._new(task)
+
+    def _new(self, task: Task) -> Task:
         task.then = self.when_begun
         self.processes.append(task)
-        self._alive += 1
         return task
 
     # -- programs ------------------------------------------------------------------------------
@@ -145,7 +155,7 @@ class Kernel(Scheduler):
         if self.tape is not None:
             self.tape.exit(task.name, self.now)
         task.token += 1
-        self._alive -= 1
+        self._alive.discard(task)
         self.off_core(task)
         for joiner in self.when_over.pop(task, ()):
             self.wake(joiner)

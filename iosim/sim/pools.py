@@ -26,6 +26,7 @@ from ..calls.futures import (
     submit,
     wait,
 )
+from ..calls.request import PASSES
 from ..kernels.launch import resume
 from ..kernels.pools import CALLER, Flavour, Promise, calls_of, crew
 from ..trace import KERNEL, SLEEPING, USER
@@ -43,6 +44,7 @@ class _Memory(Request):
     """What the library's own threads do without a call of the program's."""
 
     __slots__ = ()
+    role: ClassVar[str] = PASSES
     trap: ClassVar[bool] = False
 
 

@@ -40,7 +40,7 @@ class Scheduler:
         self.now = 0
         self.events = 0
         self.processes: list[Task] = []
-        self._alive = 0
+        self._alive: set[Task] = set()  # which the run waits for: not a process's threads
         self._heap: list[Event] = []
         self._soon: Event | None = None  # the newest event, often the next: not yet on the heap
         self._number = 0
@@ -67,7 +67,7 @@ class Scheduler:
         raise NotImplementedError
 
     def run(self) -> None:
-        """Until every process is over.  TimeoutError if one would wait for ever.
+        """Until every process is over, with its threads.  TimeoutError if one would wait for ever.
 
         One loop and no calls but the event's: it turns a million times in a large run.
         """

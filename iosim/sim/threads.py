@@ -19,10 +19,7 @@ def start_thread(kernel: Kernel, task: Task, request: pthread_create) -> Side:
     clone = round(kernel.costs.clone)
     if clone:
         yield clone
-    thread = kernel.spawn(f"thread {len(kernel.threads) + 1}", request.start)
-    kernel.threads.append(thread)
-    kernel.start_later(thread)
-    return len(kernel.threads)
+    return kernel.spawn_thread(request.start)
 
 
 @answers(pthread_join)

@@ -154,19 +154,23 @@ def _on(name: str) -> Reader:
     return lambda line: name
 
 
+def _every(kind: type[Request], reader: Reader) -> dict[str, Reader]:
+    """By each name that the call goes by."""
+    return dict.fromkeys(kind.linux_names(), reader)
+
+
 #: Each call that strace is asked for.  The real kernel receives with recvmsg(2), for the arrival
-#: stamp; time.sleep is clock_nanosleep(2); glibc's select is pselect6(2).
+#: stamp.
 CALLS: dict[str, Reader] = {
     "recvmsg": _receives(2), "recvfrom": _receives(3),
-    "select": _select, "pselect6": _select, "poll": _poll, "ppoll": _poll,
-    "epoll_create": _is(epoll_create), "epoll_create1": _is(epoll_create),
-    "epoll_ctl": _epoll_ctl, "epoll_wait": _epoll_wait, "epoll_pwait": _epoll_wait,
-    "epoll_pwait2": _epoll_wait,
+    **_every(select, _select), **_every(poll, _poll),
+    **_every(epoll_create, _is(epoll_create)), "epoll_ctl": _epoll_ctl,
+    **_every(epoll_wait, _epoll_wait),
     "fcntl": _fcntl, "setsockopt": _setsockopt,
-    "nanosleep": _is(sleep), "clock_nanosleep": _is(sleep), "getpid": _is(getpid),
-    "rt_sigaction": _sigaction, "rt_sigprocmask": _sigprocmask,
-    "rt_sigtimedwait": lambda line: Meaning(sigtimedwait, waits=line.args[2] not in AT_ONCE),
-    "pause": _is(pause, True), "rt_sigsuspend": _is(pause, True), "rt_sigreturn": _on(HANDLER),
+    **_every(sleep, _is(sleep)), "getpid": _is(getpid),
+    **_every(sigaction, _sigaction), **_every(sigprocmask, _sigprocmask),
+    **_every(sigtimedwait, lambda line: Meaning(sigtimedwait, waits=line.args[2] not in AT_ONCE)),
+    **_every(pause, _is(pause, True)), "rt_sigreturn": _on(HANDLER),
     "io_uring_setup": _is(io_uring_setup), "io_uring_enter": _io_uring_enter,
     # aio_read(3) is none itself: glibc wakes a helper (futex) or makes one (clone), and that one
     # tries pread64, which a socket refuses, and then waits in read.
