@@ -26,6 +26,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -50,7 +51,7 @@ AROUND = 300  # px of JupyterLab above and below a part of a notebook
 WAIT_MS = 30_000  # for anything in a page once one has been warmed up
 POLL_MS = 50  # between two looks whether something has come
 LOOK_MS = 5_000  # for a page that did not come: its picture and its text
-LOG_LINES = 20  # of the server's, in an error
+LOG_LINES = 40  # of the server's, in an error: a kernel that could not begin says why in 30
 PICTURES = ROOT / "build" / "screenshots"
 
 FLAGS = [
@@ -84,6 +85,12 @@ SERVER = {
 }  # fmt: skip
 PAGE = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+#: Jupyter finds five free TCP ports for a kernel and lets go of them; the kernel binds them when it
+#: has been imported. Meanwhile any other program can be given one, and a kernel that misses that of
+#: IOPub neither begins nor ends (ipykernel 7.4): its page says "Connecting" for good. The name of a
+#: Unix socket is the kernel's own.
+NO_PORTS = {"KernelManager": {"transport": "ipc"}}
+SOCKET_NAME = 103  # bytes at most: 107 on Linux, unix(7); 103 on macOS
 
 
 def missing() -> str | None:
@@ -144,7 +151,8 @@ def _furnish(home: Path) -> dict[str, str]:
     """The environment of the server, whose files are all in `home`."""
     for name in ("root", "config/labconfig", "data", "runtime", "ipython"):
         (home / name).mkdir(parents=True)
-    (home / "config" / "jupyter_server_config.json").write_text(json.dumps(SERVER))
+    settings = SERVER | (NO_PORTS if _has_room_for_sockets(home / "runtime") else {})
+    (home / "config" / "jupyter_server_config.json").write_text(json.dumps(settings))
     (home / "config" / "labconfig" / "page_config.json").write_text(json.dumps(PAGE))
     path = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     return os.environ | {
@@ -154,6 +162,12 @@ def _furnish(home: Path) -> dict[str, str]:
         "IPYTHONDIR": str(home / "ipython"),
         "PYTHONPATH": os.pathsep.join(filter(None, path)),
     }
+
+
+def _has_room_for_sockets(folder: Path) -> bool:
+    """Can kernels have Unix sockets there? Where not, they take their chances with ports."""
+    longest = folder / f"kernel-{uuid.UUID(int=0)}-ipc-5"
+    return os.name == "posix" and len(os.fsencode(longest)) <= SOCKET_NAME
 
 
 def _address(process: subprocess.Popen[bytes], home: Path) -> str:
@@ -504,13 +518,14 @@ def _shown(page: Page) -> str:
 
 @contextmanager
 def told(desk: Desk) -> Iterator[None]:
-    """An error gets a note of what the page shows: once it is closed, nobody can look any more."""
+    """An error gets notes of what the page shows and the server said: later, nobody can look."""
     try:
         yield
     except Exception as error:
         if not hasattr(error, "__notes__"):
             error.add_note(_shown(desk.page))
             error.add_note(f"Its errors: {desk.seen.errors}")
+            error.add_note(f"The server's log ends:\n{_end_of(desk.server.log)}")
         raise
 
 

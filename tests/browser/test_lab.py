@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import lab
@@ -69,6 +73,49 @@ def test_what_a_page_does_is_seen(notebook: lab.Notebook) -> None:
     errors = [error.removeprefix("Error: ") for error in notebook.seen.errors]
     assert {"said aloud", "thrown"} <= set(errors)
 
+
+# --- kernels begin, whatever goes on beside them --------------------------------------------------
+
+
+@contextmanager
+def taken(runtime: Path) -> Iterator[None]:
+    """Another program is given the port of each new kernel's IOPub, before the kernel binds it."""
+    known, over, sockets = set(runtime.glob("kernel-*.json")), threading.Event(), ExitStack()
+
+    def take() -> None:
+        while not over.wait(0.002):
+            for path in set(runtime.glob("kernel-*.json")) - known:
+                with suppress(ValueError, OSError):  # half written; or no port, or it is too late
+                    port = json.loads(path.read_text())["iopub_port"]
+                    sockets.enter_context(socket.create_server((lab.HOST, port)))
+                    known.add(path)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    with sockets:
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="its folder may have too long a name")
+def test_no_other_program_can_have_a_port_of_a_kernel(desk: lab.Desk) -> None:
+    with taken(desk.server.root.parent / "runtime"), lab.opened(desk, ["1"]) as notebook:
+        notebook.run_all()
+
+
+def test_what_fails_says_what_the_server_said(desk: lab.Desk) -> None:
+    with pytest.raises(AssertionError) as caught, lab.told(desk):
+        raise AssertionError
+    shown, errors, said = caught.value.__notes__
+    assert shown.startswith("The page (")
+    assert errors.startswith("Its errors: ")
+    assert "ServerApp]" in said
+
+
+# --- nothing is left ------------------------------------------------------------------------------
 
 HOLDER = """
 import lab, sys
