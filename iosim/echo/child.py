@@ -103,8 +103,11 @@ class Server:
         return self.process.wait(PATIENCE_S)
 
     def descriptors(self) -> int:
-        """How many it has open (Linux)."""
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        """How many it has open; 0 if it is over, and where nothing tells (it is Linux's)."""
+        try:
+            return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        except OSError:
+            return 0
 
     def cpu_s(self) -> float:
         """CPU time that it used up to now, in s (Linux: proc(5), stat)."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 from ..machine.procfs import state
-from .child import PATIENCE_S, Server
+from .child import PATIENCE_S, Server, until
 
 __all__ = ["byte_by_byte", "never_read", "open_many", "reset", "storm"]
 
@@ -39,12 +39,15 @@ def _has_work(server: Server) -> bool:
 
 
 def reset(server: Server) -> None:
-    """Send, and be gone by a reset, as by a crash: close(2) with SO_LINGER 0 (tcp(7))."""
+    """Send, and be gone by a reset: close(2) with SO_LINGER 0 (tcp(7)); until it was heard."""
     client = server.connect()
     client.sendall(b"hello")
     client.recv(5)
+    before = server.descriptors()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
+    if before:
+        until(lambda: server.descriptors() < before)
 
 
 def open_many(server: Server, count: int) -> int:
