@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import math
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,6 +16,10 @@ from hypothesis import strategies as st
 
 from iosim import Costs, calls, models, simulate, traffic
 from iosim.calls import Program, compute, recvfrom, select, sleep
+from iosim.kernels.launch import OF_A_RUN
+from iosim.real.measure import measure_clients, measure_traffic
+from iosim.real.pools import measure_jobs
+from iosim.sim.simulate import simulate_clients, simulate_jobs, simulate_traffic
 from iosim.trace import errno_name
 
 HUGE = 10**30
@@ -376,3 +382,29 @@ def test_the_front_door() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = iosim.nothing
     assert iosim.traffic is sys.modules["iosim.workloads.traffic"]
+
+
+def test_an_option_that_is_misspelt_is_named_with_the_near_one() -> None:
+    with pytest.raises(TypeError, match=r"its options are poll_ns \(did you mean poll_ns\?\)$"):
+        simulate(polls, ONE, pol_ns=1)
+    with pytest.raises(TypeError, match=r"its options are none \(did you mean cores\?\)$"):
+        simulate(models.blocking, ONE, corse=1)
+
+
+def polls(fd: int, nbytes: int, poll_ns: int = 1) -> calls.Program:
+    """A program with an option."""
+    yield calls.compute(poll_ns)
+
+
+def test_the_options_of_a_run_are_those_of_its_doors() -> None:
+    doors: list[Callable[..., Any]] = [
+        *(simulate_traffic, simulate_clients, simulate_jobs),
+        *(measure_traffic, measure_clients, measure_jobs),
+    ]
+    named = {
+        name
+        for door in doors
+        for name, one in inspect.signature(door).parameters.items()
+        if one.kind is one.KEYWORD_ONLY
+    }
+    assert named == OF_A_RUN

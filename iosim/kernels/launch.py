@@ -7,6 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from types import GeneratorType
 from typing import Any
 
@@ -77,6 +78,13 @@ class ServerPlan:
         """The program, ready for its first step.  TypeError if the call makes no generator."""
         count = len(self.story)
         return _start(self.text.title, self.program, listener, count, **self.options)
+
+
+#: The options of a run, over whatever story; all others are the program's own.
+OF_A_RUN = frozenset(
+    ("backlog", "cores", "costs", "gil", "limit_s", "nofile", "pool", "rcvbuf", "sndbuf",
+     "start_method", "switch_interval", "workers")
+)  # fmt: skip
 
 
 def _start(title: str, program: Callable[..., Program], *given: Any, **options: Any) -> Program:
@@ -180,8 +188,10 @@ def _check_parameters(
     ]
     for name in options:
         if name not in allowed and not takes_any:
+            near = get_close_matches(name, [*allowed, *OF_A_RUN], 1)
             raise TypeError(
                 f"{title} has no option {name!r}: its options are {', '.join(allowed) or 'none'}"
+                + (f" (did you mean {near[0]}?)" if near else "")
             )
     return names
 
