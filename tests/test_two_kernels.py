@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from two_kernels import (
+    MUCH,
+    THREAD,
     TURN,
     Acts,
     Fd,
@@ -134,6 +136,10 @@ def receive(fd: int, size: int = 100) -> Op:
     return Op("recvfrom", (Fd(fd), size, MSG_DONTWAIT))
 
 
+def in_thread(name: str, *arguments: Any) -> Op:
+    return Op(THREAD, (Op(name, arguments),))
+
+
 def looked(fd: int) -> Op:
     return Op("poll", ({Fd(fd): EPOLLIN | EPOLLOUT}, 0))
 
@@ -218,6 +224,29 @@ FOUND: dict[str, tuple[list[Op], Acts, str]] = {
         [ACCEPTED, Op("epoll_create"), Op("close", (Fd(1),)), Op("close", (Fd(2),)),
          Op("io_uring_setup", (1,)), Op("pipe"), Op("io_uring_submit_and_wait", (Fd(2),))], QUIET,
         "io_uring_submit_and_wait(fds[2]): ENOTSUP",
+    ),
+    "a thread that sleeps for ever ends with its process": (
+        [Op("eventfd", (0,)), in_thread("read", Fd(1), 8)], QUIET, "eventfd(0): fds[1]",
+    ),
+    "what a sleeper is woken by": (
+        [ACCEPTED, in_thread("recvfrom", Fd(1), 100, 0), TURNED, looked(1)], [[[], [(SEND, 10)]]],
+        "recvfrom(fds[1], 100, 0): b'",
+    ),
+    "a send that waits for room, and gets it": (
+        [ACCEPTED, in_thread("send", Fd(1), b"x" * MUCH, 0), looked(1), TURNED, looked(1)],
+        [[[], [(RECEIVE, MUCH)]]], "send(fds[1], b'x' * 1000000, 0): 1000000",
+    ),
+    "a reset cuts a send off, and the next call is told why": (
+        [ACCEPTED, in_thread("send", Fd(1), b"x" * MUCH, 0), TURNED, looked(1), receive(1),
+         looked(1)], [[[], [("reset", 0)]]], "recvfrom(fds[1], 100, 64): ECONNRESET",
+    ),
+    "a reset cuts an operation of a ring off, and nobody is told why": (
+        [ACCEPTED, Op("io_uring_setup", (8,)),
+         Op("io_uring_prep_send", (Fd(2), Fd(1), b"x" * MUCH)), PREPARED,
+         Op("io_uring_submit_and_wait", (Fd(2),)), TURNED,
+         Op("io_uring_submit_and_wait", (Fd(2),)), looked(1), receive(1)],
+        [[[(SEND, 10)], [("reset", 0)]]],
+        "io_uring_submit_and_wait(fds[2]): [io_uring_prep_send fds[1] some of it]",
     ),
     "and so at the end of a run": (
         [ACCEPTED, Op("io_uring_setup", (1,)), PREPARED], QUIET,

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from iosim import Timeline, calls, clients, measure, simulate
+from iosim import Costs, Timeline, calls, clients, measure, simulate
 from iosim.calls import (
     F_SETFL,
     MSG_DONTWAIT,
@@ -64,6 +64,10 @@ TURN, THREAD = "turn", "thread"
 SLEEPERS_IN_KERNEL = ("aio_read", "io_uring_submit")
 LIMIT_S = 5.0  # for a run of a real program, which is over after some ms for each call
 ENOUGH = 60  # descriptors for any program
+#: Bytes that never fit into these buffers; how many of them do is for Linux to say (it counts what
+#: its own records take), so that only a send that waits until all of it fits is drawn.
+MUCH, MOST = 1_000_000, 5_000
+BUFFERS = {"sndbuf": 65_536, "rcvbuf": 65_536}
 
 #: How long the program naps after a call, in ms, if not for 1: after what it sets off in another
 #: thread, and after what may be the first to hear of the messages of a turn, which are 1 ms apart.
@@ -80,6 +84,13 @@ class Fd:
 
     def __repr__(self) -> str:
         return f"fds[{self.number}]"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """The connection that was accepted as number `number`; whatever there is, if none was."""
+
+    number: int
 
 
 @dataclass(frozen=True)
@@ -122,6 +133,11 @@ CALLS = {name: getattr(calls, name) for name in calls.__all__}
 def threaded(ops: Sequence[Op]) -> bool:
     """Is one of the calls another thread's?"""
     return any(op.name == THREAD for op in ops)
+
+
+def fills(op: Op) -> bool:
+    """Does it send more than any buffer holds?"""
+    return any(isinstance(one, bytes) and len(one) >= MUCH for one in op.inner.arguments)
 
 
 def story_of(acts: Acts, ops: Sequence[Op]) -> Clients:
@@ -205,6 +221,7 @@ class Teller:
         self.said: list[str] = []
         self.fds: list[int] = []
         self.counters: list[Fd] = []
+        self.accepted: list[Fd] = []
         self.ports: dict[int, int] = {}
         self.done: list[Op] = []  # with the numbers of descriptors that there are
         self.heard: list[str] = []  # by another thread, and not said yet
@@ -241,7 +258,9 @@ class Teller:
 
     def _open_in_linux(self, op: Op) -> bool:
         """Two that sleep at once, one of them perhaps in the kernel: which is woken first?"""
-        return bool(self.asleep) and (op.name in (THREAD, *SLEEPERS_IN_KERNEL) or may_sleep(op))
+        another = op.name in (THREAD, *SLEEPERS_IN_KERNEL) or may_sleep(op)
+        waits_for_room = op.name in ("send", "write") and any(map(fills, self.asleep))
+        return bool(self.asleep) and (another or waits_for_room)
 
     def _turn(self) -> Program:
         yield send(self.control, b"." * ROUND)
@@ -278,7 +297,9 @@ class Teller:
 
     def _named(self, argument: Any) -> Any:
         """With the number of a descriptor that there is; port 1 for one that is not known."""
-        if isinstance(argument, Fd):
+        if isinstance(argument, Connection) and self.accepted:
+            return self.accepted[argument.number % len(self.accepted)]
+        if isinstance(argument, Fd | Connection):
             return Fd(argument.number % len(self.fds))
         if isinstance(argument, Port) and argument.number not in self.ports.values():
             return 1
@@ -304,12 +325,15 @@ class Teller:
         if op.name in MAKERS:
             self.fds.append(reply)
             self.counters += [Fd(len(self.fds) - 1)] if op.name == "eventfd" else []
+            self.accepted += [Fd(len(self.fds) - 1)] if op.name == "accept" else []
             return f"fds[{len(self.fds) - 1}]"
         if op.name == "pipe":
             self.fds += reply
             return f"fds[{len(self.fds) - 2}], fds[{len(self.fds) - 1}]"
         if op.name == "io_uring_submit_and_wait":
             return f"[{', '.join(map(self._completed, reply))}]"
+        if op.name == "send" and MUCH == len(op.arguments[1]) > reply:
+            return "some of it"  # until a reset
         if op.name == "getsockname":
             known = self.ports.get(reply)
             return ("a port" if reply else "no port") if known is None else f"port {known}"
@@ -319,8 +343,11 @@ class Teller:
         kind, fd, result = completion
         if kind is calls.io_uring_prep_accept and isinstance(result, int):
             self.fds.append(result)
+            self.accepted.append(Fd(len(self.fds) - 1))
             return f"{kind.__name__} fds[{len(self.fds) - 1}]"
-        return f"{kind.__name__} {self._named_last(fd)} {self._worded(result)}"
+        cut = kind is calls.io_uring_prep_send and type(result) is int and MOST < result < MUCH
+        words = "some of it" if cut else self._worded(result)
+        return f"{kind.__name__} {self._named_last(fd)} {words}"
 
     def _named_last(self, fd: int) -> str:
         return f"fds[{max(n for n, one in enumerate(self.fds) if one == fd)}]"
@@ -369,7 +396,8 @@ def told(run: Callable[..., Timeline], ops: Sequence[Op], story: Clients | Traff
     """What the program of `ops` is told on a kernel, and what became of its clients."""
     teller = (Teller if isinstance(story, Clients) else Receiver)(ops)
     try:
-        timeline = run(teller.program, story, limit_s=LIMIT_S)
+        buffers = BUFFERS if any(map(fills, ops)) else {}
+        timeline = run(teller.program, story, limit_s=LIMIT_S, costs=Costs.typical(), **buffers)
     except TimeoutError:
         return Told((*teller.said, f"{teller.doing!r}: never returns"), tuple(teller.done), ())
     except AssertionError:
@@ -463,7 +491,7 @@ def program(fds, nbytes):
 # -- what there is to draw ---------------------------------------------------------------------
 
 TURNS = 4
-_fd = st.integers(0, 7).map(Fd)
+_fd = st.integers(0, 7).map(Fd) | st.integers(0, 2).map(Connection)
 _size = st.sampled_from((1, 10, 100, 5_000))
 
 
@@ -517,6 +545,7 @@ CLIENTS_ONLY = (
     (1, _call("socket")),
     (3, _call("accept", _fd)),
     (1, _call(THREAD, _call("accept", _fd))),
+    (2, _call(THREAD, _call("send", _fd, st.just(_bytes(MUCH)), st.just(0)))),
     (1, _call("listen", _fd, st.sampled_from((0, 1, 10)))),
     (2, _call("connect", _fd, st.integers(0, 3).map(Port))),
     (1, _call("getsockname", _fd)),
@@ -526,7 +555,7 @@ CLIENTS_ONLY = (
     (1, _call("memfd_create")),
     (1, _call("io_uring_prep_accept", _fd, _fd)),
     (2, _call("io_uring_prep_recv", _fd, _fd, _size)),
-    (2, _call("io_uring_prep_send", _fd, _fd, _data)),
+    (2, _call("io_uring_prep_send", _fd, _fd, _data | st.just(_bytes(MUCH)))),
     (2, _call("io_uring_submit_and_wait", _fd)),
 )
 #: and over traffic.
@@ -545,14 +574,19 @@ def _programs(
 ) -> st.SearchStrategy[list[Op]]:
     """Some of the `beginnings`, so that there is something to work with, and then anything."""
     kinds = [kind for table in tables for often, kind in table for _ in range(often)]
-    first = st.lists(st.sampled_from(beginnings), max_size=4)
-    then = st.lists(st.sampled_from(kinds).flatmap(lambda kind: kind), min_size=1, max_size=20)
+    first = st.lists(st.sampled_from(beginnings), min_size=1, max_size=4)
+    then = st.lists(st.sampled_from(kinds).flatmap(lambda kind: kind), min_size=4, max_size=20)
     return st.tuples(first, then).map(lambda both: [*both[0], *both[1]])
 
 
 _readers = (Op("epoll_create"), Op("io_uring_setup"), Op("pipe"), Op("eventfd", (0,)))
 over_clients = _programs(
-    (Op("accept", (Fd(0),)), Op("socket"), *_readers), ANYWHERE, CLIENTS_ONLY
+    (
+        *[Op("accept", (Fd(0),))] * 3,
+        Op(THREAD, (Op("send", (Connection(0), _bytes(MUCH), 0)),)),
+        *(Op("socket"), *_readers),
+    ),
+    *(ANYWHERE, CLIENTS_ONLY),
 )  # fmt: skip
 over_traffic = _programs(_readers, ANYWHERE, TRAFFIC_ONLY)
 
@@ -570,7 +604,9 @@ def _acts(
 
 
 acts_of_clients = st.lists(
-    _acts(SEND, (("shutdown", 0), ("reset", 0), ("close", 0), (RECEIVE, 1), (RECEIVE, 100))),
+    _acts(SEND, (*(("shutdown", 0), ("reset", 0), ("close", 0)),
+                 *((RECEIVE, size) for size in (1, 100, MUCH, MUCH)))),
+    min_size=1,
     max_size=3,
 )  # fmt: skip
 #: Over TCP one message at an instant: of two, a thread that the first one wakes may get both, or

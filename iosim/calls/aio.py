@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from errno import EBADF, EINPROGRESS, EINVAL
 from typing import ClassVar
 
+from .pipes import read
 from .request import ASKS, FETCHES, HANDS_IN, OfDescriptor, Request
 
 __all__ = ["aio_error", "aio_read", "aio_return"]
@@ -51,7 +52,7 @@ class aio_return(Request):
     """The bytes that it read, once it is done: aio_return(3).  Not a call: reads memory."""
 
     role: ClassVar[str] = FETCHES
-    errnos: ClassVar[tuple[int, ...]] = (EINPROGRESS, EINVAL)
+    errnos: ClassVar[tuple[int, ...]] = (EINPROGRESS, *read.errnos)
     trap: ClassVar[bool] = False
     block: int
 

@@ -98,8 +98,9 @@ class recvmsg(recvfrom):
 class send(OfDescriptor):
     """Copy `data` to the send buffer: send(2).  Replies with how many bytes of it.
 
-    Waits until all fit, unless the descriptor is O_NONBLOCK or `flags` has MSG_DONTWAIT: then it
-    may be fewer, and if none fit BlockingIOError (EAGAIN).  ConnectionResetError after a reset,
+    Waits until all fit (fewer, if the connection is reset meanwhile), unless the descriptor is
+    O_NONBLOCK or `flags` has MSG_DONTWAIT: then it may be fewer, and if none fit BlockingIOError
+    (EAGAIN).  ConnectionResetError after a reset,
     BrokenPipeError after that, and after one's own SHUT_WR; no SIGPIPE (MSG_NOSIGNAL).
     """
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from ..validate import whole
 from .request import FETCHES, HANDS_IN, PREPARES, Request, Waiting
+from .sockets import recvfrom
 
 __all__ = [
     "io_uring_enter", "io_uring_peek_cqe", "io_uring_prep_accept", "io_uring_prep_recv",
@@ -56,7 +57,7 @@ class io_uring_submit(Request):
 class _WaitsForRing(Waiting):
     """A call that waits for a completion."""
 
-    errnos: ClassVar[tuple[int, ...]] = (EBADF, EOPNOTSUPP)
+    errnos: ClassVar[tuple[int, ...]] = (EBADF, EOPNOTSUPP, *recvfrom.errnos)
     feature: ClassVar[str] = "io_uring"
     ring: int
 
@@ -84,7 +85,7 @@ class io_uring_peek_cqe(Request):
     """
 
     role: ClassVar[str] = FETCHES
-    errnos: ClassVar[tuple[int, ...]] = (EBADF, EINVAL, EOPNOTSUPP)
+    errnos: ClassVar[tuple[int, ...]] = (EBADF, EINVAL, EOPNOTSUPP, *recvfrom.errnos)
     trap: ClassVar[bool] = False
     feature: ClassVar[str] = "io_uring"
     ring: int

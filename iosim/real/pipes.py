@@ -80,4 +80,4 @@ def _read(driver: Driver, request: read) -> Prepared:
 @answers(write)
 def _write(driver: Driver, request: write) -> Prepared:
     fd = driver.process.descriptors.mine(request.fd)
-    return partial(os.write, fd, request.data), partial(sent, driver, len(request.data))
+    return partial(os.write, fd, request.data), partial(sent, driver)

@@ -96,19 +96,13 @@ def _setsockopt(driver: Driver, request: setsockopt) -> Prepared:
 
 @answers(send)
 def _send(driver: Driver, request: send) -> Prepared:
-    descriptors = driver.process.descriptors
-    one = descriptors.socket(request.fd)
-    partly = request.fd in descriptors.nonblocking or request.flags
-    action = one.send if partly else one.sendall
+    one = driver.process.descriptors.socket(request.fd)
     flags = real_socket.MSG_DONTWAIT if request.flags & MSG_DONTWAIT else 0
-    return partial(action, request.data, flags), partial(sent, driver, len(request.data))
+    return partial(one.send, request.data, flags), partial(sent, driver)
 
 
-def sent(
-    driver: Driver, size: int, call: int, start: int, end: int, result: int | None
-) -> tuple[int, int]:
-    """So many bytes of `size` were taken from the program."""
-    count = size if result is None else result  # None: sendall took all
+def sent(driver: Driver, call: int, start: int, end: int, count: int) -> tuple[int, int]:
+    """So many bytes were taken from the program."""
     driver.process.run.tape.took(call, count)
     return count, 0
 

@@ -215,11 +215,12 @@ def send_bytes(kernel: Kernel, task: Task, request: send) -> Side:
     while True:
         stream = connected(kernel, request, EPIPE)
         nonblocking = request.flags & MSG_DONTWAIT or stream.flags & O_NONBLOCK
-        errno = stream.send_error()
-        count = min(stream.room, len(data) - done)
-        if errno and not done:
+        if done and not stream.can_send:
+            return done  # why, the next call is told
+        if errno := stream.send_error():
             raise failure(errno)
-        if errno or done == len(data) or (done and nonblocking and not count):
+        count = min(stream.room, len(data) - done)
+        if done == len(data) or (done and nonblocking and not count):
             return done
         if count:
             yield kernel.costs.copy(count) + (0 if done else round(kernel.costs.send))

@@ -167,6 +167,11 @@ class Stream(InternetSocket):
         self.unsent += len(data)
         kernel.network.transmit(self)
 
+    @property
+    def can_send(self) -> bool:
+        """Has it neither failed nor been shut?"""
+        return not (self.error or self.broken or self.finishing)
+
     def send_error(self) -> int:
         """The error that came in, once; after it, and after one's own SHUT_WR, EPIPE: send(2)."""
         errno, self.error = self.error, 0

@@ -158,7 +158,11 @@ def _send(kernel: Kernel, task: Task, operation: Operation, before: int) -> Iter
     data = memoryview(request.data)
     while True:
         stream = connected(kernel, request, EPIPE)
-        if errno := stream.send_error():
+        errno = stream.send_error()
+        if errno and operation.done:  # the error is used up by the try that met it (io_send)
+            operation.complete(kernel, operation.done)
+            return
+        if errno:
             raise failure(errno)
         count = min(stream.room, len(data) - operation.done)
         if not count:
