@@ -24,7 +24,7 @@ from iosim import Costs, Timeline, draw, models, shown, simulate, traffic
 from iosim.calls import compute
 from iosim.draw import canvas, charts, formatting
 from iosim.draw.canvas import LOOKS, look_of
-from iosim.draw.svg import _repeated
+from iosim.draw.labels import _repeated
 from iosim.trace import COPY, NETWORK, USER, WAIT
 
 MODELS = [getattr(models, name) for name in models.MODEL_OF]

@@ -17,7 +17,8 @@ from ..validate import whole
 from .canvas import INK, LOOKS, MUTED, TAGS, Picture, Tag, clipped, draw_tag, text_width
 from .formatting import copying, count, duration, row_words, took_since_arrival
 from .paired_runs import arrival, joined, moved, part, sides
-from .svg import MARGIN, SMALL, Lane, Scale, Scene, axis, legend, lens, lens_words, panel
+from .scene import MARGIN, SMALL, Lane, Scale, Scene
+from .svg import axis, legend, lens, lens_words, panel
 from .text import lanes as lanes_in_text
 
 __all__ = ["HEADS", "clock", "table"]

@@ -15,20 +15,8 @@ from ..validate import whole
 from .canvas import INK, LOOKS, MUTED, TAGS, Picture, clipped, draw_tag, text_width
 from .formatting import duration
 from .paired_runs import arrival, joined, moved, sides
-from .svg import (
-    MARGIN,
-    SMALL,
-    TINY,
-    Lane,
-    Scale,
-    Scene,
-    axis,
-    legend,
-    lens,
-    lens_words,
-    panel,
-    rows_of,
-)
+from .scene import MARGIN, SMALL, TINY, Lane, Scale, Scene, rows_of
+from .svg import axis, legend, lens, lens_words, panel
 
 __all__ = ["overlay"]
 

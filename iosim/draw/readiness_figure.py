@@ -25,7 +25,8 @@ from .canvas import (
     text_width,
 )
 from .formatting import count, duration
-from .svg import MARGIN, SMALL, TINY, Scale, Scene, axis, legend
+from .scene import MARGIN, SMALL, TINY, Scale, Scene
+from .svg import axis, legend
 
 __all__ = ["asked"]
 

@@ -1,0 +1,269 @@
+"""What is written on, over and under a lane's bars: calls, states, where a process is blocked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ..trace import COPY, GIL, KERNEL, WAIT, Call, Interval, errno_name
+from .canvas import INK, MUTED, Free, text_width
+from .formatting import blocked_of, copying, duration, signal_name
+from .scene import MERGE, TINY, Lane, Scale, Scene
+
+__all__ = [
+    "ANSWER", "LINE", "after", "answers", "brackets", "draw_flags", "flags_of", "inside",
+    "place_all",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Something to name over a process's lane, from `start` to `end`; the first text that fits."""
+
+    start: int
+    end: int
+    texts: tuple[str, ...]
+
+
+def _call_texts(turn: Sequence[Call], times: int = 1) -> tuple[str, ...]:
+    """What to call `times` turns of these calls, the longest first."""
+    many = f" ×{times}" if times > 1 else ""
+    errnos = ["" if c.errno is None else errno_name(c.errno) for c in turn]
+    full = [f"{c.name} {errno}".rstrip() for c, errno in zip(turn, errnos, strict=True)]
+    short = [errno or c.name for c, errno in zip(turn, errnos, strict=True)]
+    texts = [", ".join(full), ", ".join(short)] + ([f"{short[0]}, …"] if len(turn) > 1 else [])
+    return tuple(dict.fromkeys(text + many for text in texts))
+
+
+def _needs_joining(calls: Sequence[Call], turn: int, scale: Scale) -> bool:
+    """Have these calls, so many in turn, no room for a label each?"""
+    wide = sum(text_width(_call_texts([call])[0], TINY) + 6 for call in calls[:turn])
+    room = (scale.x(calls[-1].end) - scale.x(calls[0].start)) / (len(calls) / turn)
+    return room < wide
+
+
+def flags_of(scene: Scene, name: str, scale: Scale) -> list[Flag]:
+    """A process's calls and what else its lane notes; calls that repeat as one if need be."""
+    flags: list[Flag] = []
+    calls = [
+        c for c in scene.timeline.call_log
+        if c.process == name and c.trap and c.start < scale.end and scale.start < c.end
+    ]  # fmt: skip
+    for turn, run in _repeated(calls):
+        times = len(run) // turn
+        if times > 1 and _needs_joining(run, turn, scale):
+            flags.append(Flag(run[0].start, run[-1].end, _call_texts(run[:turn], times)))
+        else:
+            flags += [Flag(c.start, c.end, _call_texts([c])) for c in run]
+    flags += [
+        Flag(i.start, i.end, (signal_name(i.note),))
+        for i in scene.lanes.get(name, ())
+        if i.note and not i.call and (i.state == KERNEL or i.note == GIL)
+        if i.start < scale.end and scale.start < i.end
+    ]
+    return sorted(flags, key=lambda flag: (flag.start, flag.end))
+
+
+MOST_IN_TURN = 3  # calls that repeat together, as epoll_wait, recvfrom, send do
+
+
+def _repeated(calls: Sequence[Call]) -> Iterator[tuple[int, Sequence[Call]]]:
+    """All `calls` in order: `(how many in turn, two turns of them or more)`, or one by itself."""
+    kinds = [(call.name, call.errno) for call in calls]
+    at = 0
+    while at < len(calls):
+        turn, length = next(
+            (
+                (turn, length) for turn in range(1, MOST_IN_TURN + 1)
+                if (length := _in_turn(kinds, at, turn)) > turn
+            ),
+            (1, 1),
+        )  # fmt: skip
+        yield turn, calls[at : at + length]
+        at += length
+
+
+def _in_turn(kinds: Sequence[object], at: int, turn: int) -> int:
+    """How many from the place `at` on go in turns of so many; whole turns only."""
+    end = at + turn
+    while end < len(kinds) and kinds[end] == kinds[end - turn]:
+        end += 1
+    return (end - at) // turn * turn
+
+
+@dataclass(slots=True)
+class Placed:
+    """A label with its place: line 0 is next to the bar; `pole` is the px of its leader, if any."""
+
+    text: str
+    x: float
+    line: int
+    pole: float | None
+
+
+def _place(flag: Flag, scale: Scale, lines: list[Free]) -> Placed | None:
+    """The first place that is free: centred over a wide call, else as a flag on a pole."""
+    left, right = scale.x(flag.start), scale.x(flag.end)
+    for text in flag.texts:
+        wide = text_width(text, TINY)
+        if wide + 4 <= right - left:
+            x = (left + right - wide) / 2
+            if lines[0].offer(x - 2, x + wide + 2):
+                return Placed(text, x, 0, None)
+        pole = left + min(2.0, (right - left) / 2)
+        for line, free in enumerate(lines):
+            if not all(below.fits(pole - 1, pole + 1) for below in lines[:line]):
+                break
+            for x in (pole + 3, pole - 3 - wide):
+                if free.offer(min(x, pole) - 3, max(x + wide, pole) + 3):
+                    for below in lines[:line]:
+                        below.take(pole - 2, pole + 2)
+                    return Placed(text, x, line, pole)
+    return None
+
+
+def place_all(flags: Sequence[Flag], scale: Scale, room: int) -> list[Placed]:
+    """Labels from right to left, so that a flag flies over the poles of those placed before."""
+    lines = [Free(scale.left, scale.right) for _ in range(room)]
+    wide = {
+        f for f in flags if text_width(f.texts[0], TINY) + 4 <= scale.x(f.end) - scale.x(f.start)
+    }
+    placed = [_place(flag, scale, lines) for flag in flags if flag in wide]
+    tried: set[tuple[int, str]] = set()
+    for flag in reversed(flags):
+        key = (int(scale.x(flag.start)), flag.texts[0])
+        if flag in wide or key in tried:
+            continue
+        tried.add(key)
+        placed.append(_place(flag, scale, lines))
+    return [label for label in placed if label]
+
+
+LINE = 12.0  # px of one line of call labels
+
+
+def draw_flags(scene: Scene, flags: Sequence[Flag], labels: Sequence[Placed], scale: Scale,
+                bar: float) -> None:  # fmt: skip
+    sheet = scene.over
+    seen: set[tuple[float, float]] = set()
+    path = []
+    for flag in flags:
+        left, right = round(scale.x(flag.start), 1), round(scale.x(flag.end), 1)
+        if (left, right) not in seen:
+            seen.add((left, right))
+            right = max(right, left + 0.8)
+            path.append(f"M{left:.1f} {bar - 1:.1f}v-3H{right:.1f}v3")
+    if path:
+        sheet.line("".join(path), INK, 0.8)
+    places = [(label, bar - 7 - LINE * label.line) for label in labels]
+    poles = [
+        f"M{label.pole:.1f} {bar - 4:.1f}V{y - 7:.1f}"
+        for label, y in places if label.pole is not None
+    ]  # fmt: skip
+    if poles:
+        sheet.line("".join(poles), MUTED, 0.7)
+    for label, y in places:
+        sheet.text(label.x, y, label.text, TINY)
+
+
+def inside(
+    scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: float, exact: bool
+) -> None:
+    """The state's name and its length on a white plate, where the interval has the room."""
+    if h < 12 or len(lane) > MERGE:
+        return
+    for i in lane:
+        left, right = scale.x(i.start), scale.x(i.end)
+        if right - left < 30:
+            continue
+        whole_time = scale.start <= i.start and i.end <= scale.end
+        bound = i.state == COPY and not exact
+        length = copying(scene.timeline, i.duration) if bound else duration(i.duration)
+        full = (f"{i.state} {length}",) if whole_time else ()
+        for text in (*full, i.state):
+            wide = text_width(text, TINY)
+            if wide + 12 <= right - left:
+                x = (left + right) / 2
+                scene.over.box(
+                    x - wide / 2 - 3, y + h / 2 - 6, wide + 6, 12, "#ffffff",
+                    ' fill-opacity="0.88" rx="2" pointer-events="none"',
+                )  # fmt: skip
+                scene.over.text(x, y + h / 2 + 3.3, text, TINY, "middle")
+                break
+
+
+def after(scene: Scene, words: str, shown: Sequence[Interval], scale: Scale, middle: float) -> None:
+    """`words` behind the last of the intervals, or on a white plate over the longest."""
+    wide, x = text_width(words, TINY), scale.x(shown[-1].end)
+    if x + wide + 6 <= scale.right:
+        scene.over.text(x + 4, middle + 3.3, words, TINY)
+        return
+    ends = [(scale.x(i.start), scale.x(i.end)) for i in shown]
+    _, right = max(ends, key=lambda pair: pair[1] - pair[0])
+    left = max(scale.left, right - wide - 8)
+    scene.over.box(
+        left, middle - 5.5, wide + 6, 11, "#ffffff",
+        ' fill-opacity="0.92" rx="2" pointer-events="none"',
+    )  # fmt: skip
+    scene.over.text(left + 3, middle + 3.3, words, TINY)
+
+
+def answers(scene: Scene, row: Lane, scale: Scale, bottom: float) -> None:
+    """Under the lane of a server's client: where it has an answer.  A thin lane has no room."""
+    times = [
+        at for visit in scene.timeline.visits if f"client {visit.client + 1}" == row.name
+        for at in visit.answered if scale.start <= at <= scale.end
+    ]  # fmt: skip
+    if times and row.bar > 9:
+        scene.answers = True
+        path = "".join(ANSWER.format(scale.x(at), bottom) for at in times)
+        scene.over.add(f'<path d="{path}" fill="{INK}"/>')
+
+
+ANSWER = "M{:.1f} {:.1f}l-3 5h6z"
+
+
+def brackets(scene: Scene, name: str, scale: Scale, y: float) -> None:
+    """Under a process: where it is blocked, and by which phase."""
+    free = Free(scale.left, scale.right)
+    marks = [
+        (max(start, scale.start), min(end, scale.end), phase)
+        for phase in (COPY, WAIT)
+        for start, end in blocked_of(scene.timeline, name, phase)
+        if start < scale.end and scale.start < end
+    ]
+    for start, end, _ in marks:
+        free.take(scale.x(start) - 1, max(scale.x(end), scale.x(start) + 1.5) + 1)
+    path = {COPY: "", WAIT: ""}
+    for start, end, phase in marks:
+        left, right = scale.x(start), scale.x(end)
+        right = max(right, left + 1.5)
+        place = _bracket_text(phase, left, right, free)
+        path[phase] += f"M{left:.1f} {y:.1f}v5"
+        if place and place[1]:
+            x, wide = place[2], text_width(place[0], TINY)
+            path[phase] += f"H{x - 3:.1f}M{x + wide + 3:.1f} {y + 5:.1f}"
+        path[phase] += f"H{right:.1f}v-5"
+        if place:
+            scene.over.text(place[2], y + 8.3, place[0], TINY, fill=BLOCKED[phase], halo=True)
+    for phase, drawn in path.items():
+        if drawn:
+            scene.over.line(drawn, BLOCKED[phase], 1.4 if phase == WAIT else 2.2)
+
+
+BLOCKED = {WAIT: "#1c5f92", COPY: "#0b3355"}
+
+
+def _bracket_text(
+    phase: str, left: float, right: float, free: Free
+) -> tuple[str, bool, float] | None:
+    """`(text, inside the bracket?, x)` for the first place that is free."""
+    text = f"blocked: {phase}"
+    wide = text_width(text, TINY)
+    if wide + 8 <= right - left:
+        return text, True, (left + right - wide) / 2
+    for x in (right + 4, left - 4 - wide):
+        if free.offer(x - 2, x + wide + 2):
+            return text, False, x
+    short = text_width(phase, TINY)
+    return (phase, True, (left + right - short) / 2) if short + 8 <= right - left else None
