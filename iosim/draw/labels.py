@@ -101,42 +101,70 @@ class Placed:
     pole: float | None
 
 
-def _place(flag: Flag, scale: Scale, lines: list[Free]) -> Placed | None:
+@dataclass(slots=True)
+class _Room:
+    """Where a lane's labels may stand: its lines, and the brackets that line 0 is next to."""
+
+    lines: list[Free]
+    brackets: Free
+
+    def names(self, x: float, end: float, left: float, right: float, line: int) -> bool:
+        """Would a text from `x` to `end` seem to name the bracket from `left` to `right` alone?
+
+        Higher up its pole says so; on line 0 it may stand over no other bracket.
+        """
+        if line:
+            return True
+        before, after = (x, left - 1), (right + 1, end)
+        return all(a >= b or self.brackets.fits(a, b) for a, b in (before, after))
+
+
+def _place(flag: Flag, scale: Scale, room: _Room) -> Placed | None:
     """The first place that is free: centred over a wide call, else as a flag on a pole."""
     left, right = scale.x(flag.start), scale.x(flag.end)
+    pole = left + min(2.0, (right - left) / 2)
+    flown = [
+        line for line in range(len(room.lines))
+        if all(below.fits(pole - 1, pole + 1) for below in room.lines[:line])
+    ]  # fmt: skip
     for text in flag.texts:
         wide = text_width(text, TINY)
         if wide + 4 <= right - left:
             x = (left + right - wide) / 2
-            if lines[0].offer(x - 2, x + wide + 2):
+            if room.lines[0].offer(x - 2, x + wide + 2):
                 return Placed(text, x, 0, None)
-        pole = left + min(2.0, (right - left) / 2)
-        for line, free in enumerate(lines):
-            if not all(below.fits(pole - 1, pole + 1) for below in lines[:line]):
-                break
-            for x in (pole + 3, pole - 3 - wide):
-                if free.offer(min(x, pole) - 3, max(x + wide, pole) + 3):
-                    for below in lines[:line]:
+        for x in (pole + 3, pole - 3 - wide):
+            for line in flown:
+                if not room.names(x, x + wide, left, right, line):
+                    continue
+                if room.lines[line].offer(min(x, pole) - 3, max(x + wide, pole) + 3):
+                    for below in room.lines[:line]:
                         below.take(pole - 2, pole + 2)
                     return Placed(text, x, line, pole)
     return None
 
 
-def place_all(flags: Sequence[Flag], scale: Scale, room: int) -> list[Placed]:
+def place_all(flags: Sequence[Flag], scale: Scale, lines: int) -> list[Placed]:
     """Labels from right to left, so that a flag flies over the poles of those placed before."""
-    lines = [Free(scale.left, scale.right) for _ in range(room)]
+    room = _Room([_line(scale) for _ in range(lines)], _line(scale))
+    for flag in flags:
+        room.brackets.take(scale.x(flag.start), scale.x(flag.end))
     wide = {
         f for f in flags if text_width(f.texts[0], TINY) + 4 <= scale.x(f.end) - scale.x(f.start)
     }
-    placed = [_place(flag, scale, lines) for flag in flags if flag in wide]
+    placed = [_place(flag, scale, room) for flag in flags if flag in wide]
     tried: set[tuple[int, str]] = set()
     for flag in reversed(flags):
         key = (int(scale.x(flag.start)), flag.texts[0])
         if flag in wide or key in tried:
             continue
         tried.add(key)
-        placed.append(_place(flag, scale, lines))
+        placed.append(_place(flag, scale, room))
     return [label for label in placed if label]
+
+
+def _line(scale: Scale) -> Free:
+    return Free(scale.left, scale.right)
 
 
 LINE = 12.0  # px of one line of call labels

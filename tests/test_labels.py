@@ -1,0 +1,55 @@
+"""What is written over and under the bars: each label names its own bracket, and says all of it."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+from test_draw import SVG, assert_legible, boxes
+
+from iosim import Costs, Timeline, clients, draw, models, servers, simulate, traffic
+from iosim.calls import ms
+
+BRACKET = re.compile(r"M([\d.]+) ([\d.]+)(v-3)?H([\d.]+)(v3)?")
+
+
+def two_clients() -> Timeline:
+    """A server with a slow client and a quick one: many short calls between long ones."""
+    slow = ("until", ms(20)), ("send", 12_000), ("until", ms(110)), ("receive", 12_000)
+    quick = ("until", ms(70)), ("send", 1_000), ("receive", 1_000)
+    story = clients.of(clients.script(*slow, rcvbuf=3_000), clients.script(*quick))
+    return simulate(servers.reactor_epoll_out, story, sndbuf=4_000)
+
+
+def brackets(svg: str) -> list[tuple[float, float, float, bool, bool]]:
+    """Of each call: its left and right px, the y of its line, and is either end closed?"""
+    found = []
+    for path in ElementTree.fromstring(svg).iter(f"{SVG}path"):
+        for left, y, opens, right, closes in BRACKET.findall(path.attrib["d"]):
+            if opens or closes:
+                line = float(y) - 3 * bool(opens)
+                found.append((float(left), float(right), line, bool(opens), bool(closes)))
+    return found
+
+
+RUNS = {
+    "two clients": two_clients,
+    "polling": lambda: simulate(models.nonblocking, traffic.several(2)).between(ms(5), ms(14)),
+    "many": lambda: simulate(models.multiplexing_epoll, traffic.several(9, 7, connections=3)),
+    "quick": lambda: simulate(models.multiplexing, traffic.several(9, 1), costs=Costs.typical()),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_label_next_to_the_brackets_stands_over_its_own_alone(name: str) -> None:
+    svg = draw.svg(RUNS[name]())
+    assert_legible(svg)
+    calls = brackets(svg)
+    for left, top, right, bottom, text in boxes(svg):
+        baseline = bottom - 0.2 * 9
+        under = [
+            (a, b) for a, b, y, *_ in calls
+            if abs(y - 3 - baseline) < 0.2 and a + 1 < right and left < b - 1
+        ]  # fmt: skip
+        assert len(under) <= 1, (text, under, top)
