@@ -53,3 +53,13 @@ def test_a_label_next_to_the_brackets_stands_over_its_own_alone(name: str) -> No
             if abs(y - 3 - baseline) < 0.2 and a + 1 < right and left < b - 1
         ]  # fmt: skip
         assert len(under) <= 1, (text, under, top)
+
+
+def test_a_call_at_either_end_of_the_axis_has_its_label() -> None:
+    run = simulate(models.nonblocking, traffic.one())
+    first, last = run.call_log[4], run.call_log[10]
+    svg = draw.svg(run, window=(first.start - 10_000, last.start + 20_000))
+    assert_legible(svg)
+    assert [text for *_, text in boxes(svg)].count("recvfrom EAGAIN") == 7
+    submitted = draw.svg(simulate(models.asynchronous, traffic.one(), costs=Costs.typical()))
+    assert "io_uring_submit" in [text for *_, text in boxes(submitted)]

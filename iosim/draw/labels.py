@@ -137,7 +137,7 @@ def _place(flag: Flag, scale: Scale, room: _Room) -> Placed | None:
             for line in flown:
                 if not room.names(x, x + wide, left, right, line):
                     continue
-                if room.lines[line].offer(min(x, pole) - 3, max(x + wide, pole) + 3):
+                if room.lines[line].offer(min(x, pole) - EDGE, max(x + wide, pole) + EDGE):
                     for below in room.lines[:line]:
                         below.take(pole - 2, pole + 2)
                     return Placed(text, x, line, pole)
@@ -163,8 +163,11 @@ def place_all(flags: Sequence[Flag], scale: Scale, lines: int) -> list[Placed]:
     return [label for label in placed if label]
 
 
+EDGE = 3.0  # px that a label keeps free around itself, also beyond either end of the axis
+
+
 def _line(scale: Scale) -> Free:
-    return Free(scale.left, scale.right)
+    return Free(scale.left - EDGE, scale.right + EDGE)
 
 
 LINE = 12.0  # px of one line of call labels
