@@ -593,3 +593,38 @@ def test_inline_is_a_document_of_its_own_and_the_picture_where_that_is_taken_awa
     assert shown.picture(picture.svg) in draw.inline(picture).html
     with pytest.raises(TypeError, match="inline draws a Timeline or a Picture, got 3"):
         draw.inline(3)
+
+
+def test_a_part_says_that_it_is_one_and_of_what_run() -> None:
+    """In its heading, its alt text and its text form, with numbers that are all of this part."""
+    run = simulate(models.multiplexing, traffic.several(3))
+    whole = draw.duration(run.end)
+    second = [call for call in run.call_log if call.name == "select"][1]
+    part = run.between(second.start + 1, second.end + 1_000)
+    words = f"{draw.duration(part.start)} to {draw.duration(part.end)} of {whole}"
+    svg = draw.svg(part)
+    assert f"virtual time · {words} · 1 core" in svg
+    assert f"1 core, only the part from {words}; " in svg
+    assert "1 call: select. 2 messages, 0 of them received." in svg
+    assert f"virtual time, {words}, 1 core" in str(part)
+    assert "\n1 call:\n" in str(part)
+    assert "recvfrom" not in str(part)
+    assert draw.svg(run, window=part.window[:2] if part.window else None) == svg
+
+
+def test_no_length_is_told_of_what_is_cut() -> None:
+    run = simulate(models.blocking, traffic.one())
+    svg = draw.svg(run.between(10_000_000, run.end))
+    words = [text for *_, text in boxes(svg)]
+    assert "sleeping" in words
+    assert "wait" in words
+    assert "copy 3 ms" in words
+    tips = ElementTree.fromstring(svg).iter(f"{SVG}title")
+    assert any("sleeping 20.6 ms, from 0.700 ms" in (tip.text or "") for tip in tips)
+
+
+def test_a_part_in_text_has_its_own_axis() -> None:
+    run = simulate(models.blocking, traffic.one())
+    process, *_, ticks = str(run.between(10_000_000, run.end)).splitlines()[2:7]
+    assert process.startswith("process   |zzzz")
+    assert ticks.split()[0] == "10"

@@ -22,11 +22,12 @@ from ..trace import (
     errno_name,
     merged,
 )
+from ..trace.part import calls_seen, deliveries_seen, outcomes_seen
 
 __all__ = [
     "blocked_of", "called", "count", "describe", "duration", "grouped", "headline", "jobs_words",
-    "moment", "row_words", "signal_name", "steps", "tick_text", "tip", "took_since_arrival",
-    "unit_of",
+    "moment", "row_words", "signal_name", "steps", "stretch", "tick_text", "tip",
+    "took_since_arrival", "unit_of",
 ]  # fmt: skip
 
 UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns"))
@@ -116,6 +117,14 @@ def row_words(row: Row) -> str:
     return ", ".join(parts) if parts else "no phase to show"
 
 
+def stretch(timeline: Timeline) -> str:
+    """ "24.6 ms", or of a part that was cut out "20 ms to 24.6 ms of 24.6 ms"."""
+    whole = duration(timeline.run_end)
+    if timeline.window is None:
+        return whole
+    return f"{duration(timeline.start)} to {duration(timeline.end)} of {whole}"
+
+
 def headline(timeline: Timeline) -> str:
     """ "blocking, simulated"."""
     return f"{timeline.title}, {timeline.kernel}"
@@ -139,7 +148,7 @@ def _times(timeline: Timeline, lanes: Sequence[str]) -> str:
 
 
 def _messages(timeline: Timeline) -> str:
-    fates = timeline.deliveries
+    fates = deliveries_seen(timeline)
     if not fates:
         return "No message."
     if len(fates) == 1:
@@ -151,7 +160,7 @@ def _messages(timeline: Timeline) -> str:
         if fate.received is None:
             return f"{text}, never received."
         return f"{text}, in the program's hands {took_since_arrival(fate)} later."
-    received = sum(f.received is not None for f in fates)
+    received = sum(f.received is not None and f.received <= timeline.end for f in fates)
     return f"{len(fates)} messages, {received} of them received."
 
 
@@ -168,7 +177,7 @@ def copying(timeline: Timeline, ns: int) -> str:
 
 def jobs_words(timeline: Timeline) -> str:
     """What became of a pool's jobs, and how long the caller was blocked by them."""
-    outcomes = timeline.outcomes
+    outcomes = outcomes_seen(timeline)
     told = Counter(o.told for o in outcomes if o.told)
     ways = ", ".join(f"{way} ×{times}" for way, times in told.items())
     received = sum(o.received is not None for o in outcomes)
@@ -185,12 +194,12 @@ def describe(timeline: Timeline, row: Row | None = None) -> str:
     processes = count(len(timeline.processes), "process")
     if timeline.helpers:
         processes += f" and {count(len(timeline.helpers), 'helper thread')}"
-    own = [c for c in timeline.call_log if c.trap and c.process in timeline.processes]
+    own = [c for c in calls_seen(timeline) if c.trap and c.process in timeline.processes]
     row = timeline.figure_6_6() if row is None else row
     where = f" Machine: {timeline.machine}." if timeline.machine else ""
     return (
         f"{headline(timeline)}: {processes} on {count(timeline.cores, 'core')}, "
-        f"{duration(timeline.end)}; {_times(timeline, timeline.processes) or 'nothing ran'}. "
+        f"{_length(timeline)}; {_times(timeline, timeline.processes) or 'nothing ran'}. "
         f"{count(len(own), 'call')}{': ' + _tally(own) if own else ''}. {_messages(timeline)} "
         f"Blocked in wait {duration(timeline.blocked(WAIT))}, "
         f"blocked in copy {copying(timeline, timeline.blocked(COPY))}. "
@@ -199,16 +208,22 @@ def describe(timeline: Timeline, row: Row | None = None) -> str:
 
 
 def _describe_jobs(timeline: Timeline) -> str:
-    own = [c for c in timeline.call_log if c.trap and c.process in timeline.processes]
+    own = [c for c in calls_seen(timeline) if c.trap and c.process in timeline.processes]
     lanes = ", ".join(
         f"{name} {_times(timeline, [name])}" for name in (*timeline.processes, *timeline.helpers)
     )
     where = f" Machine: {timeline.machine}." if timeline.machine else ""
     return (
-        f"{headline(timeline)}: {count(timeline.cores, 'core')}, {duration(timeline.end)}; "
+        f"{headline(timeline)}: {count(timeline.cores, 'core')}, "
+        f"{_length(timeline)}; "
         f"{lanes}. {count(len(own), 'call')}{': ' + _tally(own) if own else ''}. "
         f"{jobs_words(timeline)}.{where}"
     )
+
+
+def _length(timeline: Timeline) -> str:
+    """`stretch`, which says that the rest is left out."""
+    return ("only the part from " if timeline.window else "") + stretch(timeline)
 
 
 SIGNALS = {10: "SIGUSR1", 12: "SIGUSR2", 14: "SIGALRM", 29: "SIGIO", 34: "SIGRTMIN"}

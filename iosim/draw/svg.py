@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 
 from ..trace import NETWORK, Timeline
+from ..trace.part import unclipped
 from ..validate import whole
 from .bars import bars, network
 from .canvas import (
@@ -23,6 +24,7 @@ from .canvas import (
     MUTED,
     TAGS,
     Free,
+    Sheet,
     Tag,
     clipped,
     draw_tag,
@@ -32,8 +34,8 @@ from .canvas import (
 from .formatting import (
     count,
     describe,
-    duration,
     steps,
+    stretch,
     tick_text,
     took_since_arrival,
     unit_of,
@@ -242,16 +244,13 @@ def _tag(kernel: str) -> Tag:
     return TAGS.get(kernel, TAGS["recorded"])
 
 
-def _heading(scene: Scene, width: float, window: tuple[int, int] | None) -> float:
-    run, sheet = scene.timeline, scene.sheet
+def _heading(sheet: Sheet, run: Timeline, width: float) -> float:
     tag = _tag(run.kernel)
     x = draw_tag(sheet, MARGIN, 10, tag) + 9
     title = clipped(run.title, (width - x) * 0.6, 13, True)
     sheet.text(x, 24, title, 13, bold=True)
     x += text_width(title, 13, True) + 12
-    facts = [tag.clock, duration(run.end), count(run.cores, "core")]
-    if window:
-        facts[1] = f"{duration(window[0])} to {duration(window[1])} of {facts[1]}"
+    facts = [tag.clock, stretch(run), count(run.cores, "core")]
     if run.kernel == "recorded" and run.machine:
         facts.insert(0, f"on {run.machine}")
     elif run.machine:
@@ -292,19 +291,14 @@ def _keys(scene: Scene) -> Iterator[tuple[str, Callable[[float, float], None]]]:
         )
 
 
-def _check_window(window: tuple[int, int] | None) -> None:
-    if window is not None and not 0 <= window[0] < window[1]:
-        raise ValueError(f"a window needs 0 <= start < end, got {window[0]!r} to {window[1]!r} ns")
-
-
 def svg(
     timeline: Timeline, width: int = 700, window: tuple[int, int] | None = None,
     lanes: int | None = None, joined: bool = False,
 ) -> str:  # fmt: skip
     """The picture of `timeline` as an SVG document, `width` px wide.
 
-    `window`: `(start, end)` in ns shows only that stretch; without it the whole run is shown, and
-    below it, magnified, a message's way to the program if that is too short to be seen.
+    `window`: `(start, end)` in ns shows only that stretch, as `Timeline.between` does; a whole run
+    is followed, magnified, by a message's way to the program if that is too short to be seen.
     `lanes`: draw at most so many of processes, and so many of data; the legend says how many are
     left out.  `joined`: draw the bars of a lane and a state as one path, without their tooltips and
     facts, for a page that has these by itself.
@@ -313,18 +307,17 @@ def svg(
     whole("width", width, 320, 4000, "px")
     if lanes is not None:
         whole("lanes", lanes, 1, 1000, "lanes")
-    _check_window(window)
-    scene = Scene(timeline, joined=joined)
+    if window is not None:
+        timeline = timeline.between(*window)
+    scene = Scene(unclipped(timeline), joined=joined)
     rows = rows_of(scene, lanes)
     names = max((text_width(row.name, SMALL) for row in rows), default=0.0)
     left = MARGIN + min(names, 110.0) + 8
-    if window is None and timeline.start:  # a part that was cut out
-        window = timeline.start, timeline.end
-    start, end = window or (0, timeline.end)
+    start, end = (timeline.start, timeline.end) if timeline.window else (0, timeline.end)
     scale = Scale(start, max(end, start + 1), left, width - MARGIN - 2)
-    y = _heading(scene, width, window)
+    y = _heading(scene.sheet, timeline, width)
     y = panel(scene, rows, scale, y, lambda at: axis(scene, scale, at))
-    if window is None:
+    if timeline.window is None:
         y = _zoom(scene, rows, scale, y)
     y = legend(scene, width, y + 4)
     tag = _tag(timeline.kernel)
