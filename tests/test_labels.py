@@ -10,6 +10,7 @@ from test_draw import SVG, assert_legible, boxes
 
 from iosim import Costs, Timeline, clients, draw, models, servers, simulate, traffic
 from iosim.calls import ms
+from iosim.draw.canvas import INK
 
 BRACKET = re.compile(r"M([\d.]+) ([\d.]+)(v-3)?H([\d.]+)(v3)?")
 
@@ -26,8 +27,8 @@ def brackets(svg: str) -> list[tuple[float, float, float, bool, bool]]:
     """Of each call: its left and right px, the y of its line, and is either end closed?"""
     found = []
     for path in ElementTree.fromstring(svg).iter(f"{SVG}path"):
-        for left, y, opens, right, closes in BRACKET.findall(path.attrib["d"]):
-            if opens or closes:
+        if path.get("stroke-width") == "0.8" and path.get("stroke") == INK:
+            for left, y, opens, right, closes in BRACKET.findall(path.attrib["d"]):
                 line = float(y) - 3 * bool(opens)
                 found.append((float(left), float(right), line, bool(opens), bool(closes)))
     return found
@@ -63,3 +64,22 @@ def test_a_call_at_either_end_of_the_axis_has_its_label() -> None:
     assert [text for *_, text in boxes(svg)].count("recvfrom EAGAIN") == 7
     submitted = draw.svg(simulate(models.asynchronous, traffic.one(), costs=Costs.typical()))
     assert "io_uring_submit" in [text for *_, text in boxes(submitted)]
+
+
+def test_what_the_axis_cuts_off_is_open_there() -> None:
+    """A call, and where it is blocked, did not begin at the edge of the picture."""
+    run = simulate(models.blocking, traffic.one())
+    (call,) = run.call_log
+    whole = brackets(draw.svg(run))
+    assert [ends[3:] for ends in whole] == [(True, True)]
+    for start, end, ends in (
+        (call.start + 600_000, run.end, (False, True)),
+        (call.start - 1, call.end - 1, (True, False)),
+        (call.start + 600_000, call.end - 600_000, (False, False)),
+    ):
+        drawn = draw.svg(run.between(start, end))
+        assert [ends[3:] for ends in brackets(drawn)] == [ends]
+        assert len(re.findall(r"M[\d.]+ [\d.]+v5H", drawn)) == (2 if ends[0] else 1)
+        assert len(re.findall(r"H[\d.]+v-5", drawn)) == (2 if ends[1] else 1)
+    magnified = draw.svg(simulate(models.blocking, traffic.one(), costs=Costs.typical()))
+    assert [ends[3:] for ends in brackets(magnified)] == [(True, True), (False, True)]

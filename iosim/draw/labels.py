@@ -176,16 +176,8 @@ LINE = 12.0  # px of one line of call labels
 def draw_flags(scene: Scene, flags: Sequence[Flag], labels: Sequence[Placed], scale: Scale,
                 bar: float) -> None:  # fmt: skip
     sheet = scene.over
-    seen: set[tuple[float, float]] = set()
-    path = []
-    for flag in flags:
-        left, right = round(scale.x(flag.start), 1), round(scale.x(flag.end), 1)
-        if (left, right) not in seen:
-            seen.add((left, right))
-            right = max(right, left + 0.8)
-            path.append(f"M{left:.1f} {bar - 1:.1f}v-3H{right:.1f}v3")
-    if path:
-        sheet.line("".join(path), INK, 0.8)
+    paths = (_bracket(scale, flag.start, flag.end, 0.8, bar - 1, -3) for flag in flags)
+    sheet.line("".join(dict.fromkeys(paths)), INK, 0.8)
     places = [(label, bar - 7 - LINE * label.line) for label in labels]
     poles = [
         f"M{label.pole:.1f} {bar - 4:.1f}V{y - 7:.1f}"
@@ -195,6 +187,20 @@ def draw_flags(scene: Scene, flags: Sequence[Flag], labels: Sequence[Placed], sc
         sheet.line("".join(poles), MUTED, 0.7)
     for label, y in places:
         sheet.text(label.x, y, label.text, TINY)
+
+
+def _bracket(
+    scale: Scale, start: int, end: int, least: float, y: float, deep: float, gap: str = ""
+) -> str:
+    """The path of a bracket that is `deep` px high; open where the axis cuts it off."""
+    left = scale.x(start)
+    right = max(scale.x(end), left + least)
+    begin, close = f"{y + deep:.1f}", ""
+    if start >= scale.start:
+        begin = f"{y:.1f}v{deep:g}"
+    if end <= scale.end:
+        close = f"v{-deep:g}"
+    return f"M{left:.1f} {begin}{gap}H{right:.1f}{close}"
 
 
 def inside(
@@ -258,7 +264,7 @@ def brackets(scene: Scene, name: str, scale: Scale, y: float) -> None:
     """Under a process: where it is blocked, and by which phase."""
     free = Free(scale.left, scale.right)
     marks = [
-        (max(start, scale.start), min(end, scale.end), phase)
+        (start, end, phase)
         for phase in (COPY, WAIT)
         for start, end in blocked_of(scene.timeline, name, phase)
         if start < scale.end and scale.start < end
@@ -267,14 +273,13 @@ def brackets(scene: Scene, name: str, scale: Scale, y: float) -> None:
         free.take(scale.x(start) - 1, max(scale.x(end), scale.x(start) + 1.5) + 1)
     path = {COPY: "", WAIT: ""}
     for start, end, phase in marks:
-        left, right = scale.x(start), scale.x(end)
-        right = max(right, left + 1.5)
-        place = _bracket_text(phase, left, right, free)
-        path[phase] += f"M{left:.1f} {y:.1f}v5"
+        left = scale.x(start)
+        place = _bracket_text(phase, left, max(scale.x(end), left + 1.5), free)
+        gap = ""
         if place and place[1]:
             x, wide = place[2], text_width(place[0], TINY)
-            path[phase] += f"H{x - 3:.1f}M{x + wide + 3:.1f} {y + 5:.1f}"
-        path[phase] += f"H{right:.1f}v-5"
+            gap = f"H{x - 3:.1f}M{x + wide + 3:.1f} {y + 5:.1f}"
+        path[phase] += _bracket(scale, start, end, 1.5, y, 5, gap)
         if place:
             scene.over.text(place[2], y + 8.3, place[0], TINY, fill=BLOCKED[phase], halo=True)
     for phase, drawn in path.items():
