@@ -24,7 +24,7 @@ from iosim import Costs, Timeline, draw, models, shown, simulate, traffic
 from iosim.calls import compute
 from iosim.draw import canvas, charts, formatting
 from iosim.draw.canvas import LOOKS, look_of
-from iosim.draw.labels import _repeated
+from iosim.draw.labels import Event, _repeated
 from iosim.trace import COPY, NETWORK, USER, WAIT
 
 MODELS = [getattr(models, name) for name in models.MODEL_OF]
@@ -213,9 +213,8 @@ def test_joined_bars_stand_where_the_single_ones_do(name: str) -> None:
     ],
 )
 def test_calls_that_repeat_are_found(names: str, found: list[str]) -> None:
-    (call, *_) = simulate(models.blocking, traffic.one()).call_log
-    calls = [replace(call, name=name) for name in names.split()]
-    runs = [(turn, " ".join(c.name for c in run)) for turn, run in _repeated(calls)]
+    events = [Event(at, at + 1, name) for at, name in enumerate(names.split())]
+    runs = [(turn, " ".join(e.name for e in run)) for turn, run in _repeated(events)]
     assert [run for _, run in runs] == found
     assert all(len(run.split()) % turn == 0 for turn, run in runs)
 

@@ -9,8 +9,10 @@ import pytest
 from test_draw import SVG, assert_legible, boxes
 
 from iosim import Costs, Timeline, clients, draw, models, servers, simulate, traffic
-from iosim.calls import ms
+from iosim.calls import Program, ms, recvfrom
 from iosim.draw.canvas import INK
+from iosim.draw.labels import flags_of
+from iosim.draw.scene import Scale, Scene
 
 BRACKET = re.compile(r"M([\d.]+) ([\d.]+)(v-3)?H([\d.]+)(v3)?")
 
@@ -83,3 +85,30 @@ def test_what_the_axis_cuts_off_is_open_there() -> None:
         assert len(re.findall(r"H[\d.]+v-5", drawn)) == (2 if ends[1] else 1)
     magnified = draw.svg(simulate(models.blocking, traffic.one(), costs=Costs.typical()))
     assert [ends[3:] for ends in brackets(magnified)] == [(True, True), (False, True)]
+
+
+def test_a_call_that_sleeps_for_long_is_not_joined_with_its_neighbours() -> None:
+    def deaf(fd: int, nbytes: int) -> Program:
+        for _ in range(11):
+            yield recvfrom(fd, 1_000)
+
+    run = simulate(deaf, traffic.replay([(ms(20), 1_000)] * 10 + [(ms(80), 1_000)]))
+    texts = [text for *_, text in boxes(draw.svg(run))]
+    assert [text for text in texts if text.startswith("recvfrom")] == [
+        "recvfrom", "recvfrom ×9", "recvfrom",
+    ]  # fmt: skip
+
+
+def test_no_signal_hides_in_what_is_joined() -> None:
+    """Each is told: by a label of its own, or in the turn that repeats."""
+    run = simulate(models.signal_driven, traffic.several(3, 4))
+    for right in range(120, 700, 20):
+        scale = Scale(0, run.end, 60, right)
+        told, joined = 0, []
+        for flag in flags_of(Scene(run), "process", scale):
+            turn, _, times = flag.texts[0].partition(" ×")
+            told += turn.split(", ").count("SIGIO") * int(times or 1)
+            joined += [flag] if times and "SIGIO" not in turn else []
+        signals = [i for i in run.lane("process") if i.note.startswith("signal")]
+        assert told == len(signals) > 1
+        assert not any(f.start < i.start < f.end for f in joined for i in signals)

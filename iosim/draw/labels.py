@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..trace import COPY, GIL, KERNEL, WAIT, Call, Interval, errno_name
+from ..trace import COPY, GIL, KERNEL, SLEEPING, WAIT, Interval, errno_name
 from .canvas import INK, MUTED, Free, text_width
 from .formatting import blocked_of, copying, duration, signal_name
 from .scene import MERGE, TINY, Lane, Scale, Scene
@@ -17,6 +18,25 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """What a process's lane notes: a call, a signal, task work, a wait for the GIL.
+
+    `alone` is a number that no other one has, where it must not be joined with its neighbours.
+    """
+
+    start: int
+    end: int
+    name: str
+    errno: str = ""
+    alone: int | None = None
+
+    @property
+    def full(self) -> str:
+        """What it is called where there is room."""
+        return f"{self.name} {self.errno}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
 class Flag:
     """Something to name over a process's lane, from `start` to `end`; the first text that fits."""
 
@@ -25,53 +45,64 @@ class Flag:
     texts: tuple[str, ...]
 
 
-def _call_texts(turn: Sequence[Call], times: int = 1) -> tuple[str, ...]:
-    """What to call `times` turns of these calls, the longest first."""
+def _texts(turn: Sequence[Event], times: int = 1) -> tuple[str, ...]:
+    """What to call `times` turns of these events, the longest first."""
     many = f" ×{times}" if times > 1 else ""
-    errnos = ["" if c.errno is None else errno_name(c.errno) for c in turn]
-    full = [f"{c.name} {errno}".rstrip() for c, errno in zip(turn, errnos, strict=True)]
-    short = [errno or c.name for c, errno in zip(turn, errnos, strict=True)]
-    texts = [", ".join(full), ", ".join(short)] + ([f"{short[0]}, …"] if len(turn) > 1 else [])
+    short = [e.errno or e.name for e in turn]
+    texts = [", ".join(e.full for e in turn), ", ".join(short)]
+    texts += [f"{short[0]}, …"] if len(turn) > 1 else []
     return tuple(dict.fromkeys(text + many for text in texts))
 
 
-def _needs_joining(calls: Sequence[Call], turn: int, scale: Scale) -> bool:
-    """Have these calls, so many in turn, no room for a label each?"""
-    wide = sum(text_width(_call_texts([call])[0], TINY) + 6 for call in calls[:turn])
-    room = (scale.x(calls[-1].end) - scale.x(calls[0].start)) / (len(calls) / turn)
+def _needs_joining(events: Sequence[Event], turn: int, scale: Scale) -> bool:
+    """Have these events, so many in turn, no room for a label each?"""
+    wide = sum(text_width(e.full, TINY) + 6 for e in events[:turn])
+    room = (scale.x(events[-1].end) - scale.x(events[0].start)) / (len(events) / turn)
     return room < wide
 
 
+def _events(scene: Scene, name: str, scale: Scale) -> list[Event]:
+    """What the lane of a process notes, in time.
+
+    A call that waits stands alone where the room in which it sleeps is enough for its name: which
+    of many calls is it that waits?
+    """
+    found, asleep = [], Counter[int]()
+    for i in scene.lanes.get(name, ()):
+        if i.start >= scale.end or scale.start >= i.end:
+            continue
+        if i.note and not i.call and (i.state == KERNEL or i.note == GIL):
+            found.append(Event(i.start, i.end, signal_name(i.note)))
+        elif i.state == SLEEPING and i.call and i.call.waits:
+            asleep[i.call.id] += min(i.end, scale.end) - max(i.start, scale.start)
+    for c in scene.timeline.call_log:
+        if c.process == name and c.trap and c.start < scale.end and scale.start < c.end:
+            event = Event(c.start, c.end, c.name, errno_name(c.errno))
+            alone = asleep[c.id] * scale.ratio >= text_width(event.full, TINY) + 4
+            found.append(replace(event, alone=c.id) if alone else event)
+    return sorted(found, key=lambda event: (event.start, event.end))
+
+
 def flags_of(scene: Scene, name: str, scale: Scale) -> list[Flag]:
-    """A process's calls and what else its lane notes; calls that repeat as one if need be."""
+    """What a process's lane notes; what repeats as one if need be."""
     flags: list[Flag] = []
-    calls = [
-        c for c in scene.timeline.call_log
-        if c.process == name and c.trap and c.start < scale.end and scale.start < c.end
-    ]  # fmt: skip
-    for turn, run in _repeated(calls):
+    for turn, run in _repeated(_events(scene, name, scale)):
         times = len(run) // turn
         if times > 1 and _needs_joining(run, turn, scale):
-            flags.append(Flag(run[0].start, run[-1].end, _call_texts(run[:turn], times)))
+            flags.append(Flag(run[0].start, run[-1].end, _texts(run[:turn], times)))
         else:
-            flags += [Flag(c.start, c.end, _call_texts([c])) for c in run]
-    flags += [
-        Flag(i.start, i.end, (signal_name(i.note),))
-        for i in scene.lanes.get(name, ())
-        if i.note and not i.call and (i.state == KERNEL or i.note == GIL)
-        if i.start < scale.end and scale.start < i.end
-    ]
+            flags += [Flag(e.start, e.end, _texts([e])) for e in run]
     return sorted(flags, key=lambda flag: (flag.start, flag.end))
 
 
-MOST_IN_TURN = 3  # calls that repeat together, as epoll_wait, recvfrom, send do
+MOST_IN_TURN = 3  # events that repeat together, as epoll_wait, recvfrom, send do
 
 
-def _repeated(calls: Sequence[Call]) -> Iterator[tuple[int, Sequence[Call]]]:
-    """All `calls` in order: `(how many in turn, two turns of them or more)`, or one by itself."""
-    kinds = [(call.name, call.errno) for call in calls]
+def _repeated(events: Sequence[Event]) -> Iterator[tuple[int, Sequence[Event]]]:
+    """All `events` in order: `(how many in turn, two turns of them or more)`, or one by itself."""
+    kinds = [(event.full, event.alone) for event in events]
     at = 0
-    while at < len(calls):
+    while at < len(events):
         turn, length = next(
             (
                 (turn, length) for turn in range(1, MOST_IN_TURN + 1)
@@ -79,7 +110,7 @@ def _repeated(calls: Sequence[Call]) -> Iterator[tuple[int, Sequence[Call]]]:
             ),
             (1, 1),
         )  # fmt: skip
-        yield turn, calls[at : at + length]
+        yield turn, events[at : at + length]
         at += length
 
 
