@@ -25,7 +25,7 @@ from iosim.calls import compute
 from iosim.draw import canvas, charts, formatting
 from iosim.draw.canvas import LOOKS, look_of
 from iosim.draw.labels import Event, _repeated
-from iosim.trace import COPY, NETWORK, USER, WAIT
+from iosim.trace import COPY, NETWORK, QUEUED, USER, WAIT
 
 MODELS = [getattr(models, name) for name in models.MODEL_OF]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -380,7 +380,7 @@ network   |                                                >>>>        |
           ++-----------+-----------+-----------+-----------+-----------+
            0           5           10          15          20         ms
 # user: own code   K kernel: in a call   r ready: wants a core
-z sleeping   w wait: data not here yet   q queued: here, not copied
+z sleeping   w wait: data not here yet   q queued: here, not fetched
 C copy: kernel to process   > on its way
 
 1 call:
@@ -627,3 +627,13 @@ def test_a_part_in_text_has_its_own_axis() -> None:
     process, *_, ticks = str(run.between(10_000_000, run.end)).splitlines()[2:7]
     assert process.startswith("process   |zzzz")
     assert ticks.split()[0] == "10"
+
+
+def test_queued_is_true_of_what_is_copied_already() -> None:
+    """As a completion is that nobody has fetched, or the result of a job."""
+    run = simulate(models.asynchronous, traffic.one())
+    (queued,) = (i for i in run.lane("message 1") if i.state == QUEUED)
+    (copied,) = (i for i in run.lane("message 1") if i.state == COPY)
+    assert copied.end <= queued.start
+    for picture in (draw.svg(run), str(run)):
+        assert "queued: here, not fetched" in picture

@@ -17,8 +17,8 @@ from ..shown import bundle, picture
 from ..trace import KERNEL, Interval
 
 __all__ = [
-    "FONT", "INK", "LOOKS", "MUTED", "TAGS", "Free", "Look", "Picture", "Sheet", "Tag", "clipped",
-    "esc", "look_of", "luminance", "text_width",
+    "FONT", "INBOUND", "INK", "LOOKS", "MUTED", "TAGS", "Free", "Look", "Picture", "Sheet", "Tag",
+    "clipped", "esc", "look_of", "luminance", "text_width",
 ]  # fmt: skip
 
 FONT = "DejaVu Sans, Verdana, sans-serif"
@@ -95,6 +95,7 @@ def _line(path: str, colour: str, width: float) -> str:
 
 
 #: States and phases: each differs by pattern and by colour.
+INBOUND = "inbound"  # how a copy of a call's arguments into the kernel looks
 OUTSIDE = "outside"  # how the kernel's work outside a call looks: a signal, io_uring's task work
 
 LOOKS = {
@@ -120,10 +121,13 @@ LOOKS = {
     ),
     "queued": Look(
         "#dcb8d8", _line("M0 0L6 6M0 6L6 0", "#7d3a76", 0.9), 6,
-        "queued: here, not copied", "q", "xx",
+        "queued: here, not fetched", "q", "xx",
     ),
     "copy": Look(
         "#0b4f8a", _line("M2.5 0V5", "#ffffff", 1), 5, "copy: kernel to process", "C", "||",
+    ),
+    INBOUND: Look(
+        "#5c93c4", _line("M0 2.5H5", "#ffffff", 1), 5, "copy: process to kernel", "c", "---",
     ),
     "transit": Look(
         "#8b8b8b", _line("M1 0L4 3L1 6", "#ffffff", 1.2), 6, "on its way", ">", "oo",

@@ -14,6 +14,7 @@ from ..trace import Timeline
 from .canvas import (
     FILLS,
     HAIR,
+    INBOUND,
     INK,
     LOOKS,
     MUTED,
@@ -285,11 +286,12 @@ def _bar_row(scene: Scene, part: str, steps: Sequence[Step], scale: Scale, y: fl
     for step in steps:
         x = min(scale.x(step.start), scale.right - 1)
         wide = max(1.0, scale.x(step.end) - x)
-        scene.states.add(step.state)
+        look = INBOUND if part == "copy in" else step.state
+        scene.states.add(look)
         about = "" if step.fd is None else f' data-fd="{step.fd}"'
         scene.sheet.add(
             f'<rect x="{x:.2f}" y="{y:.1f}" width="{wide:.2f}" height="{BAR:g}" '
-            f'fill="{FILLS[step.state]}" data-part="{step.part}" data-state="{step.state}" '
+            f'fill="{FILLS[look]}" data-part="{step.part}" data-state="{step.state}" '
             f'data-start="{step.start}" data-end="{step.end}"{about}>'
             f"<title>{esc(step.words)}: {duration(step.ns)}</title></rect>"
         )
