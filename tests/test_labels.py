@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -11,7 +13,7 @@ from test_draw import SVG, assert_legible, boxes
 from iosim import Costs, Timeline, clients, draw, models, servers, simulate, traffic
 from iosim.calls import Program, ms, recvfrom
 from iosim.draw.canvas import INK
-from iosim.draw.labels import flags_of
+from iosim.draw.labels import BLOCKED, flags_of
 from iosim.draw.scene import Scale, Scene
 
 BRACKET = re.compile(r"M([\d.]+) ([\d.]+)(v-3)?H([\d.]+)(v3)?")
@@ -112,3 +114,34 @@ def test_no_signal_hides_in_what_is_joined() -> None:
         signals = [i for i in run.lane("process") if i.note.startswith("signal")]
         assert told == len(signals) > 1
         assert not any(f.start < i.start < f.end for f in joined for i in signals)
+
+
+# -- the legend ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("program", models.FIVE)
+def test_the_legend_names_brackets_and_arrivals_where_they_are(program: Any) -> None:
+    run = simulate(program, traffic.one(), costs=Costs.typical())
+    for svg in (draw.svg(run), draw.svg(run.between(0, ms(10))), draw.clock([run]).svg):
+        words = [text for *_, text in boxes(svg)]
+        assert_legible(svg)
+        assert ("a message arrives" in words) == ('stroke-dasharray="2 2"' in svg)
+        for phase, colour in BLOCKED.items():
+            assert (f"blocked in {phase}" in words) == (colour in svg)
+
+
+def test_the_arrivals_of_two_runs_are_told_apart() -> None:
+    story = traffic.one()
+    predicted = simulate(models.blocking, story, costs=Costs.typical())
+    measured = replace(simulate(models.blocking, traffic.one(21)), kernel="measured")
+    for svg in (draw.overlay(predicted, measured).svg, draw.clock([predicted], [measured]).svg):
+        words = [text for *_, text in boxes(svg)]
+        assert {"predicted: a message arrives", "measured: a message arrives"} <= {*words}
+        assert "a message arrives" not in words
+        main, _, _ = svg.partition("magnified")
+        first, second = (
+            set(re.findall(rf'M([\d.]+) [\d.]+V[^"]*"[^/]*stroke-dasharray="{dash}"', main))
+            for dash in ("2 2", "6 3")
+        )
+        assert len(first) == len(second) == 1
+        assert first != second

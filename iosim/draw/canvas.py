@@ -18,7 +18,7 @@ from ..trace import KERNEL, Interval
 
 __all__ = [
     "FONT", "INBOUND", "INK", "LOOKS", "MUTED", "TAGS", "Free", "Look", "Picture", "Sheet", "Tag",
-    "clipped", "esc", "look_of", "luminance", "text_width",
+    "clipped", "esc", "look_of", "luminance", "stroked", "text_width",
 ]  # fmt: skip
 
 FONT = "DejaVu Sans, Verdana, sans-serif"
@@ -221,6 +221,11 @@ class Free:
 # -- a sheet of SVG -----------------------------------------------------------------------------
 
 
+def stroked(path: str, stroke: str, width: float, more: str = "") -> str:
+    """A path that is drawn as a line."""
+    return f'<path d="{path}" fill="none" stroke="{stroke}" stroke-width="{width:g}"{more}/>'
+
+
 @dataclass(slots=True)
 class Sheet:
     """SVG elements in the order of drawing."""
@@ -250,9 +255,7 @@ class Sheet:
 
     def line(self, path: str, stroke: str = MUTED, width: float = 1, more: str = "") -> None:
         """A stroked path."""
-        self.parts.append(
-            f'<path d="{path}" fill="none" stroke="{stroke}" stroke-width="{width:g}"{more}/>'
-        )
+        self.parts.append(stroked(path, stroke, width, more))
 
     def box(self, x: float, y: float, w: float, h: float, fill: str, more: str = "") -> None:
         """A rectangle."""

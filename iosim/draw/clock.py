@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from ..trace import COPY, NETWORK, WAIT, Timeline
 from ..trace.comparison import compare
 from ..validate import whole
-from .canvas import INK, LOOKS, MUTED, TAGS, Picture, Tag, clipped, draw_tag, text_width
+from .canvas import INK, LOOKS, MUTED, TAGS, Picture, Sheet, Tag, clipped, draw_tag, text_width
 from .formatting import copying, count, duration, row_words, took_since_arrival
 from .paired_runs import arrival, joined, moved, part, sides
 from .scene import MARGIN, SMALL, Lane, Scale, Scene
@@ -161,13 +161,19 @@ def _joint(shown: Sequence[_Shown]) -> Timeline:
     return joined(sides([(each.run, each.lane) for each in shown]), _heading_words(shown))
 
 
+def _scene(shown: Sequence[_Shown], near: Sequence[_Shown], sheet: Sheet) -> Scene:
+    """What of `near` is drawn; arrivals are told apart if the runs `shown` are of two kinds."""
+    kinds = tuple(dict.fromkeys(each.tag.name.lower() for each in shown))
+    return Scene(_joint(near), sheet, sides=kinds if len(kinds) > 1 else ("",))
+
+
 def _heading_words(shown: Sequence[_Shown]) -> str:
     models = sum(each.before is None for each in shown)
     return f"{count(models, 'run')} on one clock"
 
 
 def _draw(shown: Sequence[_Shown], width: int) -> str:
-    scene = Scene(_joint(shown))
+    scene = _scene(shown, shown, Sheet())
     rows = [row for row in _rows(shown, near=False) if row.name in scene.lanes]
     scene.hidden = [name for name in scene.lanes if name not in {row.name for row in rows}]
     left = MARGIN + max((_room(row) for row in rows), default=0.0) + 8
@@ -216,13 +222,14 @@ def _closer(scene: Scene, shown: Sequence[_Shown], main: Scale, y: float) -> flo
     what = "from the first message's arrival on, in each run"
     lens(scene, main, scale, lens_words(scale, main, what), y)
     near = [each for each in shown if each.name in arrivals]
-    aligned = Scene(_joint([each.near(zero, scale) for each in near]), scene.sheet)
+    aligned = _scene(shown, [each.near(zero, scale) for each in near], scene.sheet)
     rows = [row for row in _rows(near, near=True) if row.name in aligned.lanes]
     bottom = panel(
         aligned, rows, scale, y + 24,
         lambda at: axis(aligned, scale, at, zero, " from the arrival"),
     )  # fmt: skip
     scene.states |= aligned.states
+    scene.marks |= aligned.marks
     return bottom
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from ..trace import COPY, GIL, KERNEL, SLEEPING, WAIT, Interval, errno_name
-from .canvas import INK, MUTED, Free, text_width
+from .canvas import INK, MUTED, Free, stroked, text_width
 from .formatting import blocked_of, copying, duration, signal_name
 from .scene import MERGE, TINY, Lane, Scale, Scene
 
 __all__ = [
-    "ANSWER", "LINE", "after", "answers", "brackets", "draw_flags", "flags_of", "inside",
+    "LINE", "after", "answers", "brackets", "draw_flags", "flags_of", "inside",
     "place_all",
 ]  # fmt: skip
 
@@ -283,12 +284,13 @@ def answers(scene: Scene, row: Lane, scale: Scale, bottom: float) -> None:
         for at in visit.answered if scale.start <= at <= scale.end
     ]  # fmt: skip
     if times and row.bar > 9:
-        scene.answers = True
-        path = "".join(ANSWER.format(scale.x(at), bottom) for at in times)
-        scene.over.add(f'<path d="{path}" fill="{INK}"/>')
+        scene.marks["the client has an answer"] = lambda x, y: _answer([x + 8], y + 2)
+        scene.over.add(_answer(map(scale.x, times), bottom))
 
 
-ANSWER = "M{:.1f} {:.1f}l-3 5h6z"
+def _answer(places: Iterable[float], y: float) -> str:
+    path = "".join(f"M{x:.1f} {y:.1f}l-3 5h6z" for x in places)
+    return f'<path d="{path}" fill="{INK}"/>'
 
 
 def brackets(scene: Scene, name: str, scale: Scale, y: float) -> None:
@@ -315,10 +317,19 @@ def brackets(scene: Scene, name: str, scale: Scale, y: float) -> None:
             scene.over.text(place[2], y + 8.3, place[0], TINY, fill=BLOCKED[phase], halo=True)
     for phase, drawn in path.items():
         if drawn:
-            scene.over.line(drawn, BLOCKED[phase], 1.4 if phase == WAIT else 2.2)
+            scene.over.add(_blocked(drawn, phase))
+            scene.marks[f"blocked in {phase}"] = partial(_blocked_sample, phase)
 
 
 BLOCKED = {WAIT: "#1c5f92", COPY: "#0b3355"}
+
+
+def _blocked(path: str, phase: str) -> str:
+    return stroked(path, BLOCKED[phase], 1.4 if phase == WAIT else 2.2)
+
+
+def _blocked_sample(phase: str, x: float, y: float) -> str:
+    return _blocked(f"M{x + 1:.1f} {y + 2:.1f}v5h14v-5", phase)
 
 
 def _bracket_text(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..trace import NETWORK, Interval, Timeline
 from .canvas import Sheet, Tag
 
-__all__ = ["MARGIN", "MERGE", "SMALL", "TINY", "Lane", "Scale", "Scene", "rows_of"]
+__all__ = ["MARGIN", "MERGE", "SMALL", "TINY", "Lane", "Mark", "Scale", "Scene", "rows_of"]
 
 MARGIN = 12.0
 MERGE = 600  # intervals on one lane, above which neighbours narrower than a px are drawn as one
@@ -54,6 +55,10 @@ class Lane:
     after: str = ""
 
 
+#: A sample of a mark, as SVG, for the place that it gets in the legend.
+Mark = Callable[[float, float], str]
+
+
 @dataclass(slots=True)
 class Scene:
     """A timeline, its intervals by lane, and the sheet that it is drawn on."""
@@ -65,7 +70,8 @@ class Scene:
     states: set[str] = field(default_factory=set)
     hidden: list[str] = field(default_factory=list)
     joined: bool = False  # the bars of a lane and a state are one path
-    answers: bool = False  # clients' answers are marked
+    marks: dict[str, Mark] = field(default_factory=dict)  # what the legend names besides states
+    sides: tuple[str, ...] = ("",)  # the runs that arrivals are told apart by, as in lanes' names
 
     def __post_init__(self) -> None:
         for interval in self.timeline.intervals:

@@ -29,6 +29,7 @@ from .canvas import (
     clipped,
     draw_tag,
     esc,
+    stroked,
     text_width,
 )
 from .formatting import (
@@ -41,7 +42,6 @@ from .formatting import (
     unit_of,
 )
 from .labels import (
-    ANSWER,
     LINE,
     after,
     answers,
@@ -51,7 +51,7 @@ from .labels import (
     inside,
     place_all,
 )
-from .scene import MARGIN, SMALL, Lane, Scale, Scene, rows_of
+from .scene import MARGIN, SMALL, Lane, Mark, Scale, Scene, rows_of
 
 __all__ = ["axis", "legend", "lens", "lens_words", "panel", "svg"]
 
@@ -141,14 +141,30 @@ def _names(scene: Scene, places: Sequence[tuple[Lane, float]], left: float) -> N
 
 
 def _arrivals(scene: Scene, scale: Scale, top: float, bottom: float) -> None:
-    """A thin line down the picture where a message arrives."""
-    times = sorted({
-        d.arrived for d in scene.timeline.deliveries
-        if d.arrived is not None and scale.start < d.arrived < scale.end
-    })  # fmt: skip
-    if 0 < len(times) <= 12:
-        path = "".join(f"M{scale.x(at):.1f} {top:.1f}V{bottom:.1f}" for at in times)
-        scene.sheet.line(path, "#707070", 0.8, ' stroke-dasharray="2 2"')
+    """A thin line down the picture where a message arrives; each run's has its own dashes."""
+    lanes = {i.message: i.lane for i in scene.timeline.intervals}
+    for side, dashes in zip(scene.sides, ARRIVALS, strict=False):
+        times = sorted({
+            d.arrived for d in scene.timeline.deliveries
+            if d.arrived is not None and scale.start < d.arrived < scale.end
+            and side in lanes.get(d.message, "")
+        })  # fmt: skip
+        if 0 < len(times) <= 12:
+            path = "".join(f"M{scale.x(at):.1f} {top:.1f}V{bottom:.1f}" for at in times)
+            scene.sheet.add(_arrival(path, dashes))
+            words = f"{side}: a message arrives" if side else "a message arrives"
+            scene.marks[words] = partial(_arrival_sample, dashes)
+
+
+ARRIVALS = ("2 2", "6 3", "1 3", "9 2", "6 2 1 2")  # the dashes of each run's arrivals
+
+
+def _arrival(path: str, dashes: str) -> str:
+    return stroked(path, "#707070", 0.8, f' stroke-dasharray="{dashes}"')
+
+
+def _arrival_sample(dashes: str, x: float, y: float) -> str:
+    return _arrival(f"M{x + 8:.1f} {y - 1:.1f}v12", dashes)
 
 
 def panel(
@@ -284,11 +300,12 @@ def _keys(scene: Scene) -> Iterator[tuple[str, Callable[[float, float], None]]]:
     sheet = scene.sheet
     for state in (state for state in LOOKS if state in scene.states):
         yield LOOKS[state].words, partial(sheet.swatch, state=state)
-    if scene.answers:
-        yield (
-            "the client has an answer",
-            lambda x, y: sheet.add(f'<path d="{ANSWER.format(x + 8, y + 2)}" fill="{INK}"/>'),
-        )
+    for words, mark in sorted(scene.marks.items()):
+        yield words, partial(_marked, sheet, mark)
+
+
+def _marked(sheet: Sheet, mark: Mark, x: float, y: float) -> None:
+    sheet.add(mark(x, y))
 
 
 def svg(
