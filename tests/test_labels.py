@@ -8,6 +8,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_draw import SVG, assert_legible, boxes
 
 from iosim import Costs, Timeline, clients, draw, models, servers, simulate, traffic
@@ -145,3 +147,20 @@ def test_the_arrivals_of_two_runs_are_told_apart() -> None:
         )
         assert len(first) == len(second) == 1
         assert first != second
+
+
+# -- the axis --------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    start=st.integers(0, 20_000_000), length=st.integers(1, 30_000_000),
+    width=st.sampled_from([320, 500, 700, 1200]),
+)  # fmt: skip
+def test_each_tick_keeps_its_time(start: int, length: int, width: int) -> None:
+    run = simulate(models.nonblocking, traffic.one(), costs=Costs.typical())
+    for svg in (draw.svg(run, width, (start, start + length)), draw.clock([run], width=width).svg):
+        assert_legible(svg)
+        ticks = re.findall(r"M[\d.]+ ([\d.]+)v4", svg)
+        times = [b for *_, b, text in boxes(svg) if re.fullmatch(r"-?[\d,]+(\.\d+)?", text)]
+        assert len(ticks) == len(times) > 0

@@ -274,9 +274,9 @@ def _bars(scene: Scene, question: Asked, y: float) -> float:
     for part, steps in parts.items():
         _bar_row(scene, part, steps, scale, y)
         y += ROW
-    axis(scene, scale, bottom + 2)
+    below = axis(scene, scale, bottom + 2)
     sheet.add("</g>")
-    return bottom + 24
+    return below
 
 
 def _bar_row(scene: Scene, part: str, steps: Sequence[Step], scale: Scale, y: float) -> None:

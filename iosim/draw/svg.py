@@ -23,7 +23,6 @@ from .canvas import (
     LOOKS,
     MUTED,
     TAGS,
-    Free,
     Sheet,
     Tag,
     clipped,
@@ -62,29 +61,32 @@ TAG_SIZE = 7.0  # font size
 # -- the axis -------------------------------------------------------------------------------------
 
 
-def axis(scene: Scene, scale: Scale, y: float, origin: int = 0, words: str = "") -> None:
-    """Ticks at round times since `origin`, as many as have room, and the unit."""
+def axis(scene: Scene, scale: Scale, y: float, origin: int = 0, words: str = "") -> float:
+    """Ticks at round times since `origin`, as many as have room, and the unit; to which px?
+
+    The unit stands under the lanes' names, or below the ticks: each tick keeps its time.
+    """
     low, high = ends = scale.start - origin, scale.end - origin
     unit, name = unit_of(max(high - low, 1))
     for step in steps(high - low):
         px = step * scale.ratio
         if px >= 40 and px >= 18 + max(text_width(tick_text(t, step, unit), SMALL) for t in ends):
             break
-    last = f"{name}{words}"
-    sheet, free = scene.sheet, Free(0, 4000)
-    wide = text_width(last, SMALL)
-    right = scale.right + 0.0
-    free.take(right - wide - 4, right + 2)
-    path = f"M{scale.left:.1f} {y:.1f}H{scale.right:.1f}"
+    sheet, path, first = scene.sheet, f"M{scale.left:.1f} {y:.1f}H{scale.right:.1f}", scale.left
     for at in range(-(-low // step) * step, high + 1, step):
         x = scale.x(at + origin)
         path += f"M{x:.1f} {y:.1f}v4"
         text = tick_text(at, step, unit)
         half = text_width(text, SMALL) / 2
-        if x + half <= scale.right and free.offer(x - half - 3, x + half + 3):
-            sheet.text(x, y + 15, text, SMALL, "middle")
+        sheet.text(min(x, scale.right + 8 - half), y + 15, text, SMALL, "middle")
+        first = min(first, x - half)
     sheet.line(path, INK, 1)
-    sheet.text(right, y + 15, last, SMALL, "end", MUTED)
+    last = f"{name}{words}"
+    if text_width(last, SMALL) <= first - 8 - MARGIN:
+        sheet.text(first - 8, y + 15, last, SMALL, "end", MUTED)
+        return y + 22
+    sheet.text(scale.right, y + 28, last, SMALL, "end", MUTED)
+    return y + 35
 
 
 # -- a panel: lanes over one axis -----------------------------------------------------------------
@@ -169,7 +171,7 @@ def _arrival_sample(dashes: str, x: float, y: float) -> str:
 
 def panel(
     scene: Scene, rows: Sequence[Lane], scale: Scale, y: float,
-    draw_axis: Callable[[float], None],
+    draw_axis: Callable[[float], float],
 ) -> float:  # fmt: skip
     """The lanes `rows` from `y` down, over their axis; returns the px below it."""
     places, at, top = [], y, y
@@ -182,13 +184,13 @@ def panel(
     scene.sheet.parts += scene.over.parts
     scene.over.parts.clear()
     _names(scene, places, scale.left)
-    draw_axis(at + 2)
+    below = draw_axis(at + 2)
     scene.sheet.parts.insert(start, (
         f'<g data-x0="{scale.left:.2f}" data-x1="{scale.right:.2f}" data-t0="{scale.start}" '
         f'data-t1="{scale.end}" data-top="{top:.1f}" data-bottom="{at:.1f}">'
     ))  # fmt: skip
     scene.sheet.add("</g>")
-    return at + 24
+    return below
 
 
 # -- the closer look ------------------------------------------------------------------------------
