@@ -164,3 +164,55 @@ def test_each_tick_keeps_its_time(start: int, length: int, width: int) -> None:
         ticks = re.findall(r"M[\d.]+ ([\d.]+)v4", svg)
         times = [b for *_, b, text in boxes(svg) if re.fullmatch(r"-?[\d,]+(\.\d+)?", text)]
         assert len(ticks) == len(times) > 0
+
+
+# -- words beside the bars -------------------------------------------------------------------------
+
+
+def test_the_time_after_the_arrival_hides_no_bar() -> None:
+    """It stands behind what it is about, or under it."""
+    runs = [simulate(program, traffic.one(), costs=Costs.typical()) for program in models.FIVE]
+    svg = draw.clock(runs).svg
+    assert_legible(svg)
+    bars = [
+        tuple(float(r.attrib[name]) for name in ("x", "y", "width", "height"))
+        for r in ElementTree.fromstring(svg).iter(f"{SVG}rect") if "data-lane" in r.attrib
+    ]  # fmt: skip
+    told = [box for box in boxes(svg) if "after its arrival" in box[-1]]
+    assert len(told) == 10
+    for left, top, right, bottom, words in told:
+        for x, y, wide, high in bars:
+            apart = right <= x or x + wide <= left or bottom <= y or y + high <= top + 1
+            assert apart, words
+
+
+def test_a_lens_names_a_message_as_its_lane_is_named() -> None:
+    story = traffic.several(3, connections=3)
+    for run, words in (
+        (simulate(models.blocking, traffic.one(), costs=Costs.typical()), "message 1"),
+        (simulate(models.multiplexing, story, costs=Costs.typical()), "message 1"),
+    ):
+        named = {i.lane: f"{i.lane}x" for i in run.intervals if i.lane.startswith("message")}
+        other = replace(
+            run, intervals=tuple(replace(i, lane=named.get(i.lane, i.lane)) for i in run.intervals)
+        )
+        assert f"times: {words}, " in draw.svg(run)
+        assert f"times: a message of {words}x, " in draw.svg(other)
+
+
+def test_the_label_of_a_call_has_a_halo() -> None:
+    """An arrival's line may cross it."""
+    svg = draw.svg(two_clients())
+    labels = re.findall(r'<text [^>]*font-size="9"[^>]*>(?:send|recvfrom|epoll_wait)<', svg)
+    assert len(labels) > 3
+    assert all('paint-order="stroke"' in label for label in labels)
+
+
+def test_a_heading_says_once_how_many_cores() -> None:
+    run = simulate(models.blocking, traffic.one(), cores=2)
+    real = replace(run, kernel="measured", machine="Linux 6.18, 2 cores, CPython 3.11")
+    small = replace(real, cores=1)
+    for svg in (draw.svg(real), draw.clock([run], [real]).svg):
+        assert " ".join(text for *_, text in boxes(svg)).count("2 cores") == 1
+    assert str(real).partition("\n")[0].count("2 cores") == 1
+    assert all("1 core" in text and "2 cores" in text for text in (draw.svg(small), str(small)))

@@ -15,7 +15,7 @@ from ..trace import COPY, NETWORK, WAIT, Timeline
 from ..trace.comparison import compare
 from ..validate import whole
 from .canvas import INK, LOOKS, MUTED, TAGS, Picture, Sheet, Tag, clipped, draw_tag, text_width
-from .formatting import copying, count, duration, row_words, took_since_arrival
+from .formatting import copying, cores_of, count, duration, row_words, took_since_arrival
 from .paired_runs import arrival, joined, moved, part, sides
 from .scene import MARGIN, SMALL, Lane, Scale, Scene
 from .svg import axis, legend, lens, lens_words, panel
@@ -201,7 +201,7 @@ def _heading(scene: Scene, shown: Sequence[_Shown], width: int) -> float:
     sheet.text(x + 2, 24, title, 13, bold=True)
     x += 14 + text_width(title, 13, True)
     machines = dict.fromkeys(each.run.machine for each in shown if each.run.machine)
-    facts = [count(shown[0].run.cores, "core"), duration(scene.timeline.end), *machines]
+    facts = [*cores_of(shown[0].run, *machines), duration(scene.timeline.end), *machines]
     text = clipped(" · ".join(facts), width - MARGIN - x, SMALL)
     if text:
         sheet.text(x, 24, text, SMALL, fill=MUTED)

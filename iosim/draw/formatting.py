@@ -25,8 +25,8 @@ from ..trace import (
 from ..trace.part import calls_seen, deliveries_seen, outcomes_seen
 
 __all__ = [
-    "blocked_of", "called", "count", "describe", "duration", "grouped", "headline", "jobs_words",
-    "moment", "row_words", "signal_name", "steps", "stretch", "tick_text", "tip",
+    "blocked_of", "called", "cores_of", "count", "describe", "duration", "grouped", "headline",
+    "jobs_words", "moment", "row_words", "signal_name", "steps", "stretch", "tick_text", "tip",
     "took_since_arrival", "unit_of",
 ]  # fmt: skip
 
@@ -123,6 +123,13 @@ def stretch(timeline: Timeline) -> str:
     if timeline.window is None:
         return whole
     return f"{duration(timeline.start)} to {duration(timeline.end)} of {whole}"
+
+
+def cores_of(timeline: Timeline, *machines: str) -> list[str]:
+    """ "1 core", unless the words for a machine say it anyway."""
+    words = count(timeline.cores, "core")
+    told = (timeline.machine, *machines)
+    return [] if any(words in machine.split(", ") for machine in told) else [words]
 
 
 def headline(timeline: Timeline) -> str:

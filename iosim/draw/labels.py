@@ -208,17 +208,17 @@ LINE = 12.0  # px of one line of call labels
 def draw_flags(scene: Scene, flags: Sequence[Flag], labels: Sequence[Placed], scale: Scale,
                 bar: float) -> None:  # fmt: skip
     sheet = scene.over
+    places = [(label, bar - 7 - LINE * label.line) for label in labels]
+    for label, y in places:
+        sheet.text(label.x, y, label.text, TINY, halo=True)
     paths = (_bracket(scale, flag.start, flag.end, 0.8, bar - 1, -3) for flag in flags)
     sheet.line("".join(dict.fromkeys(paths)), INK, 0.8)
-    places = [(label, bar - 7 - LINE * label.line) for label in labels]
     poles = [
         f"M{label.pole:.1f} {bar - 4:.1f}V{y - 7:.1f}"
         for label, y in places if label.pole is not None
     ]  # fmt: skip
     if poles:
         sheet.line("".join(poles), MUTED, 0.7)
-    for label, y in places:
-        sheet.text(label.x, y, label.text, TINY)
 
 
 def _bracket(
@@ -261,20 +261,16 @@ def inside(
                 break
 
 
-def after(scene: Scene, words: str, shown: Sequence[Interval], scale: Scale, middle: float) -> None:
-    """`words` behind the last of the intervals, or on a white plate over the longest."""
-    wide, x = text_width(words, TINY), scale.x(shown[-1].end)
+def after(
+    scene: Scene, words: str, shown: Sequence[Interval], scale: Scale, y: float, h: float
+) -> float:
+    """`words` behind the last of the intervals, or else under it; returns the px of a new line."""
+    x, wide = scale.x(shown[-1].end), text_width(words, TINY)
     if x + wide + 6 <= scale.right:
-        scene.over.text(x + 4, middle + 3.3, words, TINY)
-        return
-    ends = [(scale.x(i.start), scale.x(i.end)) for i in shown]
-    _, right = max(ends, key=lambda pair: pair[1] - pair[0])
-    left = max(scale.left, right - wide - 8)
-    scene.over.box(
-        left, middle - 5.5, wide + 6, 11, "#ffffff",
-        ' fill-opacity="0.92" rx="2" pointer-events="none"',
-    )  # fmt: skip
-    scene.over.text(left + 3, middle + 3.3, words, TINY)
+        scene.over.text(x + 4, y + h / 2 + 3.3, words, TINY, halo=True)
+        return 0.0
+    scene.over.text(max(scale.left, x - wide), y + h + 9.5, words, TINY, halo=True)
+    return LINE
 
 
 def answers(scene: Scene, row: Lane, scale: Scale, bottom: float) -> None:

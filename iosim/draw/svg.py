@@ -32,6 +32,7 @@ from .canvas import (
     text_width,
 )
 from .formatting import (
+    cores_of,
     count,
     describe,
     steps,
@@ -115,11 +116,11 @@ def _lane(scene: Scene, row: Lane, scale: Scale, y: float) -> tuple[float, float
     if row.run:
         scene.sheet.parts.insert(start, f'<g data-run="{esc(row.run)}">')
         scene.sheet.add("</g>")
+    bottom = top + row.bar
     if row.after and shown:
-        after(scene, row.after, shown, scale, top + row.bar / 2)
+        bottom += after(scene, row.after, shown, scale, top, row.bar)
     if flags:
         draw_flags(scene, flags, labels, scale, top)
-    bottom = top + row.bar
     if row.brackets:
         brackets(scene, row.name, scale, bottom + 2)
         bottom += 12
@@ -226,8 +227,10 @@ def _zoom(scene: Scene, rows: Sequence[Lane], main: Scale, y: float) -> float:
         replace(row, bar=max(row.bar, 14.0)) if row.name in data else rooms[row.name]
         for row in near
     ]
-    took = took_since_arrival(fate)
-    text = lens_words(scale, main, f"message {number}, {took} from arrival to program")
+    name, took = f"message {number}", took_since_arrival(fate)
+    others = data - {NETWORK, name}
+    name = f"a message of {min(others)}" if others else name
+    text = lens_words(scale, main, f"{name}, {took} from arrival to program")
     lens(scene, main, scale, text, y)
     return panel(
         scene, shown, scale, y + 28,
@@ -268,7 +271,7 @@ def _heading(sheet: Sheet, run: Timeline, width: float) -> float:
     title = clipped(run.title, (width - x) * 0.6, 13, True)
     sheet.text(x, 24, title, 13, bold=True)
     x += text_width(title, 13, True) + 12
-    facts = [tag.clock, stretch(run), count(run.cores, "core")]
+    facts = [tag.clock, stretch(run), *cores_of(run)]
     if run.kernel == "recorded" and run.machine:
         facts.insert(0, f"on {run.machine}")
     elif run.machine:

@@ -15,6 +15,7 @@ from .canvas import LOOKS, TAGS, look_of
 from .formatting import (
     called,
     copying,
+    cores_of,
     count,
     duration,
     grouped,
@@ -57,7 +58,7 @@ def _fit(line: str, width: int) -> list[str]:
 
 def _heading(timeline: Timeline) -> Iterator[str]:
     tag = TAGS.get(timeline.kernel, TAGS["recorded"])
-    facts = [tag.clock, stretch(timeline), count(timeline.cores, "core")]
+    facts = [tag.clock, stretch(timeline), *cores_of(timeline)]
     if timeline.machine:
         facts.append(timeline.machine)
     yield f"[{tag.name}] {timeline.title}: {', '.join(facts)}"
