@@ -12,8 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_draw import SVG, assert_legible, boxes
 
-from iosim import Costs, Timeline, clients, draw, models, servers, simulate, traffic
+from iosim import (
+    Costs,
+    Timeline,
+    clients,
+    draw,
+    jobs,
+    models,
+    pools,
+    servers,
+    simulate,
+    traffic,
+)
 from iosim.calls import Program, ms, recvfrom
+from iosim.costs.readiness import ask
 from iosim.draw.canvas import INK
 from iosim.draw.labels import BLOCKED, flags_of
 from iosim.draw.scene import Scale, Scene
@@ -216,3 +228,45 @@ def test_a_heading_says_once_how_many_cores() -> None:
         assert " ".join(text for *_, text in boxes(svg)).count("2 cores") == 1
     assert str(real).partition("\n")[0].count("2 cores") == 1
     assert all("1 core" in text and "2 cores" in text for text in (draw.svg(small), str(small)))
+
+
+# -- alt text --------------------------------------------------------------------------------------
+
+
+def alt(picture: Any) -> str:
+    svg = draw.svg(picture) if isinstance(picture, Timeline) else picture.svg
+    return ElementTree.fromstring(svg).findtext(f"{SVG}desc") or ""
+
+
+def test_each_alt_text_says_simulated_or_measured() -> None:
+    run = simulate(models.blocking, traffic.one())
+    real = replace(run, kernel="measured")
+    for kind, one in (("simulated", run), ("measured", real)):
+        for picture in (one, draw.clock([one]), draw.corners([one]), draw.stevens(one)):
+            assert kind in alt(picture).lower()
+    assert "by simulated and measured runs" in alt(draw.corners([run, real])).lower()
+    assert "simulated" in alt(draw.asked(ask("select", 12, (3, 5))))
+
+
+def test_an_alt_text_says_who_there_is_and_what_is_a_sum() -> None:
+    two = simulate(models.blocking, traffic.several(2, connections=2))
+    assert ": 2 processes on 1 core" in alt(two)
+    assert "; in sum over them: running its own code" in alt(two)
+    assert "in sum" not in alt(simulate(models.blocking, traffic.one()))
+    story = clients.several(3, clients.script(("send", 100), ("receive", 100)))
+    pool = simulate(servers.reactor_pool, story, cores=2, workers=3)
+    assert ": 1 process and 3 threads on 2 cores" in alt(pool)
+    helped = simulate(models.asynchronous_aio, traffic.one(), cores=2)
+    assert ": 1 process and 1 helper thread on 2 cores" in alt(helped)
+
+
+def test_alt_texts_are_bounded() -> None:
+    """Lanes of a kind are told together, and of many kinds of calls the most frequent."""
+    crew = simulate(pools.notification, jobs.of(jobs.computing(2)), workers=20)
+    assert "20 workers in sum over them: " in alt(crew)
+    five = [simulate(program, traffic.one(), costs=Costs.typical()) for program in models.FIVE]
+    for picture in (crew, two_clients(), draw.clock(five)):
+        assert 100 < len(alt(picture)) < 470
+    assert "and 2 other kinds" not in alt(two_clients())
+    story = clients.several(3, clients.script(("send", 100), ("receive", 100)))
+    assert "other kinds. " in alt(simulate(servers.reactor_pool, story, workers=3))

@@ -15,7 +15,7 @@ from ..trace import COPY, NETWORK, WAIT, Timeline
 from ..trace.comparison import compare
 from ..validate import whole
 from .canvas import INK, LOOKS, MUTED, TAGS, Picture, Sheet, Tag, clipped, draw_tag, text_width
-from .formatting import copying, cores_of, count, duration, row_words, took_since_arrival
+from .formatting import copying, cores_of, count, duration, took_since_arrival
 from .paired_runs import arrival, joined, moved, part, sides
 from .scene import MARGIN, SMALL, Lane, Scale, Scene
 from .svg import axis, legend, lens, lens_words, panel
@@ -264,15 +264,22 @@ def _sentences(shown: Sequence[_Shown]) -> Iterator[str]:
 
 
 def _alt(shown: Sequence[_Shown]) -> str:
-    parts = [
-        f"{each.name}: {row_words(each.run.figure_6_6())}, "
-        f"blocked in wait {duration(each.run.blocked(WAIT))}, "
-        f"in copy {copying(each.run, each.run.blocked(COPY))}"
-        + (f", in the program's hands {after}" if (after := _after(each.run)) else "")
-        for each in shown
-    ]
+    parts = [f"{each.name}: {', '.join(_phases(each.run))}" for each in shown]
     sentences = ". ".join(_sentences(shown))
     return f"{_heading_words(shown)}. {'; '.join(parts)}. {sentences + '.' if sentences else ''}"
+
+
+def _phases(run: Timeline) -> Iterator[str]:
+    """What its program does in each phase, and how long it is blocked there."""
+    row = run.figure_6_6()
+    for phase, does in ((WAIT, row.wait), (COPY, row.copy)):
+        if does == "blocked":
+            ns = run.blocked(phase)
+            yield f"{phase}: blocked {copying(run, ns) if phase == COPY else duration(ns)}"
+        elif does:
+            yield f"{phase}: {does}"
+    if after := _after(run):
+        yield after
 
 
 #: Of the table that says what each run comes to.

@@ -96,13 +96,20 @@ def grouped(calls: Iterable[Call]) -> list[list[Call]]:
     return groups
 
 
+KINDS = 8  # of calls that are told in an alt text; of more the most frequent ones
+
+
 def _tally(calls: Iterable[Call]) -> str:
     counts = Counter((c.name, c.errno) for c in calls)
-    return ", ".join(
+    shown = counts.items() if len(counts) <= KINDS else counts.most_common(KINDS - 2)
+    parts = [
         name + (f" with {errno_name(errno)}" if errno is not None else "")
         + (f" ×{times}" if times > 1 else "")
-        for (name, errno), times in counts.items()
-    )  # fmt: skip
+        for (name, errno), times in shown
+    ]  # fmt: skip
+    if len(shown) < len(counts):
+        parts.append(f"and {len(counts) - len(shown)} other kinds")
+    return ", ".join(parts)
 
 
 ROW_WORDS = {
@@ -151,7 +158,8 @@ def _times(timeline: Timeline, lanes: Sequence[str]) -> str:
     for i in timeline.intervals:
         if i.lane in lanes and i.state in totals:
             totals[i.state] += i.end - i.start
-    return ", ".join(f"{words[s]} {duration(ns)}" for s, ns in totals.items() if ns)
+    parts = [f"{words[s]} {duration(ns)}" for s, ns in totals.items() if ns]
+    return ("in sum over them: " if parts and len(lanes) > 1 else "") + ", ".join(parts)
 
 
 def _messages(timeline: Timeline) -> str:
@@ -198,14 +206,11 @@ def describe(timeline: Timeline, row: Row | None = None) -> str:
     """Alt text: what the figure of `timeline` shows, in three or four sentences."""
     if timeline.outcomes:
         return _describe_jobs(timeline)
-    processes = count(len(timeline.processes), "process")
-    if timeline.helpers:
-        processes += f" and {count(len(timeline.helpers), 'helper thread')}"
     own = [c for c in calls_seen(timeline) if c.trap and c.process in timeline.processes]
     row = timeline.figure_6_6() if row is None else row
     where = f" Machine: {timeline.machine}." if timeline.machine else ""
     return (
-        f"{headline(timeline)}: {processes} on {count(timeline.cores, 'core')}, "
+        f"{headline(timeline)}: {_who(timeline)} on {count(timeline.cores, 'core')}, "
         f"{_length(timeline)}; {_times(timeline, timeline.processes) or 'nothing ran'}. "
         f"{count(len(own), 'call')}{': ' + _tally(own) if own else ''}. {_messages(timeline)} "
         f"Blocked in wait {duration(timeline.blocked(WAIT))}, "
@@ -214,10 +219,26 @@ def describe(timeline: Timeline, row: Row | None = None) -> str:
     )
 
 
+def _who(timeline: Timeline) -> str:
+    """ "2 processes", "1 process and 3 threads": those are of the only process, or of the first."""
+    everyone = len(timeline.processes)
+    processes = min(everyone, max(1, sum(n.startswith("process") for n in timeline.processes)))
+    kinds = {
+        "process": processes,
+        "thread": everyone - processes,
+        "helper thread": len(timeline.helpers),
+    }
+    return " and ".join(count(many, kind) for kind, many in kinds.items() if many) or "no process"
+
+
 def _describe_jobs(timeline: Timeline) -> str:
     own = [c for c in calls_seen(timeline) if c.trap and c.process in timeline.processes]
+    kinds: dict[str, list[str]] = {}
+    for name in (*timeline.processes, *timeline.helpers):
+        kinds.setdefault(name.rstrip(" 0123456789"), []).append(name)
     lanes = ", ".join(
-        f"{name} {_times(timeline, [name])}" for name in (*timeline.processes, *timeline.helpers)
+        f"{names[0] if len(names) == 1 else count(len(names), kind)} {_times(timeline, names)}"
+        for kind, names in kinds.items()
     )
     where = f" Machine: {timeline.machine}." if timeline.machine else ""
     return (

@@ -74,7 +74,7 @@ def _draw(question: Asked) -> str:
     y = legend(scene, WIDE, y + 4)
     drawn = [state for state in LOOKS if state in scene.states]
     return scene.sheet.finish(
-        WIDE, y + 6, title, f"{title}. {_sums(question)}", drawn, TAGS["simulated"],
+        WIDE, y + 6, title, f"{title}, simulated. {_sums(question)}", drawn, TAGS["simulated"],
         f' data-call-name="{question.call}"',
     )  # fmt: skip
 
