@@ -213,12 +213,16 @@ def draw_flags(scene: Scene, flags: Sequence[Flag], labels: Sequence[Placed], sc
         sheet.text(label.x, y, label.text, TINY, halo=True)
     paths = (_bracket(scale, flag.start, flag.end, 0.8, bar - 1, -3) for flag in flags)
     sheet.line("".join(dict.fromkeys(paths)), INK, 0.8)
-    poles = [
-        f"M{label.pole:.1f} {bar - 4:.1f}V{y - 7:.1f}"
-        for label, y in places if label.pole is not None
-    ]  # fmt: skip
+    poles = [_pole(label, y, bar - 4) for label, y in places if label.pole is not None]
     if poles:
         sheet.line("".join(poles), MUTED, 0.7)
+
+
+def _pole(label: Placed, y: float, foot: float) -> str:
+    """From a bracket up to its label; bent under one that flies over the brackets on its left."""
+    if label.line and label.x < (label.pole or 0):
+        return f"M{label.pole:.1f} {foot:.1f}V{y + 2.5:.1f}H{label.x:.1f}"
+    return f"M{label.pole:.1f} {foot:.1f}V{y - 7:.1f}"
 
 
 def _bracket(
