@@ -174,7 +174,7 @@ def test_in_words() -> None:
     assert ["blocking", "measured"] in rows
     desc = ElementTree.fromstring(picture.svg).findtext(f"{SVG}desc") or ""
     assert "5 runs on one clock" in desc
-    assert "multiplexing, predicted: wait: blocked, copy: blocked" in desc
+    assert "multiplexing, predicted: wait: blocked 20 ms, copy: blocked 1.4 µs, 53.9 µs" in desc
     assert "51.4 µs after its arrival" in desc
 
 

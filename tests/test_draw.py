@@ -24,8 +24,8 @@ from iosim import Costs, Timeline, draw, models, shown, simulate, traffic
 from iosim.calls import compute
 from iosim.draw import canvas, charts, formatting
 from iosim.draw.canvas import LOOKS, look_of
-from iosim.draw.svg import _repeated
-from iosim.trace import COPY, NETWORK, USER, WAIT
+from iosim.draw.labels import Event, _repeated
+from iosim.trace import COPY, NETWORK, QUEUED, USER, WAIT
 
 MODELS = [getattr(models, name) for name in models.MODEL_OF]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -213,9 +213,8 @@ def test_joined_bars_stand_where_the_single_ones_do(name: str) -> None:
     ],
 )
 def test_calls_that_repeat_are_found(names: str, found: list[str]) -> None:
-    (call, *_) = simulate(models.blocking, traffic.one()).call_log
-    calls = [replace(call, name=name) for name in names.split()]
-    runs = [(turn, " ".join(c.name for c in run)) for turn, run in _repeated(calls)]
+    events = [Event(at, at + 1, name) for at, name in enumerate(names.split())]
+    runs = [(turn, " ".join(e.name for e in run)) for turn, run in _repeated(events)]
     assert [run for _, run in runs] == found
     assert all(len(run.split()) % turn == 0 for turn, run in runs)
 
@@ -381,7 +380,7 @@ network   |                                                >>>>        |
           ++-----------+-----------+-----------+-----------+-----------+
            0           5           10          15          20         ms
 # user: own code   K kernel: in a call   r ready: wants a core
-z sleeping   w wait: data not here yet   q queued: here, not copied
+z sleeping   w wait: data not here yet   q queued: here, not fetched
 C copy: kernel to process   > on its way
 
 1 call:
@@ -593,3 +592,48 @@ def test_inline_is_a_document_of_its_own_and_the_picture_where_that_is_taken_awa
     assert shown.picture(picture.svg) in draw.inline(picture).html
     with pytest.raises(TypeError, match="inline draws a Timeline or a Picture, got 3"):
         draw.inline(3)
+
+
+def test_a_part_says_that_it_is_one_and_of_what_run() -> None:
+    """In its heading, its alt text and its text form, with numbers that are all of this part."""
+    run = simulate(models.multiplexing, traffic.several(3))
+    whole = draw.duration(run.end)
+    second = [call for call in run.call_log if call.name == "select"][1]
+    part = run.between(second.start + 1, second.end + 1_000)
+    words = f"{draw.duration(part.start)} to {draw.duration(part.end)} of {whole}"
+    svg = draw.svg(part)
+    assert f"virtual time · {words} · 1 core" in svg
+    assert f"1 core, only the part from {words}; " in svg
+    assert "1 call: select. 2 messages, 0 of them received." in svg
+    assert f"virtual time, {words}, 1 core" in str(part)
+    assert "\n1 call:\n" in str(part)
+    assert "recvfrom" not in str(part)
+    assert draw.svg(run, window=part.window[:2] if part.window else None) == svg
+
+
+def test_no_length_is_told_of_what_is_cut() -> None:
+    run = simulate(models.blocking, traffic.one())
+    svg = draw.svg(run.between(10_000_000, run.end))
+    words = [text for *_, text in boxes(svg)]
+    assert "sleeping" in words
+    assert "wait" in words
+    assert "copy 3 ms" in words
+    tips = ElementTree.fromstring(svg).iter(f"{SVG}title")
+    assert any("sleeping 20.6 ms, from 0.700 ms" in (tip.text or "") for tip in tips)
+
+
+def test_a_part_in_text_has_its_own_axis() -> None:
+    run = simulate(models.blocking, traffic.one())
+    process, *_, ticks = str(run.between(10_000_000, run.end)).splitlines()[2:7]
+    assert process.startswith("process   |zzzz")
+    assert ticks.split()[0] == "10"
+
+
+def test_queued_is_true_of_what_is_copied_already() -> None:
+    """As a completion is that nobody has fetched, or the result of a job."""
+    run = simulate(models.asynchronous, traffic.one())
+    (queued,) = (i for i in run.lane("message 1") if i.state == QUEUED)
+    (copied,) = (i for i in run.lane("message 1") if i.state == COPY)
+    assert copied.end <= queued.start
+    for picture in (draw.svg(run), str(run)):
+        assert "queued: here, not fetched" in picture

@@ -253,3 +253,14 @@ def test_in_words() -> None:
     assert sums in picture.text
     assert sums in (ElementTree.fromstring(picture.svg).findtext(f"{SVG}desc") or "")
     assert "SIMULATED" in picture.svg
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_each_copy_is_drawn_as_what_goes_its_way(call: str) -> None:
+    """A copy of the arguments goes into the kernel; an answer comes back from it."""
+    svg = draw.asked(ask(call, 12, ready_places(12, 3, "spread"))).svg
+    fills = {p["data-part"]: p["fill"].partition("-")[2] for p in parts_of(svg) if "data-part" in p}
+    assert fills.get("copy in", "inbound)") == "inbound)"
+    assert "inbound)" not in {fill for part, fill in fills.items() if part != "copy in"}
+    assert (">copy: process to kernel<" in svg) == ("copy in" in fills)
+    assert (">copy: kernel to process<" in svg) == ("copy)" in fills.values())

@@ -228,3 +228,44 @@ def test_what_goes_on_at_once_has_rows_of_its_own() -> None:
         assert all(end <= start for (_, end), (start, _) in pairwise(sorted(spans)))
     names = [e["args"]["name"] for e in run.to_trace_events()["traceEvents"] if e["ph"] == "M"]
     assert {"network", "network 2", "network 3"} <= set(names)
+
+
+# -- a part that is cut out ------------------------------------------------------------------------
+
+
+def test_a_part_knows_its_window_and_what_was_cut(run: Timeline) -> None:
+    start, end = 1_000_000, 22_000_000
+    part = run.between(start, end)
+    assert part.window == (start, end, run.end)
+    assert (part.start, part.end, part.run_end) == (start, end, run.end)
+    for i in part.intervals:
+        (whole,) = (j for j in run.intervals if (j.lane, j.start, j.end) == (i.lane, *i.whole))
+        assert (i.start, i.end) == (max(whole.start, start), min(whole.end, end))
+        assert (i.cut is None) == (i == whole)
+    assert {i.cut is None for i in part.intervals} == {True, False}
+
+
+def test_a_part_of_a_part_knows_the_whole_run(run: Timeline) -> None:
+    twice = run.between(1_000_000, 22_000_000).between(2_000_000, 21_500_000)
+    assert twice == run.between(2_000_000, 21_500_000)
+    assert run.between(0, run.end) == run
+
+
+def test_json_keeps_a_part_and_reads_what_knew_none(run: Timeline) -> None:
+    part = run.between(1_000_000, 22_000_000)
+    assert Timeline.from_json(part.to_json()) == part
+    assert "window" not in json.loads(run.to_json())
+    assert all(len(row) == 7 for row in json.loads(run.to_json())["intervals"])
+
+
+def test_what_is_counted_is_of_the_part() -> None:
+    """And where the program is blocked does not change because the end of a wait is cut off."""
+    run = simulate(models.multiplexing, traffic.several(3))
+    second = run.calls().index(("select", None), 1)
+    part = run.between(run.call_log[second].start, run.end - 1)
+    assert part.calls() == run.calls()[second:]
+    for phase in ("wait", "copy"):
+        spans = run.blocked_spans(phase)
+        parts = [run.between(at, at + 500_000) for at in range(0, run.end, 500_000)]
+        assert sum(part.blocked(phase) for part in parts) == run.blocked(phase)
+        assert spans

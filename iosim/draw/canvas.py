@@ -17,8 +17,8 @@ from ..shown import bundle, picture
 from ..trace import KERNEL, Interval
 
 __all__ = [
-    "FONT", "INK", "LOOKS", "MUTED", "TAGS", "Free", "Look", "Picture", "Sheet", "Tag", "clipped",
-    "esc", "look_of", "luminance", "text_width",
+    "FONT", "INBOUND", "INK", "LOOKS", "MUTED", "TAGS", "Free", "Look", "Picture", "Sheet", "Tag",
+    "clipped", "esc", "look_of", "luminance", "stroked", "text_width",
 ]  # fmt: skip
 
 FONT = "DejaVu Sans, Verdana, sans-serif"
@@ -95,6 +95,7 @@ def _line(path: str, colour: str, width: float) -> str:
 
 
 #: States and phases: each differs by pattern and by colour.
+INBOUND = "inbound"  # how a copy of a call's arguments into the kernel looks
 OUTSIDE = "outside"  # how the kernel's work outside a call looks: a signal, io_uring's task work
 
 LOOKS = {
@@ -120,10 +121,13 @@ LOOKS = {
     ),
     "queued": Look(
         "#dcb8d8", _line("M0 0L6 6M0 6L6 0", "#7d3a76", 0.9), 6,
-        "queued: here, not copied", "q", "xx",
+        "queued: here, not fetched", "q", "xx",
     ),
     "copy": Look(
         "#0b4f8a", _line("M2.5 0V5", "#ffffff", 1), 5, "copy: kernel to process", "C", "||",
+    ),
+    INBOUND: Look(
+        "#5c93c4", _line("M0 2.5H5", "#ffffff", 1), 5, "copy: process to kernel", "c", "---",
     ),
     "transit": Look(
         "#8b8b8b", _line("M1 0L4 3L1 6", "#ffffff", 1.2), 6, "on its way", ">", "oo",
@@ -217,6 +221,11 @@ class Free:
 # -- a sheet of SVG -----------------------------------------------------------------------------
 
 
+def stroked(path: str, stroke: str, width: float, more: str = "") -> str:
+    """A path that is drawn as a line."""
+    return f'<path d="{path}" fill="none" stroke="{stroke}" stroke-width="{width:g}"{more}/>'
+
+
 @dataclass(slots=True)
 class Sheet:
     """SVG elements in the order of drawing."""
@@ -246,9 +255,7 @@ class Sheet:
 
     def line(self, path: str, stroke: str = MUTED, width: float = 1, more: str = "") -> None:
         """A stroked path."""
-        self.parts.append(
-            f'<path d="{path}" fill="none" stroke="{stroke}" stroke-width="{width:g}"{more}/>'
-        )
+        self.parts.append(stroked(path, stroke, width, more))
 
     def box(self, x: float, y: float, w: float, h: float, fill: str, more: str = "") -> None:
         """A rectangle."""

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from ..trace import COPY, NETWORK, WAIT, Timeline
 from ..trace.comparison import compare
 from ..validate import whole
-from .canvas import INK, LOOKS, MUTED, TAGS, Picture, Tag, clipped, draw_tag, text_width
-from .formatting import copying, count, duration, row_words, took_since_arrival
+from .canvas import INK, LOOKS, MUTED, TAGS, Picture, Sheet, Tag, clipped, draw_tag, text_width
+from .formatting import copying, cores_of, count, duration, took_since_arrival
 from .paired_runs import arrival, joined, moved, part, sides
-from .svg import MARGIN, SMALL, Lane, Scale, Scene, axis, legend, lens, lens_words, panel
+from .scene import MARGIN, SMALL, Lane, Scale, Scene
+from .svg import axis, legend, lens, lens_words, panel
 from .text import lanes as lanes_in_text
 
 __all__ = ["HEADS", "clock", "table"]
@@ -160,13 +161,19 @@ def _joint(shown: Sequence[_Shown]) -> Timeline:
     return joined(sides([(each.run, each.lane) for each in shown]), _heading_words(shown))
 
 
+def _scene(shown: Sequence[_Shown], near: Sequence[_Shown], sheet: Sheet) -> Scene:
+    """What of `near` is drawn; arrivals are told apart if the runs `shown` are of two kinds."""
+    kinds = tuple(dict.fromkeys(each.tag.name.lower() for each in shown))
+    return Scene(_joint(near), sheet, sides=kinds if len(kinds) > 1 else ("",))
+
+
 def _heading_words(shown: Sequence[_Shown]) -> str:
     models = sum(each.before is None for each in shown)
     return f"{count(models, 'run')} on one clock"
 
 
 def _draw(shown: Sequence[_Shown], width: int) -> str:
-    scene = Scene(_joint(shown))
+    scene = _scene(shown, shown, Sheet())
     rows = [row for row in _rows(shown, near=False) if row.name in scene.lanes]
     scene.hidden = [name for name in scene.lanes if name not in {row.name for row in rows}]
     left = MARGIN + max((_room(row) for row in rows), default=0.0) + 8
@@ -194,7 +201,7 @@ def _heading(scene: Scene, shown: Sequence[_Shown], width: int) -> float:
     sheet.text(x + 2, 24, title, 13, bold=True)
     x += 14 + text_width(title, 13, True)
     machines = dict.fromkeys(each.run.machine for each in shown if each.run.machine)
-    facts = [count(shown[0].run.cores, "core"), duration(scene.timeline.end), *machines]
+    facts = [*cores_of(shown[0].run, *machines), duration(scene.timeline.end), *machines]
     text = clipped(" · ".join(facts), width - MARGIN - x, SMALL)
     if text:
         sheet.text(x, 24, text, SMALL, fill=MUTED)
@@ -215,13 +222,14 @@ def _closer(scene: Scene, shown: Sequence[_Shown], main: Scale, y: float) -> flo
     what = "from the first message's arrival on, in each run"
     lens(scene, main, scale, lens_words(scale, main, what), y)
     near = [each for each in shown if each.name in arrivals]
-    aligned = Scene(_joint([each.near(zero, scale) for each in near]), scene.sheet)
+    aligned = _scene(shown, [each.near(zero, scale) for each in near], scene.sheet)
     rows = [row for row in _rows(near, near=True) if row.name in aligned.lanes]
     bottom = panel(
         aligned, rows, scale, y + 24,
         lambda at: axis(aligned, scale, at, zero, " from the arrival"),
     )  # fmt: skip
     scene.states |= aligned.states
+    scene.marks |= aligned.marks
     return bottom
 
 
@@ -256,15 +264,22 @@ def _sentences(shown: Sequence[_Shown]) -> Iterator[str]:
 
 
 def _alt(shown: Sequence[_Shown]) -> str:
-    parts = [
-        f"{each.name}: {row_words(each.run.figure_6_6())}, "
-        f"blocked in wait {duration(each.run.blocked(WAIT))}, "
-        f"in copy {copying(each.run, each.run.blocked(COPY))}"
-        + (f", in the program's hands {after}" if (after := _after(each.run)) else "")
-        for each in shown
-    ]
+    parts = [f"{each.name}: {', '.join(_phases(each.run))}" for each in shown]
     sentences = ". ".join(_sentences(shown))
     return f"{_heading_words(shown)}. {'; '.join(parts)}. {sentences + '.' if sentences else ''}"
+
+
+def _phases(run: Timeline) -> Iterator[str]:
+    """What its program does in each phase, and how long it is blocked there."""
+    row = run.figure_6_6()
+    for phase, does in ((WAIT, row.wait), (COPY, row.copy)):
+        if does == "blocked":
+            ns = run.blocked(phase)
+            yield f"{phase}: blocked {copying(run, ns) if phase == COPY else duration(ns)}"
+        elif does:
+            yield f"{phase}: {does}"
+    if after := _after(run):
+        yield after
 
 
 #: Of the table that says what each run comes to.

@@ -22,11 +22,12 @@ from ..trace import (
     errno_name,
     merged,
 )
+from ..trace.part import calls_seen, deliveries_seen, outcomes_seen
 
 __all__ = [
-    "blocked_of", "called", "count", "describe", "duration", "grouped", "headline", "jobs_words",
-    "moment", "row_words", "signal_name", "steps", "tick_text", "tip", "took_since_arrival",
-    "unit_of",
+    "blocked_of", "called", "cores_of", "count", "describe", "duration", "grouped", "headline",
+    "jobs_words", "moment", "row_words", "signal_name", "steps", "stretch", "tick_text", "tip",
+    "took_since_arrival", "unit_of",
 ]  # fmt: skip
 
 UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns"))
@@ -95,13 +96,20 @@ def grouped(calls: Iterable[Call]) -> list[list[Call]]:
     return groups
 
 
+KINDS = 8  # of calls that are told in an alt text; of more the most frequent ones
+
+
 def _tally(calls: Iterable[Call]) -> str:
     counts = Counter((c.name, c.errno) for c in calls)
-    return ", ".join(
+    shown = counts.items() if len(counts) <= KINDS else counts.most_common(KINDS - 2)
+    parts = [
         name + (f" with {errno_name(errno)}" if errno is not None else "")
         + (f" ×{times}" if times > 1 else "")
-        for (name, errno), times in counts.items()
-    )  # fmt: skip
+        for (name, errno), times in shown
+    ]  # fmt: skip
+    if len(shown) < len(counts):
+        parts.append(f"and {len(counts) - len(shown)} other kinds")
+    return ", ".join(parts)
 
 
 ROW_WORDS = {
@@ -114,6 +122,21 @@ def row_words(row: Row) -> str:
     seen = ((name, getattr(row, name)) for name in ROW_WORDS)
     parts = [f"{ROW_WORDS[name]}: {value}" for name, value in seen if value is not None]
     return ", ".join(parts) if parts else "no phase to show"
+
+
+def stretch(timeline: Timeline) -> str:
+    """ "24.6 ms", or of a part that was cut out "20 ms to 24.6 ms of 24.6 ms"."""
+    whole = duration(timeline.run_end)
+    if timeline.window is None:
+        return whole
+    return f"{duration(timeline.start)} to {duration(timeline.end)} of {whole}"
+
+
+def cores_of(timeline: Timeline, *machines: str) -> list[str]:
+    """ "1 core", unless the words for a machine say it anyway."""
+    words = count(timeline.cores, "core")
+    told = (timeline.machine, *machines)
+    return [] if any(words in machine.split(", ") for machine in told) else [words]
 
 
 def headline(timeline: Timeline) -> str:
@@ -135,11 +158,12 @@ def _times(timeline: Timeline, lanes: Sequence[str]) -> str:
     for i in timeline.intervals:
         if i.lane in lanes and i.state in totals:
             totals[i.state] += i.end - i.start
-    return ", ".join(f"{words[s]} {duration(ns)}" for s, ns in totals.items() if ns)
+    parts = [f"{words[s]} {duration(ns)}" for s, ns in totals.items() if ns]
+    return ("in sum over them: " if parts and len(lanes) > 1 else "") + ", ".join(parts)
 
 
 def _messages(timeline: Timeline) -> str:
-    fates = timeline.deliveries
+    fates = deliveries_seen(timeline)
     if not fates:
         return "No message."
     if len(fates) == 1:
@@ -151,7 +175,7 @@ def _messages(timeline: Timeline) -> str:
         if fate.received is None:
             return f"{text}, never received."
         return f"{text}, in the program's hands {took_since_arrival(fate)} later."
-    received = sum(f.received is not None for f in fates)
+    received = sum(f.received is not None and f.received <= timeline.end for f in fates)
     return f"{len(fates)} messages, {received} of them received."
 
 
@@ -168,7 +192,7 @@ def copying(timeline: Timeline, ns: int) -> str:
 
 def jobs_words(timeline: Timeline) -> str:
     """What became of a pool's jobs, and how long the caller was blocked by them."""
-    outcomes = timeline.outcomes
+    outcomes = outcomes_seen(timeline)
     told = Counter(o.told for o in outcomes if o.told)
     ways = ", ".join(f"{way} ×{times}" for way, times in told.items())
     received = sum(o.received is not None for o in outcomes)
@@ -182,15 +206,12 @@ def describe(timeline: Timeline, row: Row | None = None) -> str:
     """Alt text: what the figure of `timeline` shows, in three or four sentences."""
     if timeline.outcomes:
         return _describe_jobs(timeline)
-    processes = count(len(timeline.processes), "process")
-    if timeline.helpers:
-        processes += f" and {count(len(timeline.helpers), 'helper thread')}"
-    own = [c for c in timeline.call_log if c.trap and c.process in timeline.processes]
+    own = [c for c in calls_seen(timeline) if c.trap and c.process in timeline.processes]
     row = timeline.figure_6_6() if row is None else row
     where = f" Machine: {timeline.machine}." if timeline.machine else ""
     return (
-        f"{headline(timeline)}: {processes} on {count(timeline.cores, 'core')}, "
-        f"{duration(timeline.end)}; {_times(timeline, timeline.processes) or 'nothing ran'}. "
+        f"{headline(timeline)}: {_who(timeline)} on {count(timeline.cores, 'core')}, "
+        f"{_length(timeline)}; {_times(timeline, timeline.processes) or 'nothing ran'}. "
         f"{count(len(own), 'call')}{': ' + _tally(own) if own else ''}. {_messages(timeline)} "
         f"Blocked in wait {duration(timeline.blocked(WAIT))}, "
         f"blocked in copy {copying(timeline, timeline.blocked(COPY))}. "
@@ -198,17 +219,39 @@ def describe(timeline: Timeline, row: Row | None = None) -> str:
     )
 
 
+def _who(timeline: Timeline) -> str:
+    """ "2 processes", "1 process and 3 threads": those are of the only process, or of the first."""
+    everyone = len(timeline.processes)
+    processes = min(everyone, max(1, sum(n.startswith("process") for n in timeline.processes)))
+    kinds = {
+        "process": processes,
+        "thread": everyone - processes,
+        "helper thread": len(timeline.helpers),
+    }
+    return " and ".join(count(many, kind) for kind, many in kinds.items() if many) or "no process"
+
+
 def _describe_jobs(timeline: Timeline) -> str:
-    own = [c for c in timeline.call_log if c.trap and c.process in timeline.processes]
+    own = [c for c in calls_seen(timeline) if c.trap and c.process in timeline.processes]
+    kinds: dict[str, list[str]] = {}
+    for name in (*timeline.processes, *timeline.helpers):
+        kinds.setdefault(name.rstrip(" 0123456789"), []).append(name)
     lanes = ", ".join(
-        f"{name} {_times(timeline, [name])}" for name in (*timeline.processes, *timeline.helpers)
+        f"{names[0] if len(names) == 1 else count(len(names), kind)} {_times(timeline, names)}"
+        for kind, names in kinds.items()
     )
     where = f" Machine: {timeline.machine}." if timeline.machine else ""
     return (
-        f"{headline(timeline)}: {count(timeline.cores, 'core')}, {duration(timeline.end)}; "
+        f"{headline(timeline)}: {count(timeline.cores, 'core')}, "
+        f"{_length(timeline)}; "
         f"{lanes}. {count(len(own), 'call')}{': ' + _tally(own) if own else ''}. "
         f"{jobs_words(timeline)}.{where}"
     )
+
+
+def _length(timeline: Timeline) -> str:
+    """`stretch`, which says that the rest is left out."""
+    return ("only the part from " if timeline.window else "") + stretch(timeline)
 
 
 SIGNALS = {10: "SIGUSR1", 12: "SIGUSR2", 14: "SIGALRM", 29: "SIGIO", 34: "SIGRTMIN"}

@@ -12,23 +12,11 @@ from dataclasses import replace
 from ..trace import PHASES, Interval, Timeline
 from ..trace.comparison import Comparison, compare
 from ..validate import whole
-from .canvas import INK, LOOKS, MUTED, TAGS, Picture, clipped, draw_tag, text_width
+from .canvas import INK, LOOKS, MUTED, TAGS, Picture, Sheet, clipped, draw_tag, text_width
 from .formatting import duration
 from .paired_runs import arrival, joined, moved, sides
-from .svg import (
-    MARGIN,
-    SMALL,
-    TINY,
-    Lane,
-    Scale,
-    Scene,
-    axis,
-    legend,
-    lens,
-    lens_words,
-    panel,
-    rows_of,
-)
+from .scene import MARGIN, SMALL, TINY, Lane, Scale, Scene, rows_of
+from .svg import axis, legend, lens, lens_words, panel
 
 __all__ = ["overlay"]
 
@@ -87,7 +75,7 @@ def _in_pairs(intervals: Sequence[Interval]) -> list[Interval]:
 
 
 def _draw(predicted: Timeline, measured: Timeline, found: Comparison, width: int) -> str:
-    scene = Scene(_joint(predicted, measured))
+    scene = _scene(predicted, measured, Sheet())
     rows = [_tagged(row, measured.kernel) for row in rows_of(scene)]
     left = MARGIN + max((_room(row) for row in rows), default=0.0) + 8
     scale = Scale(0, max(1, scene.timeline.end), left, width - MARGIN - 2)
@@ -99,6 +87,10 @@ def _draw(predicted: Timeline, measured: Timeline, found: Comparison, width: int
     drawn = [state for state in LOOKS if state in scene.states]
     title = f"{predicted.title}: predicted and {measured.kernel}"
     return scene.sheet.finish(width, y + 8, title, _alt(measured, found), drawn)
+
+
+def _scene(predicted: Timeline, measured: Timeline, sheet: Sheet) -> Scene:
+    return Scene(_joint(predicted, measured), sheet, sides=(SIDES[0], measured.kernel))
 
 
 def _tagged(row: Lane, kernel: str) -> Lane:
@@ -149,13 +141,14 @@ def _closer(
     scale = Scale(max(0, zero - spare), zero + max(took) + spare, main.left, main.right)
     what = "the first message, from its arrival to the program, in each run"
     lens(scene, main, scale, lens_words(scale, main, what), y)
-    aligned = Scene(_joint(predicted, moved(measured, zero - after[0])), scene.sheet)
+    aligned = _scene(predicted, moved(measured, zero - after[0]), scene.sheet)
     near = [replace(row, bar=max(row.bar, 16.0)) for row in _of_first(rows)]
     bottom = panel(
         aligned, near, scale, y + 28,
         lambda at: axis(aligned, scale, at, zero, " from the arrival"),
     )  # fmt: skip
     scene.states |= aligned.states
+    scene.marks |= aligned.marks
     return _delta(scene, scale, bottom + 2, measured.kernel, [zero + ns for ns in took])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..trace import NETWORK, Call, Delivery, Interval, Timeline
+from ..trace import NETWORK, Call, Delivery, Interval, Timeline, Window
 
 __all__ = ["Side", "arrival", "joined", "moved", "part", "sides"]
 
@@ -89,10 +89,15 @@ def moved(run: Timeline, by: int) -> Timeline:
         run,
         intervals=tuple(
             replace(
-                i, start=i.start + by, end=i.end + by, call=calls[i.call.id] if i.call else None
+                i,
+                start=i.start + by,
+                end=i.end + by,
+                call=calls[i.call.id] if i.call else None,
+                cut=i.cut and (i.cut[0] + by, i.cut[1] + by),
             )
             for i in run.intervals
         ),
+        window=run.window and Window(*(at + by for at in run.window)),
         call_log=tuple(calls.values()),
         deliveries=tuple(_later(fate, by) for fate in run.deliveries),
     )

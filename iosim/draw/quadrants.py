@@ -82,15 +82,18 @@ def _draw(found: Entries, tags: Sequence[Tag]) -> str:
                     sheet.add(f'<path d="M{left + 8:.1f} {base - 8:.1f}l8 4l-8 4z" fill="{INK}"/>')
         y += high
     used = [state for state in LOOKS if state in {state for _, state in THREADS.values()}]
-    return sheet.finish(WIDE, y + 14, "Four corners: calls by two questions", _words(found), used)
+    return sheet.finish(
+        WIDE, y + 14, "Four corners: calls by two questions", _words(found, tags), used
+    )
 
 
-def _words(found: Entries) -> str:
+def _words(found: Entries, tags: Sequence[Tag]) -> str:
+    kinds = " and ".join(tag.name.lower() for tag in tags)
     parts = (
         f"{corner.call} and {corner.thread}: {', '.join(_plain(labels)) or 'nothing'}"
         for corner, labels in found.items()
     )
-    return f"{'; '.join(parts)}."
+    return f"By {kinds} runs: {'; '.join(parts)}."
 
 
 def _table(found: Entries) -> str:

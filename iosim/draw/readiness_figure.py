@@ -14,6 +14,7 @@ from ..trace import Timeline
 from .canvas import (
     FILLS,
     HAIR,
+    INBOUND,
     INK,
     LOOKS,
     MUTED,
@@ -25,7 +26,8 @@ from .canvas import (
     text_width,
 )
 from .formatting import count, duration
-from .svg import MARGIN, SMALL, TINY, Scale, Scene, axis, legend
+from .scene import MARGIN, SMALL, TINY, Scale, Scene
+from .svg import axis, legend
 
 __all__ = ["asked"]
 
@@ -72,7 +74,7 @@ def _draw(question: Asked) -> str:
     y = legend(scene, WIDE, y + 4)
     drawn = [state for state in LOOKS if state in scene.states]
     return scene.sheet.finish(
-        WIDE, y + 6, title, f"{title}. {_sums(question)}", drawn, TAGS["simulated"],
+        WIDE, y + 6, title, f"{title}, simulated. {_sums(question)}", drawn, TAGS["simulated"],
         f' data-call-name="{question.call}"',
     )  # fmt: skip
 
@@ -272,9 +274,9 @@ def _bars(scene: Scene, question: Asked, y: float) -> float:
     for part, steps in parts.items():
         _bar_row(scene, part, steps, scale, y)
         y += ROW
-    axis(scene, scale, bottom + 2)
+    below = axis(scene, scale, bottom + 2)
     sheet.add("</g>")
-    return bottom + 24
+    return below
 
 
 def _bar_row(scene: Scene, part: str, steps: Sequence[Step], scale: Scale, y: float) -> None:
@@ -284,11 +286,12 @@ def _bar_row(scene: Scene, part: str, steps: Sequence[Step], scale: Scale, y: fl
     for step in steps:
         x = min(scale.x(step.start), scale.right - 1)
         wide = max(1.0, scale.x(step.end) - x)
-        scene.states.add(step.state)
+        look = INBOUND if part == "copy in" else step.state
+        scene.states.add(look)
         about = "" if step.fd is None else f' data-fd="{step.fd}"'
         scene.sheet.add(
             f'<rect x="{x:.2f}" y="{y:.1f}" width="{wide:.2f}" height="{BAR:g}" '
-            f'fill="{FILLS[step.state]}" data-part="{step.part}" data-state="{step.state}" '
+            f'fill="{FILLS[look]}" data-part="{step.part}" data-state="{step.state}" '
             f'data-start="{step.start}" data-end="{step.end}"{about}>'
             f"<title>{esc(step.words)}: {duration(step.ns)}</title></rect>"
         )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from textwrap import wrap
 
 from ..trace import COPY, SLEEPING, WAIT, Call, Interval, Timeline, errno_name
+from ..trace.part import calls_seen
 from ..validate import whole
 from .canvas import LOOKS, TAGS, look_of
 from .formatting import (
     called,
     copying,
+    cores_of,
     count,
     duration,
     grouped,
@@ -20,6 +23,7 @@ from .formatting import (
     moment,
     row_words,
     steps,
+    stretch,
     tick_text,
     unit_of,
 )
@@ -54,7 +58,7 @@ def _fit(line: str, width: int) -> list[str]:
 
 def _heading(timeline: Timeline) -> Iterator[str]:
     tag = TAGS.get(timeline.kernel, TAGS["recorded"])
-    facts = [tag.clock, duration(timeline.end), count(timeline.cores, "core")]
+    facts = [tag.clock, stretch(timeline), *cores_of(timeline)]
     if timeline.machine:
         facts.append(timeline.machine)
     yield f"[{tag.name}] {timeline.title}: {', '.join(facts)}"
@@ -66,15 +70,20 @@ def _heading(timeline: Timeline) -> Iterator[str]:
 
 def _picture(timeline: Timeline, width: int) -> Iterator[str]:
     rows: dict[str, list[Interval]] = {name: [] for name in timeline.lanes}
-    for interval in timeline.intervals:
-        rows[interval.lane].append(interval)
-    yield from lanes(rows, timeline.end, width)
+    origin = timeline.start if timeline.window else 0
+    for i in timeline.intervals:
+        rows[i.lane].append(replace(i, start=i.start - origin, end=i.end - origin))
+    yield from lanes(rows, timeline.end - origin, width, origin=origin)
 
 
 def lanes(
-    rows: Mapping[str, Sequence[Interval]], end: int, width: int, longest: int = 16
-) -> Iterator[str]:
-    """Lanes as rows of characters over an axis to `end`, their names cut to `longest` of them."""
+    rows: Mapping[str, Sequence[Interval]], end: int, width: int, longest: int = 16,
+    origin: int = 0,
+) -> Iterator[str]:  # fmt: skip
+    """Lanes as rows of characters over an axis to `end`, their names cut to `longest` of them.
+
+    The ticks say the times from `origin` on.
+    """
     rows = {name: row for name, row in rows.items() if row}
     names = min(longest, max((len(name) for name in rows), default=0))
     columns = width - names - 3
@@ -83,7 +92,7 @@ def lanes(
             yield f"{'...':<{names}}  and {count(len(rows) - LANES, 'more lane')}"
             break
         yield f"{name[:names]:<{names}} |{_row(row, max(1, end), columns)}|"
-    yield from _axis(max(1, end), names, columns)
+    yield from _axis(origin, max(1, end), names, columns)
     states = {look_of(i) for row in rows.values() for i in row}
     legend = [f"{look.char} {look.words}" for state, look in LOOKS.items() if state in states]
     yield from _wrapped(legend, width)
@@ -132,16 +141,16 @@ def _with_all_states(
     return chars
 
 
-def _axis(end: int, names: int, columns: int) -> Iterator[str]:
+def _axis(origin: int, end: int, names: int, columns: int) -> Iterator[str]:
     """Ticks at round times, their labels, and the unit."""
     unit, name = unit_of(max(1, end))
     for step in steps(end):
         room = step * columns // max(1, end)
-        if room >= max(9, len(tick_text(end, step, unit)) + 3):
+        if room >= max(9, len(tick_text(origin + end, step, unit)) + 3):
             break
     marks, labels = ["-"] * columns, [" "] * (columns + 1)
-    for at in range(0, end, step):
-        column, label = at * columns // end, tick_text(at, step, unit)
+    for at in range(-(-origin // step) * step, origin + end, step):
+        column, label = (at - origin) * columns // end, tick_text(at, step, unit)
         marks[column] = "+"
         if column + len(label) + len(name) + 2 <= columns:
             labels[column : column + len(label)] = label
@@ -154,12 +163,13 @@ def _axis(end: int, names: int, columns: int) -> Iterator[str]:
 
 
 def _calls(timeline: Timeline) -> Iterator[str]:
-    log = [call for call in timeline.call_log if call.trap]
-    looks = Counter(call.name for call in timeline.call_log if not call.trap)
+    calls = calls_seen(timeline)
+    log = [call for call in calls if call.trap]
+    looks = Counter(call.name for call in calls if not call.trap)
     yield f"{count(len(log), 'call')}:" if log else "no calls"
     asleep = Counter[int]()
     for i in timeline.intervals:
-        if i.state == SLEEPING and i.call:
+        if i.state == SLEEPING and i.call and _is_whole(timeline, i.call):
             asleep[i.call.id] += i.duration
     named = len({call.process for call in log}) > 1
     groups = [[call] for call in log] if len(log) <= FULL else grouped(log)
@@ -173,6 +183,11 @@ def _calls(timeline: Timeline) -> Iterator[str]:
         names = ", ".join(f"{name} ×{times}" for name, times in looks.items())
         yield f"and {count(looks.total(), 'look')} into its own memory: {names}"
     yield ""
+
+
+def _is_whole(timeline: Timeline, call: Call) -> bool:
+    """Does the timeline, or its part, show all of this call?"""
+    return timeline.window is None or timeline.start <= call.start <= call.end <= timeline.end
 
 
 def _call_line(group: Sequence[Call], asleep: Counter[int], named: bool) -> str:

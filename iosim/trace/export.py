@@ -15,6 +15,7 @@ from .records import (
     KernelLine,
     Outcome,
     Visit,
+    Window,
     errno_name,
 )
 
@@ -99,12 +100,15 @@ def to_json(run: Timeline) -> str:
     for name in ("visits", "disturbances"):
         if rows := getattr(run, name):
             plain[name] = [asdict(row) for row in rows]
+    if run.window:
+        plain["window"] = list(run.window)
     if run.kernel_lines:
         plain["kernel_lines"] = [list(line) for line in run.kernel_lines]
     plain["intervals"] = [
-        [i.lane, i.start, i.end, i.state, i.call.id if i.call else None, i.message, i.note]
+        [i.lane, i.start, i.end, i.state, i.call.id if i.call else None, i.message, i.note,
+         *(i.cut or ())]
         for i in run.intervals
-    ]
+    ]  # fmt: skip
     return json.dumps(plain)
 
 
@@ -113,8 +117,8 @@ def from_json(kind: type[Timeline], text: str) -> Timeline:
     plain: dict[str, Any] = json.loads(text)
     calls = {c["id"]: Call(**c) for c in plain.pop("call_log")}
     intervals = tuple(
-        Interval(lane, start, end, state, calls.get(call), message, note)
-        for lane, start, end, state, call, message, note in plain.pop("intervals")
+        Interval(lane, start, end, state, calls.get(call), message, note, tuple(cut) or None)
+        for lane, start, end, state, call, message, note, *cut in plain.pop("intervals")
     )
     plain["deliveries"] = tuple(Delivery(**d) for d in plain["deliveries"])
     plain["evidence"] = tuple(Evidence(**e) for e in plain["evidence"])
@@ -122,5 +126,6 @@ def from_json(kind: type[Timeline], text: str) -> Timeline:
     plain["visits"] = tuple(_visit(v) for v in plain.get("visits", ()))
     plain["disturbances"] = tuple(Disturbance(**d) for d in plain.get("disturbances", ()))
     plain["kernel_lines"] = tuple(KernelLine(*k) for k in plain.get("kernel_lines", ()))
+    plain["window"] = Window(*plain["window"]) if "window" in plain else None
     plain["processes"], plain["helpers"] = tuple(plain["processes"]), tuple(plain["helpers"])
     return kind(intervals=intervals, call_log=tuple(calls.values()), **plain)

@@ -14,7 +14,7 @@ __all__ = [
     "ASYNCHRONOUS", "BLOCKING", "COPY", "FIGURE_6_6", "FOUR_CORNERS", "GIL", "KERNEL", "NETWORK",
     "PHASES", "PROCESS_STATES", "QUEUED", "READY", "SLEEPING", "TRANSIT", "USER", "WAIT", "Call",
     "Corner", "Delivery", "Disturbance", "Evidence", "Interval", "KernelLine", "Outcome", "Row",
-    "Span", "Visit", "errno_name", "merged",
+    "Span", "Visit", "Window", "errno_name", "merged",
 ]  # fmt: skip
 
 # States of a process.  `user` and `kernel` hold a core; `ready` wants one; `sleeping` does not.
@@ -22,6 +22,7 @@ USER, KERNEL, READY, SLEEPING = PROCESS_STATES = ("user", "kernel", "ready", "sl
 # Phases of the data (UNP 6.2 has two of them; `queued` lies between: ready, and nobody copies it).
 WAIT, QUEUED, COPY = PHASES = ("wait", "queued", "copy")
 NETWORK, TRANSIT = "network", "transit"
+Span = tuple[int, int]  # from ns to ns
 GIL = "GIL"  # the note of a sleep in which a thread waits for its process's interpreter lock
 
 
@@ -64,7 +65,8 @@ class Interval:
     For a process's lane `call` is the call that it is in (None: in its own code, or in the kernel
     for another reason, which `note` names); for a worker's, the job or the callback that it does.
     For a message's `copy` it is the call for which the kernel copies (None: for no call, as with
-    io_uring's task work).
+    io_uring's task work).  `cut` is its stretch in the run if `Timeline.between` has left less of
+    it.
     """
 
     lane: str
@@ -74,6 +76,12 @@ class Interval:
     call: Call | None = None
     message: int | None = None
     note: str = ""
+    cut: Span | None = None
+
+    @property
+    def whole(self) -> Span:
+        """Its start and end in the run, also where only a part of it was cut out; in ns."""
+        return self.cut or (self.start, self.end)
 
     @property
     def duration(self) -> int:
@@ -177,6 +185,14 @@ class Evidence:
     process: str = ""
 
 
+class Window(NamedTuple):
+    """A part of a run: from `start` to `end`; the run itself ended at `of`.  In ns."""
+
+    start: int
+    end: int
+    of: int
+
+
 class KernelLine(NamedTuple):
     """From `at` on, the kernel's side of a call on `lane` is at `line` of `iosim.sim.<module>`.
 
@@ -268,8 +284,6 @@ FOUR_CORNERS = {
     "signal_driven": (("recvfrom",), Corner(SYNCHRONOUS, NONBLOCKING)),
     "asynchronous": (("io_uring_submit",), Corner(ASYNCHRONOUS, NONBLOCKING)),
 }
-
-Span = tuple[int, int]
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:

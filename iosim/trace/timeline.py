@@ -16,14 +16,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from errno import EAGAIN
 from functools import cached_property
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
 from ..shown import bundle, picture
-from . import export, invariants
+from . import export, invariants, part
 from .records import (
     ASYNCHRONOUS,
     BLOCKING,
@@ -50,6 +50,7 @@ from .records import (
     Row,
     Span,
     Visit,
+    Window,
     merged,
 )
 
@@ -66,8 +67,8 @@ def _union(spans: Iterable[Span]) -> int:
     return sum(end - start for start, end in merged(spans))
 
 
-def _meet(a: Interval, b: Interval) -> Span | None:
-    start, end = max(a.start, b.start), min(a.end, b.end)
+def _meet(a: Span, b: Span) -> Span | None:
+    start, end = max(a[0], b[0]), min(a[1], b[1])
     return (start, end) if start < end else None
 
 
@@ -79,7 +80,7 @@ class _Sleeps:
 
     def __init__(self, row: Sequence[Interval]) -> None:
         self.row = row
-        self.starts = [sleep.start for sleep in row]
+        self.starts = [sleep.whole[0] for sleep in row]
         self.reach = list(accumulate((i.call.end if i.call else 0 for i in row), max))
 
     def ended_by(self, at: int) -> list[Interval]:
@@ -102,7 +103,7 @@ class Timeline:
     `processes` lists the lanes of the program's own processes (a library's helper thread is in
     `helpers`); `source` is the program's text and `first_line` the number of its first line in its
     file.  `kernel_lines`, of a simulated run, are those of the kernel's own text that it went
-    through.
+    through.  `window` is the part of the run that `between` cut out.
     """
 
     title: str
@@ -121,12 +122,14 @@ class Timeline:
     visits: tuple[Visit, ...] = ()
     disturbances: tuple[Disturbance, ...] = ()
     kernel_lines: tuple[KernelLine, ...] = field(default=(), repr=False)
+    window: Window | None = None
 
     def __repr__(self) -> str:
         data = f"{len(self.outcomes)} jobs" if self.outcomes else f"{len(self.deliveries)} messages"
+        part = f"{self.start / 1e6:.3f} ms to {self.end / 1e6:.3f} ms of " if self.window else ""
         return (
             f"<Timeline of {self.title}, {self.kernel}: {len(self.call_log)} calls, "
-            f"{data}, {self.end / 1e6:.3f} ms>"
+            f"{data}, {part}{self.run_end / 1e6:.3f} ms>"
         )
 
     def __str__(self) -> str:
@@ -150,12 +153,21 @@ class Timeline:
     @property
     def start(self) -> int:
         """The first instant of the run, 0, or of the part that `between` cut out; in ns."""
+        if self.window:
+            return self.window.start
         return min((i.start for i in self.intervals), default=0)
 
     @property
     def end(self) -> int:
-        """The last instant of the run, in ns."""
+        """The last instant of the run, or of the part that `between` cut out; in ns."""
+        if self.window:
+            return self.window.end
         return max((i.end for i in self.intervals), default=0)
+
+    @property
+    def run_end(self) -> int:
+        """The last instant of the run, also of one that only a part is left of; in ns."""
+        return self.window.of if self.window else self.end
 
     @cached_property
     def _by_lane(self) -> dict[str, tuple[Interval, ...]]:
@@ -188,7 +200,7 @@ class Timeline:
     def calls(self, process: str | None = None) -> list[tuple[str, int | None]]:
         """`(call, errno or None)` in order; of the program, or of one `process`."""
         wanted = set(self.processes if process is None else (process,))
-        return [(c.name, c.errno) for c in self.call_log if c.process in wanted and c.trap]
+        return [(c.name, c.errno) for c in part.calls_seen(self) if c.process in wanted and c.trap]
 
     def time_in(self, state: str, process: str | None = None) -> int:
         """ns that the program's processes (or one `process`) spent in one of the four states."""
@@ -241,7 +253,10 @@ class Timeline:
         """
         if phase not in (WAIT, COPY):
             raise ValueError(f"no phase {phase!r}: the phases are {WAIT}, {COPY}")
-        return self._blocked_in_wait() if phase == WAIT else self._blocked_in_copy()
+        spans = self._blocked_in_wait() if phase == WAIT else self._blocked_in_copy()
+        if self.window is None:
+            return spans
+        return [seen for span in spans if (seen := _meet(span, self.window[:2]))]
 
     def _blocked_in_wait(self) -> list[Span]:
         asleep: dict[str | None, list[Interval]] = {}
@@ -252,12 +267,12 @@ class Timeline:
         return [
             span
             for phase, fate in self._phases(WAIT) if fate.process in sleeps and _came(fate)
-            for sleep in sleeps[fate.process].ended_by(phase.end)
-            if (span := _meet(sleep, phase))
+            for sleep in sleeps[fate.process].ended_by(phase.whole[1])
+            if (span := _meet(sleep.whole, phase.whole))
         ]  # fmt: skip
 
     def _blocked_in_copy(self) -> list[Span]:
-        return [(c.start, c.end) for c, _ in self._phases(COPY) if self._for_the_program(c)]
+        return [c.whole for c, _ in self._phases(COPY) if self._for_the_program(c)]
 
     def _for_the_program(self, copy: Interval) -> bool:
         """Is this copy made within a call of the program?"""
@@ -398,16 +413,10 @@ class Timeline:
     def between(self, start: int, end: int) -> Timeline:
         """A closer look: the same run from `start` to `end` (ns), clipped; times are kept.
 
-        ValueError unless 0 <= start < end.
+        What is counted and summed up is then of this part, while `call_log`, `deliveries` and
+        `outcomes` stay those of the run.  ValueError unless 0 <= start < end.
         """
-        if not 0 <= start < end:
-            raise ValueError(f"a window needs 0 <= start < end, got {start!r} to {end!r} ns")
-        clipped = tuple(
-            replace(i, start=max(i.start, start), end=min(i.end, end))
-            for i in self.intervals
-            if i.start < end and start < i.end
-        )
-        return replace(self, intervals=clipped)
+        return part.cut_out(self, start, end)
 
     def to_records(self) -> list[dict[str, Any]]:
         """One dict for each interval, for a table or a data frame."""
