@@ -11,6 +11,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from errno import (
     EAGAIN,
@@ -35,7 +36,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iosim import Costs, Timeline, Unsupported, clients, features, measure, servers, simulate
-from iosim.calls import (  # fmt: skip
+from iosim.calls import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
     EPOLL_CTL_MOD,
@@ -52,12 +53,14 @@ from iosim.calls import (  # fmt: skip
     SHUT_WR,
     SIZE,
     Program,
+    Request,
     accept,
     close,
     connect,
     epoll_create,
     epoll_ctl,
     epoll_wait,
+    eventfd,
     fcntl,
     getsockname,
     getsockopt,
@@ -69,10 +72,12 @@ from iosim.calls import (  # fmt: skip
     poll,
     pthread_create,
     pthread_join,
+    read,
     recvfrom,
     select,
     send,
     shutdown,
+    sleep,
     socket,
 )
 from iosim.real.helpers.clients import SPIN_NS, ClientLoop
@@ -1018,3 +1023,26 @@ def test_no_thread_is_left_at_the_limit(wait: str) -> None:
     with pytest.raises(TimeoutError, match="pthread_join"):
         measure(_stuck, of(script(at_ms=5_000)), limit_s=0.5, wait=wait)
     assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+
+
+def test_no_thread_stays_in_what_was_closed_under_it() -> None:
+    """The kernel keeps what a thread sleeps in, whatever becomes of its number: close(2)."""
+
+    def in_thread(request: Request) -> Program:
+        with suppress(OSError):
+            yield request
+
+    def program(listener: int, clients: int) -> Program:
+        conn = yield accept(listener)
+        counter, interest = (yield eventfd(0)), (yield epoll_create())
+        yield epoll_ctl(interest, EPOLL_CTL_ADD, conn)
+        sleeps = (recvfrom(conn, 1), read(counter, 8), epoll_wait(interest), poll([conn]))
+        for request in (*sleeps, accept(listener)):
+            yield pthread_create(in_thread(request))
+        yield sleep(ms(20))
+        for fd in (conn, counter, interest, listener):
+            yield close(fd)
+
+    before = set(threading.enumerate())
+    measure(program, of(MUTE)).check()
+    assert set(threading.enumerate()) <= before

@@ -21,6 +21,7 @@ from ..calls import (
     O_ASYNC,
     O_NONBLOCK,
     SIGIO,
+    Request,
     close,
     fcntl,
     memfd_create,
@@ -45,12 +46,16 @@ def failure(errno: int) -> OSError:
 class Descriptors:
     """What the program has open, by number: what else is open here is not its business.
 
-    Each has `fileno` and `close`: sockets, interest lists, rings, files.
+    Each has `fileno` and `close`: sockets, interest lists, rings, files.  The system keeps what is
+    closed under a thread that sleeps in it, for as long as it does; so does this, since that thread
+    must be woken at the end of the run: `kept`, with who sleeps in it.
     """
 
     def __init__(self) -> None:
         self.open: dict[int, Any] = {}
         self.nonblocking: set[int] = set()
+        self.in_call: dict[Driver, set[int]] = {}  # which descriptors each thread's call names
+        self.kept: list[tuple[set[Driver], Any]] = []
 
     def __contains__(self, fd: int) -> bool:
         return fd in self.open
@@ -91,16 +96,40 @@ class Descriptors:
         self.nonblocking.discard(fd)
         return self.open.pop(self.mine(fd))
 
+    def enter(self, driver: Driver, request: Request) -> None:
+        """Its thread makes a call in which it may sleep."""
+        fds = *getattr(request, "fds", ()), *getattr(request, "writefds", ())
+        self.in_call[driver] = {getattr(request, "fd", NO_FD), *fds}
+
+    def leave(self, driver: Driver) -> None:
+        """It is over, and so is what was kept for it."""
+        del self.in_call[driver]
+        for users, one in self.kept:
+            users.discard(driver)
+            if not users:
+                one.close()
+        self.kept = [pair for pair in self.kept if pair[0]]
+
+    def keep_for_others(self, driver: Driver, fd: int) -> None:
+        """`driver` is about to close it: do others sleep in it?"""
+        users = {other for other, fds in self.in_call.items() if fd in fds and other is not driver}
+        if users and (made := self.open.get(fd)) is not None:
+            self.kept.append((users, _duplicate(made)))
+
+    def all(self) -> list[Any]:
+        """Those that are open now, and those that are kept."""
+        return [*self.open.values(), *(one for _, one in self.kept)]
+
     def sockets(self) -> list[Socket]:
-        """Those that are open now."""
-        return [one for one in list(self.open.values()) if isinstance(one, Socket)]
+        """Those of them that are sockets."""
+        return [one for one in self.all() if isinstance(one, Socket)]
 
     def shut(self) -> None:
         """End what waits for them, in whatever thread: shutdown(2) wakes it."""
         for one in self.sockets():
             with suppress(OSError):  # a datagram socket is woken none the less
                 one.shutdown(SHUT_RDWR)
-        for one in list(self.open.values()):
+        for one in self.all():
             if hasattr(one, "shut"):
                 one.shut()
 
@@ -108,6 +137,16 @@ class Descriptors:
         """As when the process ends: all of them are closed."""
         while self.open:
             self.open.popitem()[1].close()
+        while self.kept:
+            self.kept.pop()[1].close()
+
+
+def _duplicate(made: Any) -> Any:
+    """Another descriptor of the same open description: dup(2)."""
+    if isinstance(made, Socket):
+        return made.dup()
+    fd = os.dup(made.fileno())
+    return made.fromfd(fd) if hasattr(made, "fromfd") else type(made)(fd)
 
 
 def keep(driver: Driver, call: int, start: int, end: int, made: Any) -> tuple[int, int]:
@@ -137,6 +176,7 @@ def _memfd_create(driver: Driver, request: memfd_create) -> Prepared:
 
 @answers(close)
 def _close(driver: Driver, request: close) -> Prepared:
+    driver.process.descriptors.keep_for_others(driver, request.fd)
     made = driver.process.descriptors.forget(request.fd)
     driver.process.messages.connection.pop(request.fd, None)
     driver.process.signals.armed.discard(request.fd)

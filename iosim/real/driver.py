@@ -165,6 +165,17 @@ class Driver:
             return None
         if type(request) not in (sigtimedwait, recvfrom) and self.notice == "signal":
             self.notice = ""
+        if sleeps:
+            self.process.descriptors.enter(self, request)
+        try:
+            return self._call(request, fd, line, waits, sleeps)
+        finally:
+            if sleeps:
+                self.process.descriptors.leave(self)
+
+    def _call(
+        self, request: Request, fd: int | None, line: int | None, waits: bool, sleeps: bool
+    ) -> Any:
         action, finish = self._prepare(request)
         start, metered = self._reading() if sleeps else (self.now(), None)
         if metered is not None:

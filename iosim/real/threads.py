@@ -132,7 +132,7 @@ class Threads:
     def _rouse(self) -> None:
         """A socket that was shut is readable: it ends every wait for an interest list."""
         descriptors = self._process.descriptors
-        for made in list(descriptors.open.values()):
+        for made in descriptors.all():
             for one in descriptors.sockets() if hasattr(made, "register") else ():
                 with suppress(OSError, ValueError):
                     made.register(one.fileno(), EPOLLIN)
