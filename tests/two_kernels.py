@@ -26,9 +26,15 @@ from hypothesis import strategies as st
 from iosim import Costs, Timeline, calls, clients, measure, simulate
 from iosim.calls import (
     F_SETFL,
+    F_SETOWN,
     MSG_DONTWAIT,
     MSG_PEEK,
+    O_ASYNC,
     O_NONBLOCK,
+    SELF,
+    SIG_BLOCK,
+    SIG_UNBLOCK,
+    SIGIO,
     SO_RCVTIMEO,
     Program,
     accept,
@@ -60,7 +66,8 @@ FOR_EVER = (AFTER, 1_000_000_000)  # what never comes: no clock goes on for it
 MAKERS = (
     "socket", "accept", "epoll_create", "memfd_create", "kqueue", "io_uring_setup", "eventfd",
 )  # fmt: skip
-TURN, THREAD = "turn", "thread"
+TURN, THREAD, ARMED = "turn", "thread", "armed"  # the last one: O_ASYNC, for this thread
+HANDLER = "handler"  # of SIGIO, which says so
 SLEEPERS_IN_KERNEL = ("aio_read", "io_uring_submit")
 LIMIT_S = 5.0  # for a run of a real program, which is over after some ms for each call
 ENOUGH = 60  # descriptors for any program
@@ -202,7 +209,9 @@ def may_sleep(op: Op) -> bool:
         return not op.arguments[2] & MSG_DONTWAIT
     if op.name in ("select", "poll", "epoll_wait"):
         return op.arguments[2 if op.name == "epoll_wait" else 1] != 0
-    return op.name in ("read", "accept", "io_uring_enter", "io_uring_submit_and_wait")
+    return op.name in (
+        *("read", "accept", "io_uring_enter", "io_uring_submit_and_wait", "sigtimedwait"),
+    )
 
 
 class Told(NamedTuple):
@@ -309,8 +318,14 @@ class Teller:
             return tuple(map(self._named, argument))
         return argument
 
+    def _handler(self, signo: int) -> Program:
+        self.said.append(f"signal {signo}")
+        yield from ()
+
     def _plain(self, argument: Any) -> Any:
         """As the call takes it."""
+        if argument == HANDLER:
+            return self._handler
         if isinstance(argument, Fd):
             return self.fds[argument.number]
         if isinstance(argument, Port):
@@ -382,11 +397,21 @@ class Receiver(Teller):
         aio's helper or the program, Linux leaves open."""
         if op.inner.name == "write" and op.inner.arguments[0].number < self.connections:
             return
+        if op.name == ARMED:
+            yield from self._arm(*op.arguments)
+            return
         if op.name == "aio_read":
             self.awaited.add(op.arguments[0])
         receives = op.inner.name in ("recvfrom", "recvmsg", "read") and may_sleep(op.inner)
         if not (receives and op.inner.arguments[0] in self.awaited):
             yield from super()._do(op)
+
+    def _arm(self, fd: Fd, flags: int) -> Program:
+        """Signals of a connection; without a handler they would end the process."""
+        handled = any(op.name == "sigaction" for op in self.done)
+        if handled and fd.number < self.connections:
+            yield from self._make(Op("fcntl", (fd, F_SETOWN, SELF)), self.said)
+            yield from self._make(Op("fcntl", (fd, F_SETFL, O_ASYNC | flags)), self.said)
 
     def _turn(self) -> Program:
         yield recvfrom(self.control, 1)
@@ -566,6 +591,10 @@ TRAFFIC_ONLY = (
     (2, _call("aio_read", _fd, _size)),
     (1, _call("aio_error", st.integers(1, 3))),
     (1, _call("aio_return", st.integers(1, 3))),
+    (1, _call("sigaction", st.just(SIGIO), st.just(HANDLER))),
+    (2, _call(ARMED, _fd, st.sampled_from((0, O_NONBLOCK)))),
+    (1, _call("sigprocmask", st.sampled_from((SIG_BLOCK, SIG_UNBLOCK)), st.just((SIGIO,)))),
+    (1, _call("sigtimedwait", st.just((SIGIO,)), _timeout)),
 )
 
 
@@ -588,7 +617,8 @@ over_clients = _programs(
     ),
     *(ANYWHERE, CLIENTS_ONLY),
 )  # fmt: skip
-over_traffic = _programs(_readers, ANYWHERE, TRAFFIC_ONLY)
+_signals = (Op("sigaction", (SIGIO, HANDLER)), Op(ARMED, (Fd(0), 0)), Op(ARMED, (Fd(1), 0)))
+over_traffic = _programs((*_readers, *_signals), ANYWHERE, TRAFFIC_ONLY)
 
 
 @st.composite
