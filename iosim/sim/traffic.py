@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from errno import ECONNRESET
-from typing import Any
+from typing import Any, ClassVar
 
 from ..calls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from ..trace.builder import MessageRecord, record_of
@@ -11,6 +11,7 @@ from ..workloads.traffic import Message, Traffic
 from .descriptions import changed
 from .kernel import Kernel
 from .sockets import Pieces, Received, Socket, with_piece
+from .task import Task
 
 __all__ = ["DEFAULT_RCVBUF", "Arrivals", "DatagramSocket", "TrafficStream"]
 
@@ -32,6 +33,7 @@ class DatagramSocket(_TrafficSocket):
     """A UDP socket: udp(7)."""
 
     __slots__ = ()
+    broken: ClassVar[bool] = False  # there is nothing to break
 
     @property
     def events(self) -> int:
@@ -143,23 +145,33 @@ class Arrivals:
         kind: Any = TrafficStream if stream else DatagramSocket
         self._kernel = kernel
         self.fates: list[MessageRecord] = []
-        self._unrecorded = MessageRecord(
-            1, 0, 0, 0, 0
-        )  # for every message where nothing is taken down
+        self._unrecorded = MessageRecord(1, 0, 0, 0, 0)  # of all, where nothing is taken down
         self.part = kernel.costs.part if stream and kernel.costs.segment else 0  # that comes first
         self.connections = [kind(rcvbuf) for _ in range(story.connections)]
         for socket in self.connections:
             kernel.table.install(socket)
-        kernel.traffic, kernel.arrivals = self, story.messages
+        self._messages, self._come = story.messages, 0  # how many have come
+        kernel.traffic = self
+        self._expect(0)
 
-    def arrive(self, number: int, message: Message) -> None:
-        """`message`, number `number` of its story, is here."""
+    def _expect(self, earliest: int) -> None:
+        """The next one is on its way: none overtakes another."""
+        message = self._messages[self._come]
+        at = message.at_ns + self._kernel.costs.transit(message.size)
+        self._kernel.arrival(max(earliest, at), self._arrive)
+
+    def _arrive(self, nobody: Task) -> None:
+        """A message is here."""
+        message = self._messages[self._come]
+        self._come += 1
         socket = self.connections[message.connection]
         if message.kind == "data":
-            socket.arrive(self, self._fate(number, message), message)
+            socket.arrive(self, self._fate(self._come, message), message)
         else:
             socket.end(message.kind)
         self._announce(socket)
+        if self._come < len(self._messages):
+            self._expect(self._kernel.now)
 
     def _fate(self, number: int, message: Message) -> MessageRecord:
         if self._kernel.tape is None:
@@ -183,5 +195,5 @@ class Arrivals:
         self._kernel.later(round(self._kernel.costs.segment), arrive)
 
     def _announce(self, socket: Any) -> None:
-        broken = getattr(socket, "broken", False)
-        changed(self._kernel, socket, EPOLLIN | (EPOLLERR | EPOLLHUP if broken else 0))
+        broken = EPOLLERR | EPOLLHUP if socket.broken else 0
+        changed(self._kernel, socket, EPOLLIN | broken)
