@@ -7,9 +7,9 @@ first come first served, with a time slice (sched(7), SCHED_RR).  Times are int 
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from heapq import heappop, heappush
 from typing import Any
 
 from ..costs import Costs
@@ -35,6 +35,7 @@ class Scheduler:
     def __init__(self, costs: Costs, cores: int, tape: TraceBuilder | None) -> None:
         self.costs, self.tape = costs, tape
         self.cores = whole("cores", cores, 1, 1024, "cores")
+        self.arrivals: Iterator[int] = iter(())  # when the next one comes; asked again, it is here
         self.now = 0
         self.events = 0
         self.processes: list[Task] = []
@@ -52,6 +53,7 @@ class Scheduler:
         # Bound once: a bound method costs time and memory for every task that holds one.
         self._when_ready, self._when_on_core = self._ready, self._on_core
         self.when_awake, self._when_preempted = self._awake, self._preempt
+        self._when_arrived = self._arrival
 
     def _awake(self, task: Task) -> None:
         """`task` has slept, and has a core again."""
@@ -67,17 +69,18 @@ class Scheduler:
         """
         for task in self.processes:
             self.start(task)
+        self._arrival(self._nobody)
         heap, still = self._heap, 0
         while self._alive:
             if not heap:
                 raise TimeoutError(self._deadlock())
-            at, number, act, task, token = heapq.heappop(heap)
+            at, number, act, task, token = heappop(heap)
             if task.token != token:
                 continue
-            still = still + 1 if number and at == self.now else 0
-            if still > STANDSTILL:
+            if at != self.now or not number:
+                self.now, still = at, 0
+            elif (still := still + 1) > STANDSTILL:
                 raise TimeoutError(f"no time passes: {still:,} events at {at:,} ns")
-            self.now = at
             self.events += 1
             act(task)
 
@@ -97,11 +100,13 @@ class Scheduler:
     def plan(self, delay: int, act: Then, task: Task) -> None:
         """`act(task)` in `delay` ns, unless `task` begins something else before."""
         self._number += 1
-        heapq.heappush(self._heap, (self.now + delay, self._number, act, task, task.token))
+        heappush(self._heap, (self.now + delay, self._number, act, task, task.token))
 
-    def arrival(self, at: int, act: Then) -> None:
-        """`act` at `at`, before anything else of that instant: an arrival from the network."""
-        heapq.heappush(self._heap, (at, 0, act, self._nobody, self._nobody.token))
+    def _arrival(self, nobody: Task) -> None:
+        """What comes from the network is here; the next one comes first of all of its instant."""
+        at = next(self.arrivals, None)
+        if at is not None:
+            heappush(self._heap, (at, 0, self._when_arrived, nobody, nobody.token))
 
     def later(self, delay: int, act: Callable[[], None]) -> None:
         """`act` in `delay` ns: an event that no task has a part in."""
@@ -125,7 +130,6 @@ class Scheduler:
         """`task` may run: give it a core, or a place in the queue and an end to others' slices."""
         if self.tape is not None:
             self._mark(task, READY)
-        task.sleeping = False
         if self._idle:
             self._idle -= 1
             self.plan(self._switch, self._when_on_core, task)
@@ -141,12 +145,12 @@ class Scheduler:
     def _on_core(self, task: Task) -> None:
         self._running.append(task)
         task.slice_end = self.now + self._slice
-        if task.mode is USER and task.left and task.told:
-            self._interrupt(task, task.left)
-        elif task.left:
-            self.work(task, task.mode, task.left, task.then)
-        else:
+        if not task.left:
             task.then(task)  # type: ignore[misc]
+        elif task.mode is USER and task.told:
+            self._interrupt(task, task.left)
+        else:
+            self.work(task, task.mode, task.left, task.then)
 
     def off_core(self, task: Task) -> None:
         """Its core is for the next one."""
@@ -188,7 +192,7 @@ class Scheduler:
         if self.tape is not None:
             self.tape.change(task.name, self.now, mode, task.call, note)
         self._number += 1
-        heapq.heappush(self._heap, (task.until, self._number, then, task, task.token))
+        heappush(self._heap, (task.until, self._number, then, task, task.token))
         if self._queue:
             self._plan_preemption(task)
 
@@ -202,7 +206,8 @@ class Scheduler:
         task.chilled = self._cools_off
         task.lately = None
         task.token += 1
-        task.mode, task.then, task.left = KERNEL, self.when_awake, 0
+        task.mode, task.then = KERNEL, self.when_awake
+        task.left = task.until = task.slice_end = 0
         if deadline is not None:
             self.plan(max(0, deadline + self._slack - self.now), self.wake, task)
         self.off_core(task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from errno import ECONNRESET
 from typing import Any, ClassVar
 
@@ -11,7 +12,6 @@ from ..workloads.traffic import Message, Traffic
 from .descriptions import changed
 from .kernel import Kernel
 from .sockets import Pieces, Received, Socket, with_piece
-from .task import Task
 
 __all__ = ["DEFAULT_RCVBUF", "Arrivals", "DatagramSocket", "TrafficStream"]
 
@@ -150,28 +150,20 @@ class Arrivals:
         self.connections = [kind(rcvbuf) for _ in range(story.connections)]
         for socket in self.connections:
             kernel.table.install(socket)
-        self._messages, self._come = story.messages, 0  # how many have come
-        kernel.traffic = self
-        self._expect(0)
+        kernel.traffic, kernel.arrivals = self, self._arrive(story)
 
-    def _expect(self, earliest: int) -> None:
-        """The next one is on its way: none overtakes another."""
-        message = self._messages[self._come]
-        at = message.at_ns + self._kernel.costs.transit(message.size)
-        self._kernel.arrival(max(earliest, at), self._arrive)
-
-    def _arrive(self, nobody: Task) -> None:
-        """A message is here."""
-        message = self._messages[self._come]
-        self._come += 1
-        socket = self.connections[message.connection]
-        if message.kind == "data":
-            socket.arrive(self, self._fate(self._come, message), message)
-        else:
-            socket.end(message.kind)
-        self._announce(socket)
-        if self._come < len(self._messages):
-            self._expect(self._kernel.now)
+    def _arrive(self, story: Traffic) -> Iterator[int]:
+        """When each message comes, and once that is so, the message: none overtakes another."""
+        at, transit = 0, self._kernel.costs.transit
+        for number, message in enumerate(story.messages, start=1):
+            at = max(at, message.at_ns + transit(message.size))
+            yield at
+            socket = self.connections[message.connection]
+            if message.kind == "data":
+                socket.arrive(self, self._fate(number, message), message)
+            else:
+                socket.end(message.kind)
+            self._announce(socket)
 
     def _fate(self, number: int, message: Message) -> MessageRecord:
         if self._kernel.tape is None:
