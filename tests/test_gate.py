@@ -155,7 +155,7 @@ class Told:
         self.words += word
 
     def ask(self, request: Request, waits: bool = True, reply: Any = None, line: int = 1) -> None:
-        request.yielded = True
+        request.number = 0  # it was made
         self.gate.before(request, waits, waits)
         error = BlockingIOError(EAGAIN, "") if reply is EAGAIN else None
         self.gate.after(request, line, None if error else reply, error)
@@ -212,7 +212,7 @@ def test_after_a_receive_only_a_story_in_step_is_told_more() -> None:
         told = Told(in_step)
         for number in (1, 2):
             request = recvfrom(3, 10)
-            request.yielded = True
+            request.number = 0  # it was made
             told.gate.before(request, True, True)
             told.received = number
             told.gate.after(request, 1, b"x", None)

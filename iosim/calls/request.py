@@ -73,7 +73,8 @@ class Request:
     `enters`: at the price of a system call; `listed`: how many descriptors the program lists in it;
     `arms`: it asks to be told later; `feature`: what a system must have that does not refuse it.
     `role`: one of `ROLES`; `errnos`: those that it knows, less EINTR; `linux`: the names of the
-    system calls that it is made of, as strace(1) shows them, if not its own.
+    system calls that it is made of, as strace(1) shows them, if not its own; `number`: its place in
+    the order of their making, 0 once it was yielded.
 
     A call (classes in lower case, as system calls are) without a role is no class: TypeError.
     """
@@ -86,7 +87,6 @@ class Request:
     listed: ClassVar[int] = 0
     arms: ClassVar[bool] = False
     feature: ClassVar[str] = ""
-    yielded: bool = field(default=False, init=False, repr=False)
     number: int = field(default_factory=_numbers.__next__, init=False, repr=False)
 
     @classmethod
@@ -108,7 +108,7 @@ class Request:
             try:
                 check(self)
             except BaseException:
-                self.yielded = True
+                self.number = 0
                 raise
 
         cls.__post_init__ = checked  # type: ignore[attr-defined]
@@ -141,9 +141,9 @@ class Request:
         return self.waits(nonblocking)
 
     def __del__(self) -> None:
-        yielded = getattr(self, "yielded", True)  # it has none if its arguments were wrong
+        number = getattr(self, "number", 0)  # it has none if its arguments were wrong
         at_the_very_end = never_yielded is None  # of Python, when modules have lost their names
-        if not yielded and not at_the_very_end and self.number > never_yielded.since:
+        if number and not at_the_very_end and number > never_yielded.since:
             caller = sys._getframe().f_back  # whose statement let go of it
             if caller is not None:
                 never_yielded.lines.append(f"line {caller.f_lineno}: {self!r}")

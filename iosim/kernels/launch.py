@@ -228,7 +228,7 @@ def resume(program: Program, reply: Any = None, error: BaseException | None = No
         _complain(thrown_away)
     if not isinstance(request, Request):
         raise TypeError(f"line {line_of(program)}: a program yields calls, not {request!r}")
-    request.yielded = True
+    request.number = 0
     return request
 
 
@@ -254,6 +254,6 @@ def _hint(mistake: Exception) -> None:
         code, names = trace.tb_frame.f_code, trace.tb_frame.f_locals
         given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         for name, value in names.items():
-            if isinstance(value, Request) and not value.yielded and name not in given:
+            if isinstance(value, Request) and value.number and name not in given:
                 mistake.add_note(f"{name} is {value!r}, which was made but never yielded")
         trace = trace.tb_next

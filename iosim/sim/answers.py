@@ -7,10 +7,17 @@ from typing import Any
 
 from ..calls import Request
 
-__all__ = ["answer_of", "answers", "sides"]
+__all__ = ["SIDES", "answers", "sides"]
+
+
+class _Sides(dict[type[Request], Callable[..., Any]]):
+    def __missing__(self, kind: type[Request]) -> Callable[..., Any]:
+        raise RuntimeError(f"the simulated kernel has no call {kind.__name__}")
+
 
 #: The kernel's side of each call.  A plain function replies at once; a generator takes time.
-_ANSWERS: dict[type[Request], Callable[..., Any]] = {}
+#: RuntimeError for a call that this kernel does not know.
+SIDES = _Sides()
 
 
 def answers(*kinds: type[Request]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -21,21 +28,12 @@ def answers(*kinds: type[Request]) -> Callable[[Callable[..., Any]], Callable[..
     """
 
     def register(side: Callable[..., Any]) -> Callable[..., Any]:
-        _ANSWERS.update(dict.fromkeys(kinds, side))
+        SIDES.update(dict.fromkeys(kinds, side))
         return side
 
     return register
 
 
-def answer_of(request: Request) -> Callable[..., Any]:
-    """RuntimeError for a call that this kernel does not know."""
-    try:
-        return _ANSWERS[type(request)]
-    except KeyError:
-        name = type(request).__name__
-        raise RuntimeError(f"the simulated kernel has no call {name}") from None
-
-
 def sides() -> dict[str, Callable[..., Any]]:
     """The kernel's side of each call that it knows so far, by the call's name."""
-    return {kind.__name__: side for kind, side in _ANSWERS.items()}
+    return {kind.__name__: side for kind, side in SIDES.items()}

@@ -158,7 +158,8 @@ def changed(kernel: Kernel, thing: Description, what: int) -> None:
         waiters, thing.waiters = thing.waiters, ()
         for task in waiters:  # who finds nothing comes back
             kernel.wake(task)
-    wake_first(kernel, thing)
+    if thing.in_line:
+        wake_first(kernel, thing)
     if thing.senders:
         senders, thing.senders = thing.senders, ()
         for task in senders:

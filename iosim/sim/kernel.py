@@ -7,6 +7,7 @@ task work of io_uring come between, where Linux looks for them.  Times are int n
 
 from __future__ import annotations
 
+from functools import partial
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,7 @@ from ..costs import Costs
 from ..kernels.launch import line_of, resume
 from ..trace import KERNEL, USER
 from ..trace.builder import TraceBuilder
-from ..workloads.traffic import Message
-from .answers import answer_of
+from .answers import SIDES
 from .descriptions import DEFAULT_NOFILE, Descriptors
 from .scheduler import Scheduler, Then
 from .task import Frame, Sleep, Task, Thrown
@@ -170,7 +170,7 @@ class Kernel(Scheduler):
             return
         if self.tape is not None:
             task.call = self._enter(task)
-            side = answer_of(request)  # type: ignore[arg-type]
+            side = SIDES[type(request)]  # type: ignore[index]
             self._at_line(task, side.__module__, side.__code__.co_firstlineno)
         if request.enters:  # type: ignore[union-attr]
             self.work(task, KERNEL, self._syscall, self._when_entered)
@@ -189,7 +189,7 @@ class Kernel(Scheduler):
         """The kernel's side replies at once, or takes time."""
         request = task.request
         try:
-            side = answer_of(request)(self, task, request)  # type: ignore[arg-type]
+            side = SIDES[type(request)](self, task, request)  # type: ignore[index]
         except OSError as error:
             self._return(task, None, error)
             return
@@ -244,20 +244,16 @@ class Kernel(Scheduler):
         """The call returns with a reply, or with an errno."""
         if error is not None:
             error = error.with_traceback(None)
-        if not task.request.trap:  # type: ignore[union-attr]
-            self._resume(task, value, error)
-            return
-        if error is None:
-            if task.chilled:
-                self.work(task, KERNEL, 0, lambda task: self._return(task, value))
+        if task.request.trap:  # type: ignore[union-attr]
+            if task.chilled and error is None:
+                self.work(task, KERNEL, 0, partial(self._return, value=value))
                 return
-            self.leave(task, None, task.brought)
-        else:
-            self.leave(task, getattr(error, "errno", None))
-        if (task.work or task.pending) and task.told:
-            self._interrupt(task, 0, lambda task: self._resume(task, value, error))
-        else:
-            self._resume(task, value, error)
+            if self.tape is not None:
+                self.leave(task, getattr(error, "errno", None), 0 if error else task.brought)
+            if (task.work or task.pending) and task.told:
+                self._interrupt(task, 0, partial(self._resume, value=value, error=error))
+                return
+        self._resume(task, value, error)
 
     def _look_up(self, task: Task, request: Request) -> None:
         """A request that does not enter the kernel: its own code, or a look into its memory."""
@@ -408,7 +404,3 @@ class Kernel(Scheduler):
                 self.work(task, KERNEL, ns, step, "task work")
 
         step(task)
-
-    def _arrive(self, number: int, message: Message) -> None:
-        assert self.traffic is not None
-        self.traffic.arrive(number, message)

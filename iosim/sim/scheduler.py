@@ -7,23 +7,22 @@ first come first served, with a time slice (sched(7), SCHED_RR).  Times are int 
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from heapq import heappop, heappush
 from typing import Any
 
 from ..costs import Costs
 from ..trace import KERNEL, READY, SLEEPING, USER
 from ..trace.builder import TraceBuilder
 from ..validate import whole
-from ..workloads.traffic import Message
 from .task import Task
 
 __all__ = ["Scheduler", "Then"]
 
 STANDSTILL = 100_000  # events at one instant before the run is given up
 
-Event = tuple[int, int, Any, Any, int]  # time, number, what to do, to whom, its token
+Event = tuple[int, int, Any, Any, int]  # time, number (0: an arrival), what to do, to whom, token
 Then = Callable[[Any], None]
 
 
@@ -35,14 +34,13 @@ class Scheduler:
 
     def __init__(self, costs: Costs, cores: int, tape: TraceBuilder | None) -> None:
         self.costs, self.tape = costs, tape
-        self.arrivals: Sequence[Message] = ()  # what comes from the network, in time
         self.cores = whole("cores", cores, 1, 1024, "cores")
+        self.arrivals: Iterator[int] = iter(())  # when the next one comes; asked again, it is here
         self.now = 0
         self.events = 0
         self.processes: list[Task] = []
         self._alive: set[Task] = set()  # which the run waits for: not a process's threads
         self._heap: list[Event] = []
-        self._soon: Event | None = None  # the newest event, often the next: not yet on the heap
         self._number = 0
         self._queue: deque[Task] = deque()
         self._idle = self.cores
@@ -55,12 +53,10 @@ class Scheduler:
         # Bound once: a bound method costs time and memory for every task that holds one.
         self._when_ready, self._when_on_core = self._ready, self._on_core
         self.when_awake, self._when_preempted = self._awake, self._preempt
+        self._when_arrived = self._arrival
 
     def _awake(self, task: Task) -> None:
         """`task` has slept, and has a core again."""
-        raise NotImplementedError
-
-    def _arrive(self, number: int, message: Message) -> None:
         raise NotImplementedError
 
     def _interrupt(self, task: Task, left: int, then: Then | None = None) -> None:
@@ -73,38 +69,18 @@ class Scheduler:
         """
         for task in self.processes:
             self.start(task)
-        heap, messages, transit = self._heap, self.arrivals, self.costs.transit
-        count, arrived, still = len(messages), 0, 0
-        coming = messages[0].at_ns + transit(messages[0].size) if count else 0
+        self._arrival(self._nobody)
+        heap, still = self._heap, 0
         while self._alive:
-            soon, self._soon = self._soon, None
-            if (
-                arrived < count
-                and (not heap or coming <= heap[0][0])
-                and (soon is None or coming <= soon[0])
-            ):
-                if soon is not None:
-                    heapq.heappush(heap, soon)
-                self.now = coming
-                self.events += 1
-                arrived += 1
-                self._arrive(arrived, messages[arrived - 1])
-                if arrived < count:  # none overtakes another
-                    new = messages[arrived]
-                    coming = max(coming, new.at_ns + transit(new.size))
-                continue
-            if soon is not None:
-                at, _, act, task, token = heapq.heappushpop(heap, soon)
-            elif heap:
-                at, _, act, task, token = heapq.heappop(heap)
-            else:
+            if not heap:
                 raise TimeoutError(self._deadlock())
+            at, number, act, task, token = heappop(heap)
             if task.token != token:
                 continue
-            still = still + 1 if at == self.now else 0
-            if still > STANDSTILL:
+            if at != self.now or not number:
+                self.now, still = at, 0
+            elif (still := still + 1) > STANDSTILL:
                 raise TimeoutError(f"no time passes: {still:,} events at {at:,} ns")
-            self.now = at
             self.events += 1
             act(task)
 
@@ -124,7 +100,13 @@ class Scheduler:
     def plan(self, delay: int, act: Then, task: Task) -> None:
         """`act(task)` in `delay` ns, unless `task` begins something else before."""
         self._number += 1
-        heapq.heappush(self._heap, (self.now + delay, self._number, act, task, task.token))
+        heappush(self._heap, (self.now + delay, self._number, act, task, task.token))
+
+    def _arrival(self, nobody: Task) -> None:
+        """What comes from the network is here; the next one comes first of all of its instant."""
+        at = next(self.arrivals, None)
+        if at is not None:
+            heappush(self._heap, (at, 0, self._when_arrived, nobody, nobody.token))
 
     def later(self, delay: int, act: Callable[[], None]) -> None:
         """`act` in `delay` ns: an event that no task has a part in."""
@@ -148,11 +130,11 @@ class Scheduler:
         """`task` may run: give it a core, or a place in the queue and an end to others' slices."""
         if self.tape is not None:
             self._mark(task, READY)
-        task.sleeping = False
-        self._queue.append(task)
         if self._idle:
-            self._dispatch()
+            self._idle -= 1
+            self.plan(self._switch, self._when_on_core, task)
         else:
+            self._queue.append(task)
             for other in self._running:
                 self._plan_preemption(other)
 
@@ -160,27 +142,23 @@ class Scheduler:
         if task.slice_end < task.until:
             self.plan(max(0, task.slice_end - self.now), self._when_preempted, task)
 
-    def _dispatch(self) -> None:
-        while self._idle and self._queue:
-            self._idle -= 1
-            self.plan(self._switch, self._when_on_core, self._queue.popleft())
-
     def _on_core(self, task: Task) -> None:
         self._running.append(task)
         task.slice_end = self.now + self._slice
-        if task.mode is USER and task.left and task.told:
-            self._interrupt(task, task.left)
-        elif task.left:
-            self.work(task, task.mode, task.left, task.then)
-        else:
+        if not task.left:
             task.then(task)  # type: ignore[misc]
+        elif task.mode is USER and task.told:
+            self._interrupt(task, task.left)
+        else:
+            self.work(task, task.mode, task.left, task.then)
 
     def off_core(self, task: Task) -> None:
         """Its core is for the next one."""
         self._running.remove(task)
-        self._idle += 1
         if self._queue:
-            self._dispatch()
+            self.plan(self._switch, self._when_on_core, self._queue.popleft())
+        else:
+            self._idle += 1
 
     def _preempt(self, task: Task) -> None:
         if not self._queue:
@@ -214,9 +192,7 @@ class Scheduler:
         if self.tape is not None:
             self.tape.change(task.name, self.now, mode, task.call, note)
         self._number += 1
-        if self._soon is not None:
-            heapq.heappush(self._heap, self._soon)
-        self._soon = (task.until, self._number, then, task, task.token)
+        heappush(self._heap, (task.until, self._number, then, task, task.token))
         if self._queue:
             self._plan_preemption(task)
 
@@ -230,7 +206,8 @@ class Scheduler:
         task.chilled = self._cools_off
         task.lately = None
         task.token += 1
-        task.mode, task.then, task.left = KERNEL, self.when_awake, 0
+        task.mode, task.then = KERNEL, self.when_awake
+        task.left = task.until = task.slice_end = 0
         if deadline is not None:
             self.plan(max(0, deadline + self._slack - self.now), self.wake, task)
         self.off_core(task)

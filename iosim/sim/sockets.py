@@ -73,7 +73,7 @@ class Socket(Description):
     @property
     def readable(self) -> bool:
         """Would a receive not wait?  Data, the end of a stream and an error count: poll(2)."""
-        return bool(self.queue) or self.ended or bool(self.error)
+        return bool(self.queue or self.ended or self.error)
 
     def receiving(self) -> None:
         """ENOTCONN if nothing can be received from it."""
@@ -114,7 +114,8 @@ def receive_message(kernel: Kernel, task: Task, request: recvmsg) -> Side:
 def delivered(kernel: Kernel, task: Task, request: Any, socket: Socket, got: Received) -> bytes:
     """The program has it.  What was only looked at is in nobody's hands."""
     if got.parts and not request.flags & MSG_PEEK:
-        in_hands(kernel, task, got.parts, _how_told(task, socket, request))
+        if kernel.tape is not None:
+            in_hands(kernel, task, got.parts, _how_told(task, socket, request))
         task.brought = got.nbytes
     return got.data
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from errno import ECONNRESET
-from typing import Any
+from typing import Any, ClassVar
 
 from ..calls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from ..trace.builder import MessageRecord, record_of
@@ -32,6 +33,7 @@ class DatagramSocket(_TrafficSocket):
     """A UDP socket: udp(7)."""
 
     __slots__ = ()
+    broken: ClassVar[bool] = False  # there is nothing to break
 
     @property
     def events(self) -> int:
@@ -143,23 +145,25 @@ class Arrivals:
         kind: Any = TrafficStream if stream else DatagramSocket
         self._kernel = kernel
         self.fates: list[MessageRecord] = []
-        self._unrecorded = MessageRecord(
-            1, 0, 0, 0, 0
-        )  # for every message where nothing is taken down
+        self._unrecorded = MessageRecord(1, 0, 0, 0, 0)  # of all, where nothing is taken down
         self.part = kernel.costs.part if stream and kernel.costs.segment else 0  # that comes first
         self.connections = [kind(rcvbuf) for _ in range(story.connections)]
         for socket in self.connections:
             kernel.table.install(socket)
-        kernel.traffic, kernel.arrivals = self, story.messages
+        kernel.traffic, kernel.arrivals = self, self._arrive(story)
 
-    def arrive(self, number: int, message: Message) -> None:
-        """`message`, number `number` of its story, is here."""
-        socket = self.connections[message.connection]
-        if message.kind == "data":
-            socket.arrive(self, self._fate(number, message), message)
-        else:
-            socket.end(message.kind)
-        self._announce(socket)
+    def _arrive(self, story: Traffic) -> Iterator[int]:
+        """When each message comes, and once that is so, the message: none overtakes another."""
+        at, transit = 0, self._kernel.costs.transit
+        for number, message in enumerate(story.messages, start=1):
+            at = max(at, message.at_ns + transit(message.size))
+            yield at
+            socket = self.connections[message.connection]
+            if message.kind == "data":
+                socket.arrive(self, self._fate(number, message), message)
+            else:
+                socket.end(message.kind)
+            self._announce(socket)
 
     def _fate(self, number: int, message: Message) -> MessageRecord:
         if self._kernel.tape is None:
@@ -183,5 +187,5 @@ class Arrivals:
         self._kernel.later(round(self._kernel.costs.segment), arrive)
 
     def _announce(self, socket: Any) -> None:
-        broken = getattr(socket, "broken", False)
-        changed(self._kernel, socket, EPOLLIN | (EPOLLERR | EPOLLHUP if broken else 0))
+        broken = EPOLLERR | EPOLLHUP if socket.broken else 0
+        changed(self._kernel, socket, EPOLLIN | broken)
