@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from two_kernels import (
+    ARMED,
     MUCH,
     THREAD,
     TURN,
@@ -41,22 +42,31 @@ from two_kernels import (
 )  # fmt: skip
 
 from iosim import clients, inconclusive, jobs, measure, simulate, traffic, undisturbed
-from iosim.calls import (  # fmt: skip
+from iosim.calls import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_MOD,
     EPOLLET,
     EPOLLIN,
     EPOLLOUT,
     F_SETFL,
+    F_SETOWN,
     MSG_DONTWAIT,
+    O_ASYNC,
     O_NONBLOCK,
+    SELF,
+    SIG_BLOCK,
+    SIG_UNBLOCK,
+    SIGIO,
     SO_RCVTIMEO,
     Program,
+    fcntl,
     io_uring_prep_accept,
     io_uring_prep_recv,
     io_uring_prep_send,
     io_uring_setup,
     io_uring_submit_and_wait,
+    recvfrom,
+    sigaction,
 )
 from iosim.real.features import features
 from iosim.sim.tcp import Stream
@@ -306,6 +316,15 @@ FOUND_OVER_TRAFFIC: dict[str, tuple[list[Op], tuple[str, Acts], str]] = {
         [*RING, Op("recvfrom", (Fd(0), 100, 0)), TURNED, Op("io_uring_enter", (Fd(1),))],
         ("udp", [[[("data", 1)], [("data", 2)]]]), "recvfrom(fds[0], 100, 0): b'\\x01'",
     ),
+    "what is closed sends no signals": (
+        [Op(ARMED, (Fd(0), 0)), Op("close", (Fd(0),)), TURNED, TURNED],
+        ("udp", [[[DATA], [DATA]]]), "close(fds[0]): None",
+    ),
+    "a signal that is held back comes when it is let through": (
+        [Op(ARMED, (Fd(0), O_NONBLOCK)), Op("sigprocmask", (SIG_BLOCK, (SIGIO,))), TURNED,
+         receive(0), Op("sigprocmask", (SIG_UNBLOCK, (SIGIO,))), TURNED],
+        ("udp", [[[DATA], [DATA]]]), "signal 29",
+    ),
     "what nobody reads holds nothing up": (
         [looked(1), looked(1), TURNED, receive(0)], ("udp", [[[DATA]], [[DATA]]]),
         "recvfrom(fds[0], 100, 64): b'\\x01",
@@ -320,6 +339,33 @@ def test_they_agree_on_what_was_found_over_traffic(
     ops: list[Op], acts: tuple[str, Acts], says: str
 ) -> None:
     assert any(line.startswith(says) for line in agree(ops, traffic_of(*acts, ops)).lines)
+
+
+@pytest.mark.parametrize("run", [simulate, measure])
+def test_who_sleeps_in_a_receive_on_a_stream_is_not_signalled_as_well(run: Any) -> None:
+    """SOCKWQ_ASYNC_WAITDATA, which a datagram's receiver does not set."""
+    if run is measure and not PRESENT["SIGIO"]:
+        pytest.skip("this system has no SIGIO")
+    story = traffic.one(after_ms=20, size=100)
+    said: list[str] = []
+    run(signalled_reader, story.over("tcp"), said=said)
+    assert said == ["received"]
+    simulate(signalled_reader, story.over("udp"), said=said)
+    assert said == ["received", "signal", "received"]
+
+
+def signalled_reader(fd: int, nbytes: int, said: list[str]) -> Program:
+    """It asks for a signal, and waits in a receive all the same."""
+
+    def handler(signo: int) -> Program:
+        said.append("signal")
+        yield from ()
+
+    yield sigaction(SIGIO, handler)
+    yield fcntl(fd, F_SETOWN, SELF)
+    yield fcntl(fd, F_SETFL, O_ASYNC)
+    yield recvfrom(fd, 100)
+    said.append("received")
 
 
 def nothing_over_traffic(fd: int, nbytes: int) -> Program:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from errno import EBADF, EINVAL, EMFILE
 from os import strerror
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..calls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, O_ASYNC, SIGIO
+from ..calls.request import RECEIVES
 from .task import Sleep, Task, asleep
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Description:
     __slots__ = (
         "fd", "flags", "in_line", "operations", "owner", "senders", "signo", "waiters", "watches",
     )  # fmt: skip
+
+    stream: ClassVar[bool] = False  # of bytes, without the ends of messages
 
     def __init__(self) -> None:
         self.fd = -1
@@ -107,8 +110,9 @@ class Descriptors:
         return self.install(thing)
 
     def remove(self, fd: int) -> Description:
-        """Its number is free again."""
+        """Its number is free again, and nobody gets its signals any more (__fput)."""
         thing: Description = self.get(fd)
+        thing.owner = None
         del self.open[fd]
         self._free = min(self._free, fd)
         return thing
@@ -154,6 +158,7 @@ def wake_first(kernel: Kernel, thing: Description) -> None:
 
 def changed(kernel: Kernel, thing: Description, what: int) -> None:
     """Something has changed: tell whoever sleeps for one of the events `what` of `thing`."""
+    signals = thing.flags & O_ASYNC and thing.owner is not None and _is_signalled(thing, what)
     if thing.waiters:
         waiters, thing.waiters = thing.waiters, ()
         for task in waiters:  # who finds nothing comes back
@@ -170,8 +175,16 @@ def changed(kernel: Kernel, thing: Description, what: int) -> None:
             operation.tell(kernel, thing)
     if thing.watches:
         _tell_watches(kernel, thing, what)
-    if what & EPOLLIN and thing.flags & O_ASYNC and thing.owner is not None:
+    if signals and thing.owner is not None:
         kernel.signal(thing.owner, thing.signo)
+
+
+def _is_signalled(thing: Description, what: int) -> bool:
+    """Not if somebody sleeps in a receive on a stream: it is woken (SOCKWQ_ASYNC_WAITDATA)."""
+    received = thing.stream and any(
+        task.request is not None and task.request.role == RECEIVES for task in thing.waiters
+    )
+    return bool(what & EPOLLIN) and (not received or bool(what & EPOLLERR))
 
 
 def _tell_watches(kernel: Kernel, thing: Description, what: int) -> None:

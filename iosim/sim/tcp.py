@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from errno import ECONNREFUSED, ECONNRESET, ENOTCONN, EPIPE, ETIMEDOUT
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 
 from ..calls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, SOMAXCONN
 from ..trace.builder import MessageRecord
@@ -33,6 +33,7 @@ class InternetSocket(Socket):
     """A TCP socket: what it is bound to."""
 
     __slots__ = ("port",)
+    stream: ClassVar[bool] = True
 
     def __init__(self, port: int = 0, rcvbuf: int = 1) -> None:
         super().__init__(rcvbuf)

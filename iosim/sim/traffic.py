@@ -64,6 +64,7 @@ class TrafficStream(_TrafficSocket):
     """The program's end of a TCP connection, whose other end only sends."""
 
     __slots__ = ("broken", "held")
+    stream: ClassVar[bool] = True
 
     def __init__(self, rcvbuf: int) -> None:
         super().__init__(rcvbuf)
