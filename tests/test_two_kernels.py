@@ -323,7 +323,7 @@ FOUND_OVER_TRAFFIC: dict[str, tuple[list[Op], tuple[str, Acts], str]] = {
     "a signal that is held back comes when it is let through": (
         [Op(ARMED, (Fd(0), O_NONBLOCK)), Op("sigprocmask", (SIG_BLOCK, (SIGIO,))), TURNED,
          receive(0), Op("sigprocmask", (SIG_UNBLOCK, (SIGIO,))), TURNED],
-        ("udp", [[[DATA], [DATA]]]), "signal 29",
+        ("udp", [[[DATA], [DATA]]]), "signal(29): handled",
     ),
     "what nobody reads holds nothing up": (
         [looked(1), looked(1), TURNED, receive(0)], ("udp", [[[DATA]], [[DATA]]]),
@@ -453,7 +453,7 @@ def test_what_is_pasted_is_the_same_program(ops: list[Op], story: Clients | Traf
     names: dict[str, Any] = {}
     exec(pasted(once.done, story), names)
     with redirect_stdout(StringIO()) as out:
-        simulate(names["program"], names["story"])
+        simulate(names["program"], names["story"], **names["options"])
     asked = [(line.partition("(")[0], line.rpartition(": ")[2]) for line in once.lines
              if not line.startswith("client ")]  # fmt: skip
     again = [line.split(maxsplit=1) for line in out.getvalue().splitlines()]

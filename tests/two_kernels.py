@@ -74,6 +74,7 @@ ENOUGH = 60  # descriptors for any program
 #: Bytes that never fit into these buffers; how many of them do is for Linux to say (it counts what
 #: its own records take), so that only a send that waits until all of it fits is drawn.
 MUCH, MOST = 1_000_000, 5_000
+COSTS = Costs.typical()
 BUFFERS = {"sndbuf": 65_536, "rcvbuf": 65_536}
 
 #: How long the program naps after a call, in ms, if not for 1: after what it sets off in another
@@ -319,7 +320,7 @@ class Teller:
         return argument
 
     def _handler(self, signo: int) -> Program:
-        self.said.append(f"signal {signo}")
+        self.said.append(f"signal({signo}): handled")
         yield from ()
 
     def _plain(self, argument: Any) -> Any:
@@ -426,7 +427,7 @@ def told(run: Callable[..., Timeline], ops: Sequence[Op], story: Clients | Traff
     teller = (Teller if isinstance(story, Clients) else Receiver)(ops)
     try:
         buffers = BUFFERS if any(map(fills, ops)) else {}
-        timeline = run(teller.program, story, limit_s=LIMIT_S, costs=Costs.typical(), **buffers)
+        timeline = run(teller.program, story, limit_s=LIMIT_S, costs=COSTS, **buffers)
     except TimeoutError:
         return Told((*teller.said, f"{teller.doing!r}: never returns"), tuple(teller.done), ())
     except AssertionError:
@@ -450,11 +451,14 @@ def compared(ops: Sequence[Op], story: Clients | Traffic) -> tuple[Told, Told]:
 def pasted(done: Sequence[Op], story: Clients | Traffic) -> str:
     """The operations of a `Told` as a program of its own: `simulate` and `measure` take it.
 
-    It prints a call and its errno, or its reply.
+    It prints a call and its errno, or its reply; `options` are those of the run.
     """
     begins = OVER_CLIENTS if isinstance(story, Clients) else OVER_TRAFFIC
     body = "\n    ".join(map(_statement, done))
-    return PASTED.format(story=story, begins=begins, body=body, makers=MAKERS, naps=NAPS)
+    buffers = BUFFERS if any(map(fills, done)) else {}
+    return PASTED.format(
+        story=story, begins=begins, body=body, makers=MAKERS, naps=NAPS, options=buffers
+    )
 
 
 def _statement(op: Op) -> str:
@@ -462,11 +466,14 @@ def _statement(op: Op) -> str:
         return "yield from turn(control)"
     if op.name == THREAD:
         return f"yield pthread_create(said(fds, {op.inner!r}))\n    yield sleep(ms(2))"
+    if op.name == ARMED:
+        return f"yield from {op!r}"
     return f"yield from said(fds, {op!r})"
 
 
 PASTED = """\
 from errno import errorcode
+from iosim import Costs
 from iosim.calls import *
 from iosim.workloads.clients import *
 from iosim.workloads.clients import Client, Clients
@@ -477,6 +484,15 @@ ports = {{}}
 
 def port(fd):
     return ports[fd]
+
+def handler(signo):
+    print("signal", "handled")
+    yield from ()
+
+def armed(fd, flags):
+    print("sigaction", (yield sigaction(SIGIO, handler)))
+    print("fcntl", (yield fcntl(fd, F_SETOWN, SELF)))
+    print("fcntl", (yield fcntl(fd, F_SETFL, O_ASYNC | flags)))
 
 def said(fds, request):
     name = type(request).__name__
@@ -498,6 +514,8 @@ def said(fds, request):
 
 {begins}
     {body}
+
+options = {options} | dict(costs=Costs.typical())  # of simulate and measure
 """
 OVER_CLIENTS = """\
 def turn(control):
