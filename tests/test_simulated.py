@@ -6,6 +6,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from errno import EAGAIN, EBADF, EEXIST, EINPROGRESS, EINVAL, ENOENT
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -60,7 +61,7 @@ from iosim.calls import (
 )
 from iosim.sim.answers import answer_of
 from iosim.sim.simulate import over_traffic
-from iosim.trace import COPY, FIGURE_6_6, KERNEL, READY, SLEEPING, USER, WAIT
+from iosim.trace import COPY, FIGURE_6_6, KERNEL, QUEUED, READY, SLEEPING, USER, WAIT
 
 ONE = traffic.one(after_ms=20, size=1_000)
 ROOMY = 1 << 30  # a receive buffer that no story of the tests fills
@@ -73,6 +74,40 @@ def test_a_message_has_arrived_when_its_first_part_is_being_copied() -> None:
     run = simulate(models.blocking, traffic.one(0, 32_769, "tcp"), costs=prices).check()
     assert run.deliveries[0].arrived == 0
     assert [i.end for i in run.lane("message 1")] == [32_768, 32_769]
+
+
+def test_both_parts_of_a_message_that_are_there_are_copied_once() -> None:
+    """Each piece was a copy of its own: two intervals over the same time, on one lane."""
+
+    def late(fd: int, nbytes: int) -> Program:
+        yield sleep(ms(60))
+        assert len((yield recvfrom(fd, 65_536))) == 40_000
+
+    run = simulate(late, traffic.one(size=40_000, transport="tcp"), costs=Costs(segment=us(100)))
+    assert [i.state for i in run.check().lane("message 1")] == [WAIT, QUEUED, COPY]
+    assert run.call_log[1].nbytes == 40_000
+
+
+def test_nothing_overtakes_the_second_part_of_a_message() -> None:
+    """Neither a message, nor the end; on another connection things come as they come."""
+    taken: dict[int, bytes] = {}
+
+    def read_all(fds: list[int], nbytes: int) -> Program:
+        for fd in fds:
+            taken[fd] = b""
+            while data := (yield recvfrom(fd, 65_536)):
+                taken[fd] += data
+
+    sizes = [(0, 40_000), (0, 50_000), (0, 10), (1, 7)]
+    messages = [traffic.Message(at, size, where) for at, (where, size) in enumerate(sizes)]
+    ends = [traffic.Message(9, 0, where, "eof") for where in (0, 1)]
+    story = traffic.Traffic((*messages, *ends), "tcp")
+    run = simulate(read_all, story, costs=Costs(segment=us(100))).check()
+    first = [message.payload(number) for number, message in enumerate(messages[:3], 1)]
+    assert list(taken.values()) == [b"".join(first), messages[3].payload(4)]
+    assert [d.message for d in run.deliveries] == [1, 2, 3, 4]
+    one, two, three, four = (d.arrived for d in run.deliveries)
+    assert (one, two, three, four) == (ms(1.1), ms(1.2), ms(1.2), ms(1) + 3)
 
 
 # -- properties --------------------------------------------------------------------------------
@@ -123,6 +158,37 @@ def test_a_small_buffer_drops_datagrams_and_throttles_streams(
     taken = sum(fate.size for fate in kernel.traffic.fates if fate.received is not None)
     assert taken + lost == story.nbytes()
     assert not (dropped and story.transport == "tcp")
+
+
+_SIZES = st.integers(1, 40)
+_ROOM = st.integers(1, 3) | st.integers(1, 200)
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 5_000_000), _SIZES), min_size=1, max_size=6),
+    looks=st.lists(st.tuples(_SIZES, st.booleans()), min_size=1, max_size=8),
+    prices=costs,
+    room=_ROOM,
+    on=cores,
+)
+def test_a_stream_s_bytes_come_in_order_once_whatever_the_buffers_are(
+    rows: Any, looks: Any, prices: Costs, room: int, on: int
+) -> None:
+    """Down to a receive buffer of one byte, with looks ahead (MSG_PEEK) that take nothing."""
+    story = traffic.replay(rows, "tcp").then("eof")
+    taken: list[bytes] = []
+
+    def reader(fd: int, nbytes: int) -> Program:
+        for size, ahead in cycle(looks):
+            seen = (yield recvfrom(fd, size, MSG_PEEK)) if ahead else b""
+            taken.append((yield recvfrom(fd, size)))
+            assert taken[-1].startswith(seen)
+            if not taken[-1]:
+                return
+
+    simulate(reader, story, costs=prices, cores=on, rcvbuf=room).check()
+    sent = [m.payload(number) for number, m in enumerate(story.messages, 1) if m.size]
+    assert b"".join(taken) == b"".join(sent)
 
 
 def _receive_for(fd: int, story: traffic.Traffic) -> Program:
