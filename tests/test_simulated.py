@@ -431,6 +431,24 @@ def test_a_signal_is_held_back_while_its_own_handler_runs() -> None:
     assert len([i for i in merged.lane("process") if i.note]) == 2
 
 
+def test_what_comes_between_is_named_also_after_it_was_preempted() -> None:
+    def handler(signo: int) -> Program:
+        yield getpid()
+
+    def listen(fd: int, nbytes: int) -> Program:
+        yield sigaction(SIGIO, handler)
+        yield fcntl(fd, F_SETOWN, SELF)
+        yield fcntl(fd, F_SETFL, O_ASYNC)
+        yield compute(ms(60))
+
+    prices = Costs(signal_delivery=ms(3), time_slice=ms(1))
+    timeline = simulate(listen, traffic.several(2, connections=2), costs=prices).check()
+    between = [i for i in timeline.intervals if i.note]
+    assert {(i.note, i.state) for i in between} == {(f"signal {SIGIO}", KERNEL)}
+    assert max(i.duration for i in between) == ms(1)
+    assert sum(i.duration for i in between) == 2 * ms(3)
+
+
 def test_a_handler_interrupts_the_programs_own_code_at_once() -> None:
     timeline = run(models.signal_driven)
     handler = next(i for i in timeline.lane("process") if i.note == f"signal {SIGIO}")

@@ -171,6 +171,12 @@ FAULTS = {
             for i in t.intervals
         ),
     ),
+    "is in the call recvfrom of another": lambda t: _shift(
+        t, "process", 1, call=replace(t.call_log[0], process="another")
+    ),
+    "own code within the call recvfrom": lambda t: _shift(t, "process", 0, call=t.call_log[0]),
+    "kernel in no call, for no reason": lambda t: _shift(t, "process", 1, call=None),
+    "sleeping in no call, for no reason": lambda t: _shift(t, "process", 2, call=None),
     "before it was ready": lambda t: replace(
         t, deliveries=(replace(t.deliveries[0], arrived=22_000_000),)
     ),

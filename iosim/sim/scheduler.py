@@ -171,7 +171,7 @@ class Scheduler:
         if task.mode is USER and task.left and task.told:
             self._interrupt(task, task.left)
         elif task.left:
-            self.work(task, task.mode, task.left, task.then)
+            self.work(task, task.mode, task.left, task.then, task.note)
         else:
             task.then(task)  # type: ignore[misc]
 
@@ -208,7 +208,7 @@ class Scheduler:
         elif task.chilled and mode is KERNEL:
             ns += self._cold_call
             task.chilled = False
-        task.mode, task.then, task.left = mode, then, 0
+        task.mode, task.then, task.left, task.note = mode, then, 0, note
         task.until = self.now + ns
         task.token += 1
         if self.tape is not None:

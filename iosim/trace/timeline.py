@@ -388,9 +388,9 @@ class Timeline:
     def check(self) -> Timeline:
         """Raise `Broken` if any invariant does not hold; return the timeline itself otherwise.
 
-        Lanes are tiled; no more processes run than there are cores; no message is copied before it
-        arrived, received twice, or lost without being reported; bytes out are bytes in; time
-        never runs back.
+        Lanes are tiled; what a process does is its own, and in a call or for a reason; no more
+        processes run than there are cores; no message is copied before it arrived, received twice,
+        or lost without being reported; bytes out are bytes in; time never runs back.
         """
         invariants.check(self)
         return self
