@@ -58,12 +58,17 @@ def test_a_statement_is_executed_as_a_whole_or_when_it_is_imported(
 
 def test_those_that_execute_it_and_passed_are_asked_fastest_first() -> None:
     seen = Seen(
-        {"a.py": {"7": ["slow", "fast"], "8": ["other", "failed"], "9": ["third"]}},
+        ["slow", "fast", "other", "failed", "third"],
+        {"a.py": {"7": [0, 1], "8": [2, 3], "9": [4]}},
         {"slow": 2.0, "fast": 0.1, "other": 0.5, "third": 0.2},
     )
-    assert seen.tests("a.py", range(7, 9)) == ["fast", "other", "slow"]
-    assert seen.tests("a.py", None) == ["fast", "third", "other", "slow"]
-    assert seen.tests("b.py", None) == []
+    assert seen.of("a.py", range(7, 9)) == ["fast", "other", "slow"]
+    assert seen.of("a.py", None) == ["fast", "third", "other", "slow"]
+    assert seen.of("b.py", None) == []
+    tests = seen.of("a.py", None)
+    assert [len(mutants._within(tests, seen.seconds, most)) for most in (0, 0.4, 0.9, 9)] == [
+        1, 2, 3, 4,
+    ]  # fmt: skip
 
 
 def test_each_line_is_as_likely_as_another_and_a_seed_gives_the_same_again() -> None:

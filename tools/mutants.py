@@ -6,7 +6,8 @@
     python tools/mutants.py --only NAME --tests "tests/test_calls.py -k pool"
 
 A fault is one of cosmic-ray's mutations (or a statement left out), in a copy of the tree.  For each
-run the tests that need no real kernel and execute the statement, fastest first, until one fails.
+run the tests that need no real kernel and execute the statement, fastest first, until one fails
+or they have taken --most seconds.
 Which those are is found out by one run with coverage, which is kept in build/mutants.
 A survivor is no verdict: it may be equivalent.  The exit status is 1 if there is one.
 """
@@ -31,6 +32,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from importlib.util import cache_from_source
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -190,16 +192,20 @@ def statement(source: str, line: int) -> range | None:
 
 
 class Seen(NamedTuple):
-    """Which tests executed which lines (by file, by line), and how long each took, in s."""
+    """Which tests executed which lines (by file, by line; by their place), and how long each took.
 
-    lines: dict[str, dict[str, list[str]]]
+    `tests` are their names, `seconds` holds those that passed.
+    """
+
+    tests: list[str]
+    lines: dict[str, dict[str, list[int]]]
     seconds: dict[str, float]
 
-    def tests(self, path: str, lines: range | None) -> list[str]:
+    def of(self, path: str, lines: range | None) -> list[str]:
         """Those that executed one of `lines` (None: anything in the file), fastest first."""
         there = self.lines.get(path, {})
         wanted = there if lines is None else map(str, lines)
-        found = {test for line in wanted for test in there.get(line, ())}
+        found = {self.tests[place] for line in wanted for place in there.get(line, ())}
         return sorted(found & set(self.seconds), key=lambda test: (self.seconds[test], test))
 
 
@@ -238,32 +244,40 @@ def seen(tree: Path) -> Seen:
     if kept.exists():
         found = json.loads(kept.read_text("utf-8"))
         if found["edition"] == edition:
-            return Seen(found["lines"], found["seconds"])
+            return Seen(found["tests"], found["lines"], found["seconds"])
     print("Which tests execute what? One run with coverage (some minutes) ...", flush=True)
     data, took = tree / ".coverage", tree / "took.json"
-    command = [*SIMULATED, "-p", "mutants", "--cov=iosim", "--cov-context=test", "--cov-report="]
-    command += ["--quiet", f"--numprocesses={usable_cores()}", "--dist=worksteal"]
+    command = [*SIMULATED, "--quiet", "-p", "mutants"]
+    command += ["-p", "pytest_cov", "--cov=iosim", "--cov-context=test", "--cov-report="]
+    command += ["-p", "xdist", f"--numprocesses={usable_cores()}", "--dist=worksteal"]
     environment = {"IOSIM_TOOK": str(took), "COVERAGE_FILE": str(data), "COVERAGE_CORE": "ctrace"}
     subprocess.run(_pytest(command), cwd=tree, env=_environment(tree) | environment, check=False)
-    found = Seen(_contexts(data, tree), json.loads(took.read_text("utf-8")))
+    found = Seen(*_contexts(data, tree), json.loads(took.read_text("utf-8")))
     KEPT.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps({"edition": edition, **found._asdict()}), encoding="utf-8")
     return found
 
 
-def _contexts(data: Path, tree: Path) -> dict[str, dict[str, list[str]]]:
-    """The tests by line by file, of a coverage run with pytest-cov's contexts."""
+def _contexts(data: Path, tree: Path) -> tuple[list[str], dict[str, dict[str, list[int]]]]:
+    """The tests, and by file and line which of them, of a run with the contexts of pytest-cov."""
     from coverage import CoverageData
 
     told = CoverageData(str(data))
     told.read()
-    return {
+    places: dict[str, int] = {}
+    lines = {
         Path(file).relative_to(tree).as_posix(): {
-            str(line): sorted({context.rpartition("|")[0] for context in contexts if context})
+            str(line): sorted(
+                {
+                    places.setdefault(context.rpartition("|")[0], len(places))
+                    for context in contexts if context
+                }
+            )
             for line, contexts in told.contexts_by_lineno(file).items()
         }
         for file in told.measured_files()
-    }
+    }  # fmt: skip
+    return list(places), lines
 
 
 # --- planting them --------------------------------------------------------------------------------
@@ -288,16 +302,21 @@ def _copy() -> Iterator[Path]:
 
 
 def _environment(tree: Path) -> dict[str, str]:
-    """In which iosim is that of `tree`; a property that fails need not look for a simpler case."""
+    """In which iosim is that of `tree`, and pytest begins quickly: with no plugin but its own.
+
+    A property that fails need not look for a simpler case.
+    """
     places = [str(tree), str(tree / "tools"), os.environ.get("PYTHONPATH", "")]
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, places)),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "HYPOTHESIS_PROFILE": "first",
     }
 
 
 def _pytest(arguments: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    plain = ["-o", "addopts=--import-mode=importlib", "-p", "no:cacheprovider"]
+    return [sys.executable, "-m", "pytest", *plain, *arguments]
 
 
 @contextmanager
@@ -340,34 +359,47 @@ def verdict(tree: Path, arguments: Sequence[str], usual: float) -> str:
     return f"unclear: {told.strip()[-200:]}" if unclear else "killed"
 
 
-def _tried(tree: Path, mutant: Mutant, code: str, arguments: str | None, what: Seen) -> str:
+def _within(tests: Sequence[str], seconds: dict[str, float], most: float) -> list[str]:
+    """The first of them, that take at most so many s together; one at least."""
+    sums = accumulate(seconds[test] for test in tests)
+    return [test for i, (test, sum_) in enumerate(zip(tests, sums, strict=True))
+            if not i or sum_ <= most]  # fmt: skip
+
+
+def _tried(
+    tree: Path, mutant: Mutant, code: str, arguments: str | None, what: Seen, most: float
+) -> str:
     """What becomes of it."""
-    usual = 60.0
+    usual, note = 60.0, ""
     if arguments is None:
-        tests = what.tests(mutant.path, statement((tree / mutant.path).read_text(), mutant.line))
+        tests = what.of(mutant.path, statement((tree / mutant.path).read_text(), mutant.line))
         if not tests:
             return "survived: no test executes it"
-        usual = sum(what.seconds[test] for test in tests)
+        asked = _within(tests, what.seconds, most)
+        note = f" ({len(asked)} of {len(tests)} tests)"
+        usual = sum(what.seconds[test] for test in asked)
         listed = tree / "tests.txt"
-        listed.write_text("\n".join(tests), encoding="utf-8")
+        listed.write_text("\n".join(asked), encoding="utf-8")
         arguments = f"@{listed}"
     with planted(tree, mutant, code):
-        return verdict(tree, shlex.split(arguments), usual)
+        return verdict(tree, shlex.split(arguments), usual) + note
 
 
-def run(mutants: Sequence[Mutant], operators: dict[str, Any], tests: str | None = None) -> int:
+def run(
+    mutants: Sequence[Mutant], operators: dict[str, Any], tests: str | None, most: float
+) -> int:
     """Plant each, and tell; how many survived."""
     from cosmic_ray.mutating import mutate_code
 
     counts: dict[str, int] = {}
     with _copy() as tree:
-        what = Seen({}, {}) if tests is not None else seen(tree)
+        what = Seen([], {}, {}) if tests is not None else seen(tree)
         for number, mutant in enumerate(mutants, 1):
             source, begun = (tree / mutant.path).read_text("utf-8"), time.monotonic()
             code = mutate_code(source, operators[mutant.operator], mutant.occurrence)
             assert code is not None, mutant
-            said = _tried(tree, mutant, code, tests, what)
-            word = said.partition(":")[0]
+            said = _tried(tree, mutant, code, tests, what, most)
+            word = re.split("[: ]", said)[0]
             counts[word] = counts.get(word, 0) + 1
             took = time.monotonic() - begun
             print(f"[{number}/{len(mutants)}] {said}, {took:.0f} s: {mutant}", flush=True)
@@ -396,6 +428,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--since", metavar="COMMIT", help="only in lines that changed since")
     parser.add_argument("--only", metavar="NAME", nargs="+", help="these, as they were printed")
     parser.add_argument("--tests", help="arguments of pytest, in place of what executes the line")
+    parser.add_argument("--most", type=float, default=300, help="s of tests for each (300)")
     asked = parser.parse_args(arguments)
     operators = _operators()
     mutants = _all(asked.within, operators)
@@ -409,7 +442,7 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         print(f"seed {asked.seed}: {asked.number} of {len(mutants)}", flush=True)
         chosen = sample(mutants, asked.number, asked.seed)
-    return int(run(chosen, operators, asked.tests) > 0)
+    return int(run(chosen, operators, asked.tests, asked.most) > 0)
 
 
 if __name__ == "__main__":
