@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import math
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iosim import Costs, calls, models, simulate, traffic
-from iosim.calls import Program, compute, recvfrom, select, sleep
+from iosim import Costs, calls, futures, models, simulate, traffic
+from iosim.calls import Program, Request, compute, recvfrom, select, sleep
 from iosim.trace import errno_name
 
 HUGE = 10**30
@@ -203,6 +205,102 @@ def test_a_bad_call_gets_one_line(make: Any, error: type, line: str) -> None:
     assert line in str(caught.value)
 
 
+HOUR = 3_600_000_000_000
+MOST_FD, MOST_BYTES = 1 << 20, 1 << 30
+
+
+def quiet(value: Any) -> Program:
+    """Takes anything, does nothing: a handler, a callback, a thread."""
+    yield sleep(1)
+
+
+#: Each number of each call, with the least and the most that it may be.
+BOUNDS: dict[str, tuple[Callable[[int], Request], int, int]] = {
+    "aio_error block": (calls.aio_error, 1, MOST_BYTES),
+    "aio_read signo": (lambda n: calls.aio_read(0, 1, n), 1, 64),
+    "aio_read size": (lambda n: calls.aio_read(0, n), 1, MOST_BYTES),
+    "aio_return block": (calls.aio_return, 1, MOST_BYTES),
+    "apply job": (futures.apply, 1, 1_000_000),
+    "call job": (futures.call, 1, 1_000_000),
+    "close fd": (calls.close, 0, MOST_FD),
+    "compute ns": (compute, 1, HOUR),
+    "connect port": (lambda n: calls.connect(0, n), 1, 65_535),
+    "done future": (futures.done, 1, 1_000_000),
+    "epoll_ctl epfd": (lambda n: calls.epoll_ctl(n, 1, 0), 0, MOST_FD),
+    "epoll_ctl events": (lambda n: calls.epoll_ctl(0, 1, 0, n), 0, (1 << 32) - 1),
+    "epoll_ctl fd": (lambda n: calls.epoll_ctl(0, 2, n), 0, MOST_FD),
+    "epoll_ctl op": (lambda n: calls.epoll_ctl(0, n, 0), 1, 3),
+    "epoll_wait epfd": (calls.epoll_wait, 0, MOST_FD),
+    "epoll_wait maxevents": (lambda n: calls.epoll_wait(0, n), 1, 1 << 20),
+    "epoll_wait timeout": (lambda n: calls.epoll_wait(0, 1, n), 0, HOUR),
+    "eventfd initval": (calls.eventfd, 0, (1 << 32) - 1),
+    "fcntl arg": (lambda n: calls.fcntl(0, calls.F_SETFL, n), 0, 0o24000),
+    "io_uring_enter ring": (calls.io_uring_enter, 0, MOST_FD),
+    "io_uring_peek_cqe ring": (calls.io_uring_peek_cqe, 0, MOST_FD),
+    "io_uring_prep_accept fd": (lambda n: calls.io_uring_prep_accept(0, n), 0, MOST_FD),
+    "io_uring_prep_recv ring": (lambda n: calls.io_uring_prep_recv(n, 0, 1), 0, MOST_FD),
+    "io_uring_prep_recv size": (lambda n: calls.io_uring_prep_recv(0, 0, n), 1, MOST_BYTES),
+    "io_uring_setup entries": (calls.io_uring_setup, 1, 4_096),
+    "io_uring_submit fd": (lambda n: calls.io_uring_submit(0, n, 1), 0, MOST_FD),
+    "io_uring_submit ring": (lambda n: calls.io_uring_submit(n, 0, 1), 0, MOST_FD),
+    "io_uring_submit size": (lambda n: calls.io_uring_submit(0, 0, n), 1, MOST_BYTES),
+    "io_uring_submit_and_wait ring": (calls.io_uring_submit_and_wait, 0, MOST_FD),
+    "kevent adds": (lambda n: calls.kevent(0, (0, n)), 0, MOST_FD),
+    "kevent kq": (calls.kevent, 0, MOST_FD),
+    "kevent nevents": (lambda n: calls.kevent(0, (), n), 1, 1 << 20),
+    "kevent timeout": (lambda n: calls.kevent(0, (), 1, n), 0, HOUR),
+    "listen backlog": (lambda n: calls.listen(0, n), 0, 4_096),
+    "poll fds": (lambda n: calls.poll([0, n]), 0, MOST_FD),
+    "poll timeout": (lambda n: calls.poll([], n), 0, HOUR),
+    "pthread_join thread": (calls.pthread_join, 1, 1_000_000),
+    "read size": (lambda n: calls.read(0, n), 1, MOST_BYTES),
+    "recvfrom fd": (lambda n: recvfrom(n, 1), 0, MOST_FD),
+    "recvfrom flags": (lambda n: recvfrom(0, 1, n), 0, 0x42),
+    "recvfrom size": (lambda n: recvfrom(0, n), 1, MOST_BYTES),
+    "result future": (futures.result, 1, 1_000_000),
+    "result timeout": (lambda n: futures.result(1, n), 0, HOUR),
+    "select fds": (lambda n: select([0, n]), 0, MOST_FD),
+    "select timeout": (lambda n: select([], n), 0, HOUR),
+    "select writefds": (lambda n: select([], None, [n]), 0, MOST_FD),
+    "setsockopt ns": (lambda n: calls.setsockopt(0, calls.SO_RCVTIMEO, n), 0, HOUR),
+    "shutdown how": (lambda n: calls.shutdown(0, n), 0, 2),
+    "sigaction signo": (lambda n: calls.sigaction(n, quiet), 1, 64),
+    "sigprocmask how": (lambda n: calls.sigprocmask(n, []), 0, 1),
+    "sigprocmask signals": (lambda n: calls.sigprocmask(0, [1, n]), 1, 64),
+    "sigtimedwait signals": (lambda n: calls.sigtimedwait([1, n]), 1, 64),
+    "sigtimedwait timeout": (lambda n: calls.sigtimedwait([], n), 0, HOUR),
+    "sleep ns": (sleep, 1, HOUR),
+    "submit job": (futures.submit, 1, 1_000_000),
+    "submit room": (lambda n: futures.submit(1, None, n), 1, 1_000_000),
+    "add_done_callback future": (lambda n: futures.add_done_callback(n, quiet), 1, 1_000_000),
+    "wait futures": (lambda n: futures.wait([1, n]), 1, 1_000_000),
+    "wait timeout": (lambda n: futures.wait([], n), 0, HOUR),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_a_number_works_at_its_bounds_and_is_refused_beyond_them(name: str) -> None:
+    """In words that name the call, whose first one it is."""
+    make, least, most = BOUNDS[name]
+    for value in (least, most):
+        assert type(make(value)).__name__ == name.split()[0]
+    for value in (least - 1, most + 1):
+        with pytest.raises(ValueError, match=f"^{name.split()[0]}: "):
+            make(value)
+
+
+def test_no_number_of_a_call_is_left_out() -> None:
+    """But those that are one of few constants."""
+    chosen = {"fcntl cmd", "getsockopt option", "setsockopt option", "send flags"}
+    kinds = {getattr(home, name) for home in (calls, futures) for name in home.__all__}
+    numbers = {
+        f"{kind.__name__} {name}"
+        for kind in kinds if isinstance(kind, type) and issubclass(kind, Request)
+        for name, type_ in inspect.get_annotations(kind).items() if type_ in ("int", "int | None")
+    } - {"Request number"}  # fmt: skip
+    assert numbers - chosen - set(BOUNDS) == set()
+
+
 def forgetful(fd: int, nbytes: int) -> calls.Program:
     yield sleep(1)
     recvfrom(fd, 10)
@@ -355,7 +453,6 @@ def test_a_value_may_be_yielded_again_and_kept() -> None:
 @pytest.mark.parametrize("name", list(models.MODEL_OF))
 def test_a_model_is_at_most_ten_lines(name: str) -> None:
     import ast
-    import inspect
 
     tree = ast.parse(inspect.getsource(getattr(models, name)))
     function = tree.body[0]
