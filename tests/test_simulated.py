@@ -191,6 +191,47 @@ def test_a_stream_s_bytes_come_in_order_once_whatever_the_buffers_are(
     assert b"".join(taken) == b"".join(sent)
 
 
+@given(
+    work=st.lists(st.integers(1, 3_000_000), min_size=1, max_size=6),
+    story=stories().map(lambda story: story.over("udp")),
+    prices=st.builds(
+        Costs,
+        **dict.fromkeys(("syscall", "user", "step", "signal_delivery", "wakeup", "context_switch"),
+                        st.integers(0, 400_000)),
+        time_slice=st.integers(100_000, 2_000_000),
+    ),
+    on=cores,
+)  # fmt: skip
+def test_own_code_and_the_kernel_s_take_what_they_cost_whatever_comes_between(
+    work: list[int], story: traffic.Traffic, prices: Costs, on: int
+) -> None:
+    """Preempted, interrupted by signals, asleep: nothing of it is lost, or counted as another's."""
+    handled: list[int] = []
+
+    def handler(signo: int) -> Program:
+        handled.append(signo)
+        yield compute(70_000)
+        yield getpid()
+
+    def busy(fd: int, nbytes: int) -> Program:
+        yield sigaction(SIGIO, handler)
+        yield fcntl(fd, F_SETOWN, SELF)
+        yield fcntl(fd, F_SETFL, O_ASYNC)
+        for ns in work:
+            yield compute(ns)
+            yield sleep(ns)
+
+    run = simulate(busy, story, costs=prices, cores=on, rcvbuf=ROOMY).check()
+    many, times = len(run.processes), len(handled)
+    made = many * (3 + len(work)) + times
+    computed = many * (sum(work) + len(work) * prices.step) + times * (70_000 + prices.step)
+    assert len(run.calls()) == made
+    assert run.time_in(USER) == computed + made * prices.user
+    assert run.time_in(KERNEL) == made * prices.syscall + times * prices.signal_delivery
+    notes = [i.duration for i in run.intervals if i.note]
+    assert sum(notes) == times * prices.signal_delivery
+
+
 def _receive_for(fd: int, story: traffic.Traffic) -> Program:
     """Receive until nothing has come for ten seconds."""
     yield setsockopt(fd, SO_RCVTIMEO, ms(10_000))
@@ -862,6 +903,148 @@ def test_the_read_of_aio_s_helper_waits_on_both_kernels() -> None:
     for run in (simulate, measure):
         calls = run(models.asynchronous_aio, ONE).call_log
         assert {call.waits for call in calls if call.name == "read"} == {True}
+
+
+# -- the second time ---------------------------------------------------------------------------
+
+
+def signals(fd: int, *signos: int) -> Program:
+    """SIGIO, at each message, to the caller; these are held back."""
+    yield sigprocmask(SIG_BLOCK, signos)
+    yield fcntl(fd, F_SETOWN, SELF)
+    yield fcntl(fd, F_SETFL, O_ASYNC)
+
+
+def test_a_second_sigaction_takes_the_place_of_the_first_one_for_its_signal_only() -> None:
+    ran: list[tuple[str, int]] = []
+
+    def named(name: str) -> Any:
+        def handler(signo: int) -> Program:
+            ran.append((name, signo))
+            yield getpid()
+
+        return handler
+
+    def program(fd: int, nbytes: int) -> Program:
+        yield sigaction(SIGIO, named("first"))
+        yield sigaction(SIGRTMIN, named("other"))
+        yield sigaction(SIGIO, named("second"))
+        yield from signals(fd)
+        yield compute(ms(30))
+        yield fcntl(fd, F_SETSIG, SIGRTMIN)
+        yield compute(ms(30))
+
+    run(program, traffic.several(2, every_ms=20))
+    assert ran == [("second", SIGIO), ("other", SIGRTMIN)]
+
+
+def test_what_is_held_back_adds_up_and_is_let_through_one_by_one() -> None:
+    ran: list[int] = []
+    mine, other = SIGRTMIN, SIGRTMIN + 1
+
+    def handler(signo: int) -> Program:
+        ran.append(signo)
+        yield getpid()
+
+    def program(fds: list[int], nbytes: int) -> Program:
+        for fd, signo in zip(fds, (mine, other), strict=True):
+            yield sigaction(signo, handler)
+            yield fcntl(fd, F_SETSIG, signo)
+            yield from signals(fd, signo)
+        yield sleep(ms(30))
+        assert ran == []
+        yield sigprocmask(SIG_UNBLOCK, [other])
+        assert ran == [other]
+        yield sigprocmask(SIG_BLOCK, [SIGIO])
+        yield sigprocmask(SIG_UNBLOCK, [SIGIO])
+        assert ran == [other]
+        yield sigprocmask(SIG_UNBLOCK, [mine])
+
+    run(program, traffic.burst(2, connections=2))
+    assert ran == [other, mine]
+
+
+def test_while_a_handler_runs_its_own_signal_and_what_is_blocked_wait_and_others_do_not() -> None:
+    """Three signals come while the first one's handler computes: sigaction(2), sigprocmask(2)."""
+    steps: list[str] = []
+    names = {SIGIO: "own", SIGRTMIN: "other", SIGRTMIN + 1: "blocked"}
+
+    def handler(signo: int) -> Program:
+        steps.append(f"{names[signo]} begins")
+        yield compute(ms(40))
+        steps.append(f"{names[signo]} ends")
+
+    def program(fds: list[int], nbytes: int) -> Program:
+        for fd, signo in zip(fds, names, strict=True):
+            yield sigaction(signo, handler)
+            yield fcntl(fd, F_SETSIG, signo)
+            yield from signals(fd, *([signo] if names[signo] == "blocked" else []))
+        yield compute(ms(40))
+        steps.append("program")
+        yield sigprocmask(SIG_UNBLOCK, [SIGRTMIN + 1])
+
+    story = [(20, 0), (22, 0), (24, 2), (26, 1), (28, 0)]
+    run(program, traffic.replay([(ms(at), 1, where) for at, where in story]))
+    assert steps == [
+        "own begins", "other begins", "other ends", "own ends",
+        "own begins", "own ends",  # once: SIGIO does not queue
+        "program", "blocked begins", "blocked ends",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_completions_that_lie_there_come_out_in_their_order_once_each(wait: bool) -> None:
+    got: list[bytes | None] = []
+
+    def program(fds: list[int], nbytes: int) -> Program:
+        ring = yield io_uring_setup()
+        for fd in fds:
+            yield io_uring_submit(ring, fd, 100)
+        yield compute(ms(60))
+        for _ in fds:
+            got.append((yield io_uring_enter(ring) if wait else io_uring_peek_cqe(ring)))
+        assert (yield io_uring_peek_cqe(ring)) is None
+
+    timeline = run(program, traffic.replay([(ms(22), 7, 0), (ms(21), 5, 1), (ms(23), 6, 2)]))
+    assert [len(data or b"") for data in got] == [5, 7, 6]
+    asked = [c for c in timeline.call_log if c.nbytes]
+    assert [c.nbytes for c in asked] == [5, 7, 6]
+    assert [d.received for d in timeline.deliveries] == sorted(
+        d.received or 0 for d in timeline.deliveries
+    )
+    assert {d.told for d in timeline.deliveries} == {"completion"}
+
+
+def test_an_operation_that_was_handed_in_twice_takes_two_messages() -> None:
+    """Both wait at one socket: the first gets the first, and the second waits on."""
+    sizes: list[int] = []
+
+    def program(fd: int, nbytes: int) -> Program:
+        ring = yield io_uring_setup()
+        yield io_uring_submit(ring, fd, 100)
+        yield io_uring_submit(ring, fd, 100)
+        for _ in range(2):
+            sizes.append(len((yield io_uring_enter(ring))))
+
+    timeline = run(program, traffic.replay([(ms(20), 5), (ms(40), 6)]))
+    assert sizes == [5, 6]
+    assert [d.received for d in timeline.deliveries] == sorted(
+        d.received or 0 for d in timeline.deliveries
+    )
+
+
+def test_who_is_woken_for_another_thing_looks_again_and_sleeps_on() -> None:
+    """poll for room only is woken by what comes in, finds nothing, and its time-out stays."""
+
+    def program(fds: list[int], nbytes: int) -> Program:
+        assert (yield poll({fds[0]: 0}, ms(50))) == []
+        assert (yield recvfrom(fds[0], 10)) == bytes([1] * 10)
+
+    timeline = run(program, traffic.several(3, every_ms=10, size=10))
+    polled = timeline.call_log[0]
+    looks = [i for i in timeline.lane("process") if i.call is polled and i.state == KERNEL]
+    assert len(looks) == 1 + 3 + 1  # at first, for each message, and at the end
+    assert polled.start + ms(50) <= polled.end < polled.start + ms(53)
 
 
 # -- what a receive costs the reader's own machine ---------------------------------------------
