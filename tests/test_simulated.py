@@ -662,6 +662,49 @@ def test_processes_share_the_cores_by_time_slices() -> None:
     assert max(slices) == Costs.textbook().time_slice
 
 
+def told(timeline: Timeline, lane: str) -> list[tuple[str, float, str]]:
+    """Each state of a lane, until when (ms), and in which call."""
+    return [(i.state, i.end / 1e6, i.call.name if i.call else i.note) for i in timeline.lane(lane)]
+
+
+def test_two_processes_on_one_core_to_the_nanosecond() -> None:
+    """A slice of 3 ms, 0.3 ms to switch; whoever waits for the core waits in the state it had."""
+
+    def busy(fd: int, nbytes: int) -> Program:
+        yield compute(ms(4))
+        yield getpid()
+
+    timeline = run(busy, traffic.several(2, connections=2))
+    assert told(timeline, "process 1") == [
+        (USER, 3, ""), (READY, 6.6, ""), (USER, 7.8, ""), (KERNEL, 8.3, "getpid"),
+    ]  # fmt: skip
+    assert told(timeline, "process 2") == [
+        (READY, 3.3, ""), (USER, 6.3, ""), (READY, 8.6, ""), (USER, 9.8, ""),
+        (KERNEL, 10.3, "getpid"),
+    ]  # fmt: skip
+
+
+def test_a_handler_in_the_middle_of_own_code_to_the_nanosecond() -> None:
+    """The handler's time is its own, its call too; what is left of the program's code follows."""
+
+    def handler(signo: int) -> Program:
+        yield compute(ms(1))
+        yield getpid()
+
+    def listen(fd: int, nbytes: int) -> Program:
+        yield sigaction(SIGIO, handler)
+        yield fcntl(fd, F_SETOWN, SELF)
+        yield fcntl(fd, F_SETFL, O_ASYNC)
+        yield compute(ms(25))
+
+    timeline = run(listen)
+    assert told(timeline, "process")[6:] == [
+        (USER, 21, ""), (KERNEL, 21.5, f"signal {SIGIO}"), (USER, 22.7, ""),
+        (KERNEL, 23.2, "getpid"), (USER, 29.3, ""),
+    ]  # fmt: skip
+    assert timeline.time_in(USER) == ms(25) + ms(1) + 4 * us(200)
+
+
 def test_a_lone_process_is_never_preempted() -> None:
     def busy(fd: int, nbytes: int) -> Program:
         yield compute(ms(100))
