@@ -60,43 +60,44 @@ ONE = traffic.one(after_ms=20, size=1_000)
 LEAST = clients.of(clients.echo(2, size=3))
 JOB = jobs.computing(1)
 
-#: Each bound of a story or of a run: the least that works, and the most; None: it takes too long.
+#: Each bound of a story or of a run, by the word that a refusal begins with and where it is: the
+#: least that works, the most (None: it takes too long), and the step beyond.
 BOUNDS: dict[str, tuple[Callable[[Any], Any], float, float | None, float]] = {
-    "time of a message": (lambda n: traffic.one(n), 0, HOUR_MS, 1),
-    "its size": (lambda n: traffic.one(0, n), 1, 65_507, 1),
-    "its size on a stream": (lambda n: traffic.one(0, n, "tcp"), 1, 64 << 20, 1),
-    "its connection": (lambda n: traffic.Message(0, 1, n), 0, 1_000_000, 1),
-    "messages of several": (lambda n: traffic.several(n), 1, None, 1),
-    "messages of a burst": (lambda n: traffic.burst(n), 1, None, 1),
-    "messages of poisson": (lambda n: traffic.poisson(n, seed=0), 1, None, 1),
-    "connections of several": (lambda n: traffic.several(2, connections=n), 1, 1_000_000, 1),
-    "connections of a burst": (lambda n: traffic.burst(2, connections=n), 1, 1_000_000, 1),
-    "connections of poisson": (lambda n: traffic.poisson(2, seed=0, connections=n), 1, 10**6, 1),
-    "seed of poisson": (lambda n: traffic.poisson(2, seed=n), 0, (1 << 63) - 1, 1),
-    "rate of poisson": (lambda n: traffic.poisson(1, n, seed=0), 1e-3, 1e9, 1e-9),
-    "steps of a job": (lambda n: jobs.Job((("wait", 1),) * n), 1, 1_000, 1),
-    "ns of a step": (lambda n: jobs.Job((("wait", n),)), 1, 3_600 * 10**9, 1),
-    "time of a job": (lambda n: jobs.waiting(n), 1e-6, HOUR_MS, 1e-7),
+    "time: of a message": (lambda n: traffic.one(n), 0, HOUR_MS, 1),
+    "size: of a message": (lambda n: traffic.one(0, n), 1, 65_507, 1),
+    "size: of one on a stream": (lambda n: traffic.one(0, n, "tcp"), 1, 64 << 20, 1),
+    "connection: of a message": (lambda n: traffic.Message(0, 1, n), 0, 1_000_000, 1),
+    "count: several messages": (lambda n: traffic.several(n), 1, None, 1),
+    "count: a burst": (lambda n: traffic.burst(n), 1, None, 1),
+    "count: poisson": (lambda n: traffic.poisson(n, seed=0), 1, None, 1),
+    "connections: of several": (lambda n: traffic.several(2, connections=n), 1, 1_000_000, 1),
+    "connections: of a burst": (lambda n: traffic.burst(2, connections=n), 1, 1_000_000, 1),
+    "connections: of poisson": (lambda n: traffic.poisson(2, seed=0, connections=n), 1, 10**6, 1),
+    "seed": (lambda n: traffic.poisson(2, seed=n), 0, (1 << 63) - 1, 1),
+    "rate_per_s": (lambda n: traffic.poisson(1, n, seed=0), 1e-3, 1e9, 1e-9),
+    "a job's steps": (lambda n: jobs.Job((("wait", 1),) * n), 1, 1_000, 1),
+    "wait: ns: of a job": (lambda n: jobs.Job((("wait", n),)), 1, 3_600 * 10**9, 1),
+    "time: of a job": (lambda n: jobs.waiting(n), 1e-6, HOUR_MS, 1e-7),
     "jobs": (lambda n: jobs.of(*[JOB] * n), 1, 10_000, 1),
-    "jobs of several": (lambda n: jobs.several(n, JOB), 1, 10_000, 1),
+    "count: several jobs": (lambda n: jobs.several(n, JOB), 1, 10_000, 1),
     "kinds of jobs": (lambda n: jobs.several(3, [JOB] * n), 1, 10_000, 1),
-    "time of a client": (lambda n: clients.script(at_ms=n), 0, HOUR_MS, 1),
-    "rcvbuf of a client": (lambda n: clients.script(rcvbuf=n), 1, 1 << 30, 1),
-    "bytes to send": (lambda n: clients.script((clients.SEND, n)), 1, 64 << 20, 1),
-    "bytes to receive": (lambda n: clients.script((clients.RECEIVE, n)), 1, 64 << 20, 1),
-    "ns to wait": (lambda n: clients.script((clients.WAIT, n)), 0, 3_600 * 10**9, 1),
-    "time to wait until": (lambda n: clients.script((clients.UNTIL, n)), 0, 3_600 * 10**9, 1),
-    "steps to wait for": (lambda n: clients.script((clients.AFTER, n)), 0, 10**9, 1),
-    "number of a shutdown": (lambda n: clients.script((clients.SHUTDOWN, n)), 0, 0, 1),
-    "echoes": (lambda n: clients.echo(n), 1, 3_333, 1),
+    "time: of a client": (lambda n: clients.script(at_ms=n), 0, HOUR_MS, 1),
+    "a client's rcvbuf": (lambda n: clients.script(rcvbuf=n), 1, 1 << 30, 1),
+    "send": (lambda n: clients.script((clients.SEND, n)), 1, 64 << 20, 1),
+    "receive": (lambda n: clients.script((clients.RECEIVE, n)), 1, 64 << 20, 1),
+    "wait: of a client": (lambda n: clients.script((clients.WAIT, n)), 0, 3_600 * 10**9, 1),
+    "until": (lambda n: clients.script((clients.UNTIL, n)), 0, 3_600 * 10**9, 1),
+    "after": (lambda n: clients.script((clients.AFTER, n)), 0, 10**9, 1),
+    "shutdown": (lambda n: clients.script((clients.SHUTDOWN, n)), 0, 0, 1),
+    "count: echoes": (lambda n: clients.echo(n), 1, 3_333, 1),
     "clients": (lambda n: clients.of(*[clients.script()] * n), 1, 100_000, 1),
-    "clients of several": (lambda n: clients.several(n, clients.script()), 1, 100_000, 1),
+    "count: several clients": (lambda n: clients.several(n, clients.script()), 1, 100_000, 1),
     "kinds of clients": (lambda n: clients.several(1, [clients.script()] * n), 1, 100_000, 1),
-    "paced clients": (lambda n: clients.paced(n, 1), 1, 100_000, 1),
-    "messages of paced": (lambda n: clients.paced(1, n), 1, None, 1),
+    "connections: paced": (lambda n: clients.paced(n, 1), 1, 100_000, 1),
+    "messages: paced": (lambda n: clients.paced(1, n), 1, None, 1),
     "cores": (lambda n: simulate(models.blocking, ONE, cores=n), 1, 1_024, 1),
     "rcvbuf": (lambda n: simulate(models.blocking, ONE.over("tcp"), rcvbuf=n), 1, 1 << 30, 1),
-    "rcvbuf of a server": (lambda n: simulate(servers.iterative, LEAST, rcvbuf=n), 1, 1 << 30, 1),
+    "rcvbuf: of a server": (lambda n: simulate(servers.iterative, LEAST, rcvbuf=n), 1, 1 << 30, 1),
     "sndbuf": (lambda n: simulate(servers.iterative, LEAST, sndbuf=n), 1, 1 << 30, 1),
     "backlog": (lambda n: simulate(servers.iterative, LEAST, backlog=n), 0, 4_096, 1),
     "nofile": (lambda n: simulate(servers.iterative, LEAST, nofile=n), 1, 1 << 20, 2),
@@ -110,12 +111,13 @@ BOUNDS: dict[str, tuple[Callable[[Any], Any], float, float | None, float]] = {
 @pytest.mark.parametrize("name", BOUNDS)
 def test_a_bound_works_at_its_edge_and_is_refused_beyond_it(name: str) -> None:
     make, least, most, step = BOUNDS[name]
+    words = f"^{name.rpartition(': ')[0] or name}.* must be from"
     make(least)
-    with pytest.raises(ValueError, match="must be from"):
+    with pytest.raises(ValueError, match=words):
         make(least - step)
     if most is not None:
         make(most)
-        with pytest.raises(ValueError, match="must be from"):
+        with pytest.raises(ValueError, match=words):
             make(math.nextafter(most, math.inf) if step < 1 else most + step)
 
 

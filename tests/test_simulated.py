@@ -45,8 +45,10 @@ from iosim.calls import (
     getpid,
     io_uring_enter,
     io_uring_peek_cqe,
+    io_uring_prep_recv,
     io_uring_setup,
     io_uring_submit,
+    io_uring_submit_and_wait,
     ms,
     pause,
     poll,
@@ -946,6 +948,39 @@ def test_the_read_of_aio_s_helper_waits_on_both_kernels() -> None:
     for run in (simulate, measure):
         calls = run(models.asynchronous_aio, ONE).call_log
         assert {call.waits for call in calls if call.name == "read"} == {True}
+
+
+# -- what is no call ---------------------------------------------------------------------------
+
+
+def test_what_lies_in_one_s_own_memory_is_no_call_and_takes_no_time() -> None:
+    """Rings, control blocks: looked at, and written, without the kernel (io_uring(7), aio(7))."""
+
+    def program(fds: list[int], nbytes: int) -> Program:
+        ring, other = (yield io_uring_setup()), (yield io_uring_setup())
+        block = yield aio_read(fds[0], 10)
+        assert (yield aio_error(block)) == EINPROGRESS
+        yield io_uring_submit(other, fds[2], 10)
+        assert (yield io_uring_peek_cqe(other)) is None
+        yield io_uring_prep_recv(ring, fds[1], 10)
+        yield io_uring_submit_and_wait(ring)
+        yield sleep(ms(30))
+        assert (yield aio_error(block)) == 0
+        yield aio_return(block)
+        yield io_uring_peek_cqe(other)
+
+    timeline = run(program, traffic.burst(3, size=10, connections=3))
+    assert [name for name, _ in timeline.calls("process")] == [
+        "io_uring_setup", "io_uring_setup", "aio_read", "io_uring_submit",
+        "io_uring_submit_and_wait", "sleep",
+    ]  # fmt: skip
+    looks = [c for c in timeline.call_log if not c.trap and c.process == "process"]
+    assert [c.name for c in looks] == [
+        "aio_error", "io_uring_peek_cqe", "io_uring_prep_recv", "aio_error", "aio_return",
+        "io_uring_peek_cqe",
+    ]  # fmt: skip
+    assert all(c.start == c.end for c in looks)
+    assert [c.nbytes for c in looks] == [0, 0, 0, 0, 10, 10]
 
 
 # -- the second time ---------------------------------------------------------------------------
