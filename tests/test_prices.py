@@ -1,4 +1,4 @@
-"""Each price by itself: how often a program pays it, and whether as own code, in the kernel, in line.
+"""Each price by itself: how often a program pays it, and in which state (own code, kernel, ready).
 
 All other prices are 0, so that nothing else takes time but what the program computes.
 """

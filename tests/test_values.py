@@ -289,6 +289,13 @@ def test_a_number_works_at_its_bounds_and_is_refused_beyond_them(name: str) -> N
             make(value)
 
 
+@pytest.mark.parametrize("name", BOUNDS)
+def test_a_call_is_itself_and_no_other_one_of_the_same_numbers(name: str) -> None:
+    """It is made once, and may be yielded twice: what is kept of it is kept by identity."""
+    make, least, _ = BOUNDS[name]
+    assert len({make(least), make(least)}) == 2
+
+
 def test_no_number_of_a_call_is_left_out() -> None:
     """But those that are one of few constants."""
     chosen = {"fcntl cmd", "getsockopt option", "setsockopt option", "send flags"}
