@@ -234,6 +234,58 @@ def test_own_code_and_the_kernel_s_take_what_they_cost_whatever_comes_between(
     assert sum(notes) == times * prices.signal_delivery
 
 
+_SHORT = st.integers(0, 20_000)
+
+
+@given(
+    signals_at=st.lists(st.integers(500_000, 3_000_000), max_size=8),
+    data_at=st.lists(st.integers(500_000, 3_000_000), max_size=8),
+    prices=st.builds(
+        Costs, network=st.just(0), copy_per_byte=st.just(0), syscall=_SHORT, user=_SHORT,
+        step=_SHORT, signal_delivery=_SHORT, completion=_SHORT, copy_base=_SHORT, eagain=_SHORT,
+        wakeup=_SHORT, context_switch=_SHORT, timer_slack=_SHORT,
+    ),
+    wait=st.booleans(),
+)  # fmt: skip
+def test_signals_and_task_work_come_at_any_moment_and_none_is_lost(
+    signals_at: list[int], data_at: list[int], prices: Costs, wait: bool
+) -> None:
+    """On the way into a call, within it, before it sleeps, on its way out, and in a handler."""
+    handled: list[int] = []
+    completed: list[bytes] = []
+
+    def handler(signo: int) -> Program:
+        handled.append(signo)
+        yield compute(5_000)
+        yield getpid()
+
+    def program(fds: list[int], nbytes: int) -> Program:
+        yield sigaction(SIGRTMIN, handler)
+        yield fcntl(fds[0], F_SETSIG, SIGRTMIN)
+        yield fcntl(fds[0], F_SETOWN, SELF)
+        yield fcntl(fds[0], F_SETFL, O_ASYNC)
+        ring = yield io_uring_setup()
+        for _ in data_at:
+            yield io_uring_submit(ring, fds[1], 10)
+        for _ in range(20):
+            yield getpid()
+            yield select([ring] if wait else [], 10_000)
+            with pytest.raises(BlockingIOError):
+                yield recvfrom(fds[2], 1, MSG_DONTWAIT)
+        yield sleep(ms(20))
+        while (data := (yield io_uring_peek_cqe(ring))) is not None:
+            completed.append(data)
+
+    rows = [(at, 1, 0) for at in signals_at] + [(at, 2, 1) for at in data_at] + [(ms(15), 3, 2)]
+    timeline = simulate(program, traffic.replay(rows), costs=prices).check()
+    assert len(handled) == len(signals_at)
+    mine = [d for d in timeline.deliveries if d.size == 2]
+    assert completed == [bytes([d.message]) * 2 for d in mine]
+    assert all(d.told == "completion" for d in mine)
+    delivered = [i for i in timeline.intervals if i.note == f"signal {SIGRTMIN}"]
+    assert sum(i.duration for i in delivered) == len(handled) * prices.signal_delivery
+
+
 def _receive_for(fd: int, story: traffic.Traffic) -> Program:
     """Receive until nothing has come for ten seconds."""
     yield setsockopt(fd, SO_RCVTIMEO, ms(10_000))
