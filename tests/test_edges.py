@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from errno import EAGAIN, EINVAL, EMFILE, ENOTCONN, EPIPE
+from errno import EAGAIN, EINVAL, EMFILE, ENOTCONN, EPIPE, ETIMEDOUT
 from typing import Any
 
 import pytest
@@ -54,6 +54,7 @@ from iosim.calls import (
     socket,
     write,
 )
+from iosim.trace import SLEEPING
 
 HOUR_MS = 3_600_000.0
 ONE = traffic.one(after_ms=20, size=1_000)
@@ -303,3 +304,26 @@ def test_the_last_descriptor_is_given_and_the_next_is_not() -> None:
         assert second == first + 1
 
     simulate(program, clients.of(clients.script()), nofile=2).check()
+
+
+# -- what was closed, or is full ---------------------------------------------------------------
+
+
+def test_who_is_never_answered_gives_up_after_127_seconds() -> None:
+    """tcp(7), tcp_syn_retries: seven tries, the last one waited for as long again and a second."""
+
+    def program(fd: int, nbytes: int) -> Program:
+        listener, first, second = (yield socket()), (yield socket()), (yield socket())
+        yield listen(listener, 0)
+        port = yield getsockname(listener)
+        yield connect(first, port)  # the queue of 0 holds one
+        with pytest.raises(TimeoutError):
+            yield connect(second, port)
+
+    run = simulate(program, ONE).check()
+    first, second = (call for call in run.call_log if call.name == "connect")
+    begun, over = second.start + 500_000, second.end
+    asleep = sum(i.duration for i in run.intervals if i.call is second and i.state == SLEEPING)
+    assert (first.errno, second.errno) == (None, ETIMEDOUT)
+    assert asleep == 127 * 10**9 + 300_000  # and the wake-up
+    assert over - begun == asleep + 300_000  # and the switch
