@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from errno import EAGAIN, EINVAL, EMFILE, ENOTCONN, EPIPE, ETIMEDOUT
+from errno import EAGAIN, EBADF, EINVAL, EMFILE, ENOTCONN, EPIPE, ETIMEDOUT
 from typing import Any
 
 import pytest
@@ -40,6 +40,11 @@ from iosim.calls import (
     eventfd,
     fcntl,
     getsockname,
+    io_uring_enter,
+    io_uring_setup,
+    io_uring_submit,
+    kevent,
+    kqueue,
     listen,
     ms,
     poll,
@@ -54,6 +59,7 @@ from iosim.calls import (
     socket,
     write,
 )
+from iosim.sim.simulate import over_traffic
 from iosim.trace import SLEEPING
 
 HOUR_MS = 3_600_000.0
@@ -327,3 +333,74 @@ def test_who_is_never_answered_gives_up_after_127_seconds() -> None:
     assert (first.errno, second.errno) == (None, ETIMEDOUT)
     assert asleep == 127 * 10**9 + 300_000  # and the wake-up
     assert over - begun == asleep + 300_000  # and the switch
+
+
+def test_a_listener_that_is_closed_or_shut_refuses_and_resets_who_stands_in_its_queue() -> None:
+    def program(fd: int, nbytes: int) -> Program:
+        for end_it in (close, lambda fd: shutdown(fd, SHUT_RD)):
+            listener, first, second = (yield socket()), (yield socket()), (yield socket())
+            yield listen(listener)
+            port = yield getsockname(listener)
+            yield connect(first, port)
+            yield end_it(listener)
+            with pytest.raises(ConnectionRefusedError):
+                yield connect(second, port)
+            yield sleep(ms(10))
+            with pytest.raises(ConnectionResetError):
+                yield recvfrom(first, 1)
+
+    over(program)
+
+
+def test_what_a_ring_had_under_way_is_called_off_when_it_is_closed() -> None:
+    """The message that it waited for is there for a receive; another ring's goes on."""
+
+    def program(fd: int, nbytes: int) -> Program:
+        ring, other = (yield io_uring_setup()), (yield io_uring_setup())
+        yield io_uring_submit(ring, fd, 100)
+        yield io_uring_submit(other, fd, 100)
+        yield close(ring)
+        assert (yield io_uring_enter(other)) == b"\x01" * 10
+        assert (yield recvfrom(fd, 100)) == b"\x02" * 10
+
+    over(program, traffic.several(2, size=10))
+
+
+def test_what_a_closed_list_watched_is_watched_no_more() -> None:
+    """Nothing is kept for it; and who closes first a descriptor, then the list, may do so."""
+    kernel = over_traffic(traffic.several(2, connections=2))
+
+    def program() -> Program:
+        epfd = yield epoll_create()
+        for fd in (3, 4):
+            yield epoll_ctl(epfd, EPOLL_CTL_ADD, fd)
+        yield close(3)
+        yield close(epfd)
+        yield sleep(ms(60))
+
+    kernel.spawn("process", program())
+    kernel.run()
+    assert kernel.table.open[4].watches == ()
+
+
+def test_kqueue_watches_what_it_was_once_told_and_its_time_out_holds() -> None:
+    replies: list[list[int]] = []
+
+    def program(fds: list[int], nbytes: int) -> Program:
+        with pytest.raises(OSError) as caught:
+            yield kevent(fds[0])
+        assert caught.value.errno == EINVAL
+        kq = yield kqueue()
+        with pytest.raises(OSError) as caught:
+            yield kevent(kq, (99,))
+        assert caught.value.errno == EBADF
+        replies.append((yield kevent(kq, (fds[0],), timeout=ms(1))))
+        replies.append((yield kevent(kq, (fds[0], fds[1]), timeout=0)))
+        yield sleep(ms(30))
+        for most in (1, 1, 2):
+            replies.append((yield kevent(kq, nevents=most)))
+        yield recvfrom(fds[0], 10)
+        replies.append((yield kevent(kq)))
+
+    over(program, traffic.burst(3, connections=3))
+    assert replies == [[], [], [3], [4], [3, 4], [4]]
