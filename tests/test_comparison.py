@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from iosim import Timeline, compare
+from iosim import Timeline, compare, models, simulate, traffic
 from iosim.trace import (
     COPY,
+    GIL,
     KERNEL,
     QUEUED,
     READY,
@@ -18,6 +19,7 @@ from iosim.trace import (
     USER,
     WAIT,
     Call,
+    Corner,
     Delivery,
     Interval,
     Row,
@@ -233,3 +235,72 @@ def test_of_several_ways_to_be_told_the_row_has_the_most_asynchronous(
     fates = [replace(FATES[0], message=n, told=each) for n, each in enumerate(ways, 1)]
     for order in (fates, fates[::-1]):
         assert told(data=[], fates=order).figure_6_6().told == way
+
+
+# -- corners -----------------------------------------------------------------------------------
+
+SELECTED = Call(3, "p", "select", 10, 20, waits=True)
+COPIED = [(COPY, 70, 90, WAITED, 1)]
+
+
+@pytest.mark.parametrize(
+    ("names", "thread", "change"),
+    [
+        (("recvfrom",), "blocking", {}),
+        (("recvfrom",), "nonblocking", {"call": replace(WAITED, waits=False)}),
+        (("recvfrom",), "nonblocking", {"state": READY}),
+        (("recvfrom",), "nonblocking", {"note": GIL}),
+        (("recvfrom",), "nonblocking", {"lane": "q"}),
+        (("recvfrom",), "nonblocking", {"end": 30}),  # no time
+        (("recvfrom",), "nonblocking", {"call": None}),
+        (("recvfrom",), "nonblocking", {"call": SELECTED}),  # it slept in another call
+        (("select",), "blocking", {"call": SELECTED}),
+        (("select", "recvfrom"), "blocking", {"call": SELECTED}),
+        (("recvfrom",), "nonblocking", {"call": replace(LOOKED, waits=True)}),  # in an earlier one
+    ],
+)
+def test_a_call_is_blocking_if_its_thread_sleeps_in_that_call(
+    names: tuple[str, ...], thread: str, change: dict[str, Any]
+) -> None:
+    sleep = replace(Interval("p", 30, 60, SLEEPING, WAITED), **change)
+    run = told(lane=[], data=COPIED, calls=(LOOKED, SELECTED, WAITED))
+    run = replace(run, intervals=(sleep, *run.intervals))
+    assert run.corner(*names) == Corner("synchronous", thread)
+
+
+@pytest.mark.parametrize(
+    ("ends", "call"),
+    [
+        ([10], "asynchronous"),
+        ([59], "asynchronous"),
+        ([60], "synchronous"),  # it returned with the end of the copy: not before it
+        ([10, 60], "synchronous"),  # the last that had returned by then asked for it
+        ([10, 61], "asynchronous"),  # and this one did not
+    ],
+)
+def test_a_call_is_asynchronous_if_it_returns_before_what_it_asked_for_is_done(
+    ends: list[int], call: str
+) -> None:
+    armed = [replace(ARMED, id=2 + n, start=n, end=end) for n, end in enumerate(ends)]
+    run = told(lane=[], data=[BY_KERNEL], calls=armed)
+    assert run.corner("fcntl") == Corner(call, "nonblocking")
+
+
+def test_an_expression_begins_with_its_first_call() -> None:
+    """select, then recvfrom: it began with the recvfrom, so that the sleep in select was lost."""
+    run = simulate(models.multiplexing, traffic.several(2))
+    assert run.corner("recvfrom") == Corner("synchronous", "nonblocking")
+    assert run.corner("select", "recvfrom") == Corner("synchronous", "blocking")
+
+
+def test_who_asked_for_nothing_stands_in_no_corner() -> None:
+    for run in (told(data=[]), told(data=COPIED, calls=(replace(WAITED, process="q"),))):
+        with pytest.raises(ValueError, match="no recvfrom in this run asked for a result"):
+            run.corner("recvfrom")
+    with pytest.raises(ValueError, match="no call in this run asked for a result"):
+        told().corner()
+    with pytest.raises(ValueError, match="no select and recvmsg in this run asked for a result"):
+        told().corner("select", "recvmsg")
+    late = told(data=[BY_KERNEL], calls=(replace(ARMED, end=61),))  # it asked once all was over
+    with pytest.raises(ValueError, match="no fcntl in this run asked for a result"):
+        late.corner("fcntl")
