@@ -28,8 +28,12 @@ from iosim.calls import (
     fcntl,
     getpid,
     io_uring_peek_cqe,
+    io_uring_prep_accept,
+    io_uring_prep_recv,
+    io_uring_prep_send,
     io_uring_setup,
     io_uring_submit,
+    io_uring_submit_and_wait,
     ms,
     poll,
     pthread_create,
@@ -137,11 +141,45 @@ OF_READER = {
 }
 
 
+def rings(listener: int, clients: int) -> Program:
+    """4 calls, of two kinds; of the three that wait it sleeps in one, for the data."""
+    ring = yield io_uring_setup()
+    yield compute(WORK)
+    yield io_uring_prep_accept(ring, listener)
+    [(_, _, conn)] = yield io_uring_submit_and_wait(ring)
+    yield io_uring_prep_recv(ring, conn, 100)
+    [(_, _, data)] = yield io_uring_submit_and_wait(ring)
+    yield io_uring_prep_send(ring, conn, data)
+    assert (yield io_uring_submit_and_wait(ring)) == [(io_uring_prep_send, conn, 30)]
+
+
+TO_RINGS = clients.of(
+    clients.script((clients.WAIT, ms(90)), (clients.SEND, 30), (clients.RECEIVE, 30))
+)
+OF_RINGS = {
+    "syscall": (0, 4, 0),
+    "user": (4, 0, 0),
+    "copy_base": (0, 2, 0),
+    "copy_per_byte": (0, 60, 0),
+    "context_switch": (0, 0, 1),
+    "step": (4, 0, 0),  # compute, and three entries of the ring
+    "start": (1, 0, 0),
+    "first_call": (1, 0, 0),
+    "cold_call": (0, 1, 0),
+    "cold_user": (1, 0, 0),
+    "cold_code": (3, 0, 0),  # each entry is the first of its kind
+    "user_per_byte": (30, 0, 0),
+    "submission": (0, 3, 0),
+    "accept": (0, 1, 0),
+    "send": (0, 1, 0),
+}
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     ("program", "story", "paid"),
-    [(server, SERVED, OF_SERVER), (reader, READ, OF_READER)],
-    ids=["server", "reader"],
+    [(server, SERVED, OF_SERVER), (reader, READ, OF_READER), (rings, TO_RINGS, OF_RINGS)],
+    ids=["server", "reader", "rings"],
 )
 def test_a_price_is_paid_where_and_as_often_as_it_is_due(
     program: Any, story: Any, paid: dict[str, tuple[int, int, int]], name: str

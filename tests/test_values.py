@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from iosim import Costs, calls, futures, models, simulate, traffic
 from iosim.calls import Program, Request, compute, recvfrom, select, sleep
+from iosim.calls.request import OfDescriptor
 from iosim.trace import errno_name
 
 HUGE = 10**30
@@ -287,6 +288,39 @@ def test_a_number_works_at_its_bounds_and_is_refused_beyond_them(name: str) -> N
     for value in (least - 1, most + 1):
         with pytest.raises(ValueError, match=f"^{name.split()[0]}: "):
             make(value)
+
+
+#: Each call of a descriptor, with what else it must be given.
+OF_DESCRIPTOR: dict[str, tuple[Any, ...]] = {
+    "accept": (), "aio_read": (1,), "close": (), "connect": (1,), "fcntl": (calls.F_SETFL, 0),
+    "getsockname": (), "getsockopt": (), "listen": (), "read": (1,), "recvfrom": (1,),
+    "recvmsg": (1,), "send": (b"x",), "setsockopt": (calls.SO_RCVTIMEO, 0), "shutdown": (),
+    "write": (b"x",),
+}  # fmt: skip
+
+
+def test_a_descriptor_is_checked_in_each_call_of_one() -> None:
+    kinds = {
+        name: kind
+        for name in calls.__all__
+        if isinstance(kind := getattr(calls, name), type) and issubclass(kind, OfDescriptor)
+    }
+    assert kinds.keys() == OF_DESCRIPTOR.keys()
+    for name, kind in kinds.items():
+        for fd in (0, MOST_FD):
+            assert kind(fd, *OF_DESCRIPTOR[name]).fd == fd
+        for fd in (-1, MOST_FD + 1):
+            with pytest.raises(ValueError, match=f"^{name}: fd must be from 0 to 1,048,576"):
+                kind(fd, *OF_DESCRIPTOR[name])
+
+
+def test_every_module_s_calls_are_offered() -> None:
+    rooms = {name: room for name, room in vars(calls).items() if inspect.ismodule(room)}
+    assert {"aio", "pipes", "uring", "sockets"} <= rooms.keys()
+    assert {"close", "eventfd", "io_uring_setup", "pthread_join"} <= set(calls.__all__)
+    for name, room in rooms.items():
+        if name not in ("futures", "request"):  # which have a door of their own, and none
+            assert set(room.__all__) <= set(calls.__all__), name
 
 
 @pytest.mark.parametrize("name", BOUNDS)
