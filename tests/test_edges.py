@@ -5,17 +5,29 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from errno import EAGAIN, EBADF, EINVAL, EMFILE, ENOTCONN, EPIPE, ETIMEDOUT
+from errno import (
+    EAGAIN,
+    EALREADY,
+    EBADF,
+    ECONNREFUSED,
+    EINPROGRESS,
+    EINVAL,
+    EMFILE,
+    ENOTCONN,
+    EPIPE,
+    ETIMEDOUT,
+)
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iosim import clients, jobs, models, pools, servers, simulate, traffic
+from iosim import Costs, clients, futures, jobs, models, pools, servers, simulate, traffic
 from iosim.calls import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_MOD,
+    EPOLLERR,
     EPOLLET,
     EPOLLHUP,
     EPOLLIN,
@@ -40,6 +52,7 @@ from iosim.calls import (
     eventfd,
     fcntl,
     getsockname,
+    getsockopt,
     io_uring_enter,
     io_uring_setup,
     io_uring_submit,
@@ -60,7 +73,7 @@ from iosim.calls import (
     write,
 )
 from iosim.sim.simulate import over_traffic
-from iosim.trace import SLEEPING
+from iosim.trace import COPY, SLEEPING
 
 HOUR_MS = 3_600_000.0
 ONE = traffic.one(after_ms=20, size=1_000)
@@ -404,3 +417,98 @@ def test_kqueue_watches_what_it_was_once_told_and_its_time_out_holds() -> None:
 
     over(program, traffic.burst(3, connections=3))
     assert replies == [[], [], [3], [4], [3, 4], [4]]
+
+
+# -- who gave up, who stands in line, and what came in parts -----------------------------------
+
+
+def test_who_gave_up_waiting_stands_in_no_line_and_takes_nobody_s_turn() -> None:
+    """Of those that wait for one list the first is woken: not who left it, and sleeps elsewhere."""
+    replies: list[tuple[str, list[int]]] = []
+
+    def first(epfd: int) -> Program:
+        replies.append(("first", (yield epoll_wait(epfd, timeout=ms(5)))))
+        yield sleep(ms(100))
+        replies.append(("first", (yield epoll_wait(epfd, timeout=0))))
+
+    def program(fd: int, nbytes: int) -> Program:
+        epfd = yield epoll_create()
+        yield epoll_ctl(epfd, EPOLL_CTL_ADD, fd)
+        thread = yield pthread_create(first(epfd))
+        yield sleep(ms(2))  # the thread came first
+        replies.append(("second", (yield epoll_wait(epfd, timeout=ms(60)))))
+        yield recvfrom(fd, 100)
+        yield pthread_join(thread)
+
+    run = simulate(program, ONE, cores=2).check()
+    assert replies == [("first", []), ("second", [3]), ("first", [])]
+    (waited,) = (c for c in run.call_log if c.name == "epoll_wait" and c.process == "process")
+    assert waited.end < ms(25)
+    naps = [i for i in run.lane("thread 1") if i.state == SLEEPING and i.call is not None]
+    assert [i.call.name for i in naps if i.call] == ["epoll_wait", "sleep"]
+
+
+def test_parts_of_a_message_that_lie_there_are_one_copy() -> None:
+    """100,000 bytes of a client come in two segments, and are received at once, after 10 bytes."""
+
+    def server(listener: int, clients: int) -> Program:
+        conn = yield accept(listener)
+        yield sleep(ms(50))
+        assert len((yield recvfrom(conn, 4))) == 4
+        assert len((yield recvfrom(conn, 1 << 20))) == 100_006 + 7
+
+    sends = [(clients.SEND, size) for size in (10, 100_000, 7)]
+    run = simulate(server, clients.of(clients.script(*sends))).check()
+    copies = [(i.message, i.call.nbytes if i.call else 0) for i in run.intervals if i.state == COPY]
+    assert sorted(copies) == [(1, 4), (1, 100_013), (2, 100_013), (3, 100_013)]
+
+
+def test_each_look_at_a_future_is_taken_down_and_is_no_call() -> None:
+    seen: list[bool] = []
+
+    def program(jobs: Any) -> Program:
+        future = yield futures.submit(1)
+        for nap in (1, 5, 30, 1):
+            yield sleep(ms(nap))
+            seen.append((yield futures.done(future)))
+
+    run = simulate(program, jobs.of(jobs.waiting(20))).check()
+    assert seen == [False, False, True, True]
+    looks = [c for c in run.call_log if c.name == "done"]
+    assert [(c.trap, c.end - c.start) for c in looks] == [(False, 0)] * 4
+    assert run.outcomes[0].told == "check"
+
+
+def test_a_connect_that_was_refused_is_an_error_until_it_is_fetched_once() -> None:
+    def program(fd: int, nbytes: int) -> Program:
+        listener, end, other = (yield socket()), (yield socket()), (yield socket())
+        yield listen(listener)
+        port = yield getsockname(listener)
+        yield close(listener)
+        yield fcntl(end, F_SETFL, O_NONBLOCK)
+        with pytest.raises(BlockingIOError) as caught:
+            yield connect(end, port)
+        assert caught.value.errno == EINPROGRESS
+        for again, errno in ((connect(end, port), EALREADY), (listen(end), EINVAL)):
+            with pytest.raises(OSError) as caught:
+                yield again
+            assert caught.value.errno == errno
+        assert (yield poll([end], 0)) == []
+        [ready] = yield poll([end], ms(10))
+        assert ready.events == EPOLLIN | EPOLLERR | EPOLLHUP
+        assert (yield getsockopt(end)) == ECONNREFUSED
+        assert (yield getsockopt(end)) == 0
+        [ready] = yield poll({end: EPOLLIN | EPOLLOUT}, 0)
+        assert ready.events == EPOLLIN | EPOLLOUT | EPOLLHUP
+        with pytest.raises(ConnectionRefusedError):
+            yield connect(other, port)
+        [ready] = yield poll({other: EPOLLIN | EPOLLOUT}, 0)
+        assert ready.events == EPOLLOUT | EPOLLHUP  # as socket(2) made it
+
+    simulate(program, ONE, costs=Costs.typical()).check()
+
+
+def test_who_gives_up_does_so_after_5_ms() -> None:
+    run = simulate(pools.give_up, jobs.of(jobs.waiting(20)))
+    (asked,) = (call for call in run.call_log if call.name == "result")
+    assert ms(5) < asked.end - asked.start < ms(6.5)

@@ -314,6 +314,80 @@ def test_a_descriptor_is_checked_in_each_call_of_one() -> None:
                 kind(fd, *OF_DESCRIPTOR[name])
 
 
+#: What a call may do: wait for data (w), or sleep only (s), also if it is O_NONBLOCK (capital);
+#: ask to be told later (a); and whether it enters the kernel (k), at the price of a call (p).
+TRAITS = {
+    "accept": "wkp", "add_done_callback": "Skp", "aio_error": "p", "aio_read": "akp",
+    "aio_return": "p", "apply": "Wkp", "apply_async": "Sakp", "call": "Nk", "close": "kp",
+    "compute": "p", "connect": "Skp", "done": "p", "epoll_create": "kp", "epoll_ctl": "kp",
+    "epoll_wait": "Wkp", "eventfd": "kp", "fcntl": "kp", "get": "Wkp", "getpid": "kp",
+    "getsockname": "kp", "getsockopt": "kp", "io_uring_enter": "Wkp", "io_uring_peek_cqe": "p",
+    "io_uring_prep_accept": "ap", "io_uring_prep_recv": "ap", "io_uring_prep_send": "ap",
+    "io_uring_setup": "kp", "io_uring_submit": "akp", "io_uring_submit_and_wait": "Wkp",
+    "kevent": "Wkp", "kqueue": "kp", "listen": "kp", "memfd_create": "kp", "pause": "Wkp",
+    "pipe": "kp", "poll": "Wkp", "pthread_create": "kp", "pthread_join": "Skp", "read": "wkp",
+    "ready": "p", "recvfrom": "wkp", "recvmsg": "wkp", "result": "Wkp", "select": "Wkp",
+    "send": "skp", "setsockopt": "kp", "shutdown": "kp", "sigaction": "kp", "sigprocmask": "kp",
+    "sigtimedwait": "Wkp", "sleep": "Skp", "socket": "kp", "submit": "Sakp", "wait": "Wkp",
+    "write": "skp",
+}  # fmt: skip
+
+
+def traits(made: Request) -> str:
+    """The same, asked of a call; N: it waits, but what it does is one's own code."""
+    waits, sleeps = ([asked(flag) for flag in (False, True)] for asked in (made.waits, made.sleeps))
+    words = {(True, True): "W", (True, False): "w", (False, False): ""}
+    told = words[waits[0], waits[1]]
+    if waits != sleeps:
+        told = "N" if told else words[sleeps[0], sleeps[1]].replace("W", "S").replace("w", "s")
+    return told + "a" * made.arms + "k" * made.trap + "p" * made.enters
+
+
+def one_of(kind: type[Request]) -> Request:
+    """A call of that kind."""
+    name = kind.__name__
+    if name in OF_DESCRIPTOR:
+        return kind(0, *OF_DESCRIPTOR[name])
+    if made := [
+        make(least) for each, (make, least, _) in BOUNDS.items() if each.split()[0] == name
+    ]:
+        return made[0]
+    others: dict[str, tuple[Any, ...]] = {
+        "apply_async": (1,), "get": (1,), "ready": (1,), "io_uring_prep_send": (0, 0, b"x"),
+        "pthread_create": (quiet(0),),
+    }  # fmt: skip
+    return kind(*others.get(name, ()))
+
+
+def test_each_call_says_whether_it_waits_or_sleeps_and_what_it_costs() -> None:
+    kinds = {getattr(home, name) for home in (calls, futures) for name in home.__all__}
+    found = {
+        kind.__name__: traits(one_of(kind))
+        for kind in kinds
+        if isinstance(kind, type) and issubclass(kind, Request) and kind is not Request
+    }
+    assert found == TRAITS
+
+
+def test_what_changes_whether_a_call_waits() -> None:
+    """A time-out of 0, MSG_DONTWAIT, a bound of the queue; and O_ASYNC, which asks to be told."""
+    for make in (calls.poll, select, lambda fds, timeout: calls.epoll_wait(0, 1, timeout)):
+        assert [make([], timeout).waits(False) for timeout in (None, 1, 0)] == [True, True, False]
+    for timeout, waits in ((None, True), (1, True), (0, False)):
+        made = futures.result(1, timeout)
+        assert (made.waits(False), made.sleeps(False)) == (waits, True)
+    for flags, waits in ((0, True), (calls.MSG_PEEK, True), (calls.MSG_DONTWAIT, False)):
+        assert recvfrom(0, 1, flags).waits(False) == waits
+    assert traits(calls.send(0, b"x", calls.MSG_DONTWAIT)) == "kp"
+    assert traits(futures.submit(1, room=1)) == "Wakp"
+    for arg, arms in ((calls.O_ASYNC, True), (calls.O_NONBLOCK, False)):
+        assert calls.fcntl(0, calls.F_SETFL, arg).arms == arms
+    assert not calls.fcntl(0, calls.F_SETSIG, calls.O_ASYNC).arms
+    assert (select([3, 4], None, [5]).listed, calls.poll({3: 1}).listed, recvfrom(3, 1).listed) == (
+        2, 1, 0,
+    )  # fmt: skip
+
+
 def test_every_module_s_calls_are_offered() -> None:
     rooms = {name: room for name, room in vars(calls).items() if inspect.ismodule(room)}
     assert {"aio", "pipes", "uring", "sockets"} <= rooms.keys()
