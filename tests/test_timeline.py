@@ -217,6 +217,7 @@ def test_trace_events_are_chromes(run: Timeline) -> None:
     spans = [e for e in trace["traceEvents"] if e["ph"] == "X"]
     names = {e["args"]["name"] for e in trace["traceEvents"] if e["ph"] == "M"}
     assert len(spans) == len(run.intervals)
+    assert {e["pid"] for e in trace["traceEvents"]} == {1}
     assert {"blocking (simulated)", "process", "message 1", "network"} <= names
     assert spans[1]["ts"] == 200.0
     assert spans[1]["dur"] == 500.0
