@@ -513,3 +513,11 @@ def test_who_gives_up_does_so_after_5_ms() -> None:
     (asked,) = (call for call in run.call_log if call.name == "result")
     [slept] = [i.duration for i in run.intervals if i.call is asked and i.state == SLEEPING]
     assert slept == ms(5) + 50_000 + 300_000  # the timer's slack, and the wake-up
+
+
+def test_a_callback_hands_each_value_on_once_and_in_the_order_of_its_call() -> None:
+    handed: list[int] = []
+    story = jobs.of(jobs.waiting(30), jobs.waiting(10), jobs.waiting(20))
+    run = simulate(pools.callback, story, workers=3, cores=4, then=handed.append).check()
+    assert handed == [2, 3, 1]
+    assert {outcome.told for outcome in run.outcomes} == {"callback"}

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iosim import Costs, calls, futures, models, simulate, traffic
+from iosim import Costs, calls, clients, futures, jobs, models, simulate, traffic
 from iosim.calls import Program, Request, compute, recvfrom, select, sleep
 from iosim.calls.request import OfDescriptor
 from iosim.trace import errno_name
@@ -367,6 +367,15 @@ def test_each_call_says_whether_it_waits_or_sleeps_and_what_it_costs() -> None:
         if isinstance(kind, type) and issubclass(kind, Request) and kind is not Request
     }
     assert found == TRAITS
+
+
+def test_calls_and_stories_are_small() -> None:
+    """A run makes a million of them: none has a dictionary of its own."""
+    one, job = clients.script(), jobs.computing(1)
+    values: list[Any] = [ONE, ONE.messages[0], one, clients.of(one), job, jobs.of(job)]
+    values += [one_of(getattr(futures if hasattr(futures, name) else calls, name))
+               for name in TRAITS]  # fmt: skip
+    assert [value for value in values if hasattr(value, "__dict__")] == []
 
 
 def test_what_changes_whether_a_call_waits() -> None:
