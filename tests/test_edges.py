@@ -521,3 +521,6 @@ def test_a_callback_hands_each_value_on_once_and_in_the_order_of_its_call() -> N
     run = simulate(pools.callback, story, workers=3, cores=4, then=handed.append).check()
     assert handed == [2, 3, 1]
     assert {outcome.told for outcome in run.outcomes} == {"callback"}
+    for outcome in run.outcomes:  # what a worker does for the program is a call of its own lane
+        assert outcome.worker is not None
+        assert (f"job {outcome.job}", None) in run.calls(outcome.worker)
