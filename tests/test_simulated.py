@@ -185,6 +185,7 @@ def test_a_stream_s_bytes_come_in_order_once_whatever_the_buffers_are(
             seen = (yield recvfrom(fd, size, MSG_PEEK)) if ahead else b""
             taken.append((yield recvfrom(fd, size)))
             assert taken[-1].startswith(seen)
+            assert len(taken[-1]) <= room
             if not taken[-1]:
                 return
 
@@ -284,6 +285,37 @@ def test_signals_and_task_work_come_at_any_moment_and_none_is_lost(
     assert all(d.told == "completion" for d in mine)
     delivered = [i for i in timeline.intervals if i.note == f"signal {SIGRTMIN}"]
     assert sum(i.duration for i in delivered) == len(handled) * prices.signal_delivery
+
+
+@given(
+    batches=st.lists(st.lists(_SIZES, min_size=1, max_size=6), min_size=1, max_size=3),
+    room=st.integers(1, 120),
+)
+def test_a_datagram_is_dropped_if_there_is_no_room_for_it_then_and_only_then(
+    batches: list[list[int]], room: int
+) -> None:
+    """Nobody receives while a batch comes; then all of it is taken, and there is room again."""
+    got: list[int] = []
+
+    def program(fd: int, nbytes: int) -> Program:
+        for _ in batches:
+            yield sleep(ms(100))
+            try:
+                while True:
+                    got.append(len((yield recvfrom(fd, 100, MSG_DONTWAIT))))
+            except BlockingIOError:
+                pass
+
+    rows = [(ms(50 + 100 * place), size) for place, batch in enumerate(batches) for size in batch]
+    timeline = simulate(program, traffic.replay(rows), costs=Costs.typical(), rcvbuf=room).check()
+    kept: list[bool] = []
+    for batch in batches:
+        free = room
+        for size in batch:
+            kept.append(size <= free)
+            free -= size * kept[-1]
+    assert [not d.dropped for d in timeline.deliveries] == kept
+    assert got == [size for (_, size), held in zip(rows, kept, strict=True) if held]
 
 
 def _receive_for(fd: int, story: traffic.Traffic) -> Program:
