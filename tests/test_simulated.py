@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import cores, costs, programs, stories
 
-from iosim import Costs, Timeline, calls, futures, measure, models, simulate, traffic
+from iosim import Costs, Timeline, calls, clients, futures, measure, models, simulate, traffic
 from iosim.calls import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
@@ -283,6 +283,7 @@ def test_signals_and_task_work_come_at_any_moment_and_none_is_lost(
     mine = [d for d in timeline.deliveries if d.size == 2]
     assert completed == [bytes([d.message]) * 2 for d in mine]
     assert all(d.told == "completion" for d in mine)
+    assert {i.call for i in timeline.intervals if i.note} <= {None}  # be it before a sleep
     delivered = [i for i in timeline.intervals if i.note == f"signal {SIGRTMIN}"]
     assert sum(i.duration for i in delivered) == len(handled) * prices.signal_delivery
 
@@ -1207,6 +1208,72 @@ def test_who_is_woken_for_another_thing_looks_again_and_sleeps_on() -> None:
     looks = [i for i in timeline.lane("process") if i.call is polled and i.state == KERNEL]
     assert len(looks) == 1 + 3 + 1  # at first, for each message, and at the end
     assert polled.start + ms(50) <= polled.end < polled.start + ms(53)
+
+
+@pytest.mark.parametrize("at_us", range(20_000, 27_000, 90))
+def test_a_signal_is_delivered_at_once_to_own_code_and_else_when_the_kernel_is_left(
+    at_us: int,
+) -> None:
+    """At any instant of calls, of a receive's copy, of task work: the handler is next."""
+
+    def handler(signo: int) -> Program:
+        yield getpid()
+
+    def program(fds: list[int], nbytes: int) -> Program:
+        yield sigaction(SIGIO, handler)
+        yield fcntl(fds[0], F_SETOWN, SELF)
+        yield fcntl(fds[0], F_SETFL, O_ASYNC)
+        ring = yield io_uring_setup()
+        yield io_uring_submit(ring, fds[1], 1_000)
+        yield compute(ms(20))
+        yield recvfrom(fds[2], 1_000)
+        yield compute(ms(1))
+        yield sigprocmask(SIG_BLOCK, [])
+        yield compute(ms(9))
+
+    others = [(ms(22), 1_000, 1), (ms(1), 500, 2)]
+    timeline = run(program, traffic.replay([(us(at_us), 1, 0), *others]))
+    arrived = timeline.deliveries[[d.connection for d in timeline.deliveries].index(0)].arrived
+    assert arrived is not None
+    [begun] = [i.start for i in timeline.intervals if i.note == f"signal {SIGIO}"]
+    lane = timeline.lane("process")
+    before = [i for i in lane if i.start < arrived and i.end <= begun][-1]
+    assert before.end == begun
+    if before.state == USER:
+        assert begun == arrived
+    elif arrived < begun:  # in the kernel: nothing but that was done meanwhile
+        assert {i.state for i in lane if arrived < i.end <= begun} == {KERNEL}
+
+
+def test_a_signal_that_comes_with_another_one_s_delivery_is_handled_before_its_handler_calls() -> (
+    None
+):
+    def program(fds: list[int], nbytes: int) -> Program:
+        yield sigaction(SIGIO, lambda signo: (yield getpid()))
+        yield sigaction(SIGRTMIN, lambda signo: (yield sigprocmask(SIG_BLOCK, [])))
+        yield fcntl(fds[1], F_SETSIG, SIGRTMIN)
+        for fd in fds:
+            yield fcntl(fd, F_SETOWN, SELF)
+            yield fcntl(fd, F_SETFL, O_ASYNC)
+        yield compute(ms(30))
+
+    timeline = run(program, traffic.replay([(ms(20), 1, 0), (ms(20.2), 1, 1)]))
+    assert [name for name, _ in timeline.calls()][-2:] == ["sigprocmask", "getpid"]
+    notes = [(i.start, i.note) for i in timeline.lane("process") if i.note]
+    assert notes == [(ms(21), f"signal {SIGIO}"), (ms(21.7), f"signal {SIGRTMIN}")]
+
+
+def test_an_operation_that_is_told_of_something_else_waits_on() -> None:
+    """Room to send is no data: its receive is done when the answer comes."""
+
+    def server(listener: int, clients: int) -> Program:
+        conn, ring = (yield calls.accept(listener)), (yield io_uring_setup())
+        yield io_uring_submit(ring, conn, 100)
+        yield calls.send(conn, bytes(400_000))
+        assert len((yield io_uring_enter(ring))) == 9
+
+    script = clients.script((clients.RECEIVE, 400_000), (clients.SEND, 9))
+    simulate(server, clients.of(script)).check()
 
 
 # -- what a receive costs the reader's own machine ---------------------------------------------
