@@ -235,3 +235,11 @@ def test_what_goes_on_at_once_has_rows_of_its_own() -> None:
         assert all(end <= start for (_, end), (start, _) in pairwise(sorted(spans)))
     names = [e["args"]["name"] for e in run.to_trace_events()["traceEvents"] if e["ph"] == "M"]
     assert {"network", "network 2", "network 3"} <= set(names)
+
+
+def test_the_first_row_that_is_free_is_taken_and_no_other_one_moves() -> None:
+    spans = [(0, 10), (0, 30), (10, 40), (12, 20), (20, 25), (30, 35)]
+    way = tuple(Interval("network", start, end, "transit") for start, end in spans)
+    run = Timeline("t", "simulated", 1, way, (), (), ())
+    rows = [e["tid"] for e in run.to_trace_events()["traceEvents"] if e["ph"] == "X"]
+    assert rows == [1, 2, 1, 3, 3, 2]
