@@ -23,7 +23,7 @@ export MPLCONFIGDIR := $(STATE)/matplotlib
 # The tests start hundreds of interpreters; each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help lab fresh test notebooks browser matrix soak render fix lock clean
+.PHONY: help lab fresh test notebooks browser matrix soak mutants render fix lock clean
 .DELETE_ON_ERROR:
 
 help:  ## list these targets
@@ -55,6 +55,10 @@ ROUNDS ?= 30
 soak: $(VENV)/testing  ## real tests and notebooks on a very busy machine, ROUNDS=30 times
 	@$(PY) tools/soak.py $(ROUNDS)
 
+NUMBER ?= 30
+mutants: $(VENV)/mutating  ## which of NUMBER=30 random faults no test sees (SINCE=commit: only in what changed)
+	@$(PY) tools/mutants.py --number "$(NUMBER)" $(if $(SINCE),--since "$(SINCE)")
+
 render: $(VENV)/testing  ## execute the notebooks and store them in their normal form
 	$(PY) tools/render.py
 
@@ -62,14 +66,17 @@ fix: $(VENV)/testing  ## let ruff repair and format what it can
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
 
-# Two locks: what a reader needs, and what a test needs on top.
+# Three locks: what a reader needs, what a test needs on top, and what `make mutants` needs on top.
 COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command 'make lock' pyproject.toml
-lock:  ## refresh requirements.txt and requirements-test.txt (needs uv)
+lock:  ## refresh requirements.txt, requirements-test.txt and requirements-mutants.txt (needs uv)
 	@mkdir -p build
 	$(COMPILE) --extra notebooks --extra build -o requirements.txt
-	$(COMPILE) --all-extras --constraint requirements.txt -o build/everything.txt
-	$(PYTHON) tools/lock.py build/everything.txt requirements.txt > requirements-test.txt
+	$(COMPILE) --extra notebooks --extra build --extra test --constraint requirements.txt \
+		-o build/tested.txt
+	$(PYTHON) tools/lock.py build/tested.txt requirements.txt > requirements-test.txt
+	$(COMPILE) --all-extras --constraint build/tested.txt -o build/everything.txt
+	$(PYTHON) tools/lock.py build/everything.txt build/tested.txt > requirements-mutants.txt
 
 clean:  ## remove the environments and everything that was built; work/ stays
 	rm -rf .venv build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -100,4 +107,9 @@ $(VENV)/ready: $(VENV)/locked pyproject.toml
 $(VENV)/testing: $(VENV)/ready requirements-test.txt
 	@echo "Adding what the tests need, from requirements-test.txt ..."
 	@$(PIP) install $(LOCKED) requirements-test.txt
+	@touch $@
+
+$(VENV)/mutating: $(VENV)/testing requirements-mutants.txt
+	@echo "Adding what plants faults, from requirements-mutants.txt ..."
+	@$(PIP) install $(LOCKED) requirements-mutants.txt
 	@touch $@

@@ -1,6 +1,7 @@
 """Hypothesis: the same cases at every run, and never a failure because a machine was slow.
 
-HYPOTHESIS_PROFILE=more looks at ten times as many.
+HYPOTHESIS_PROFILE=more looks at ten times as many; first stops at the first that fails, and looks
+for no simpler one.
 """
 
 import gc
@@ -9,13 +10,16 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from marking import pytest_itemcollected, pytest_runtest_call
 
 __all__ = ["pytest_itemcollected", "pytest_runtest_call"]
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("more", settings.get_profile("ci"), max_examples=1000)
+settings.register_profile(
+    "first", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate]
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

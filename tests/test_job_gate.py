@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import socket
+import struct
 import sys
 import threading
 import time
@@ -120,3 +121,31 @@ def test_who_is_over_is_not_asleep() -> None:
     thread.start()
     thread.join()
     assert asleep(thread.native_id or 0) == (not procfs.available())
+
+
+@pytest.mark.parametrize("word", [b"", b"!", None])
+def test_a_stranger_who_comes_to_the_gate_is_no_job(word: bytes | None) -> None:
+    """Who says nothing, or something else; who breaks off (None: a reset)."""
+    with ThreadPoolExecutor(1) as pool, Gate() as one:
+        with socket.create_connection(("127.0.0.1", one.port)) as stranger:
+            if word is None:
+                linger = struct.pack("ii", 1, 0)
+                stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            elif word:
+                stranger.send(word)
+        job = pool.submit(held, one.port)
+        one.wait_for(1)
+        assert len(one._held) == 1
+        assert not job.done()
+        assert one._held[0].getpeername()  # it is the job that is held, not who has gone
+        one.open()
+        assert job.result(60)[2] == 0
+
+
+def test_where_the_system_does_not_tell_a_thread_is_taken_to_sleep_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(procfs, "available", lambda: False)
+    begun = time.monotonic()
+    assert asleep(threading.get_native_id())
+    assert time.monotonic() - begun >= job_gate.BLIND_S

@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
-INPUTS = ("requirements.txt", "requirements-test.txt", "pyproject.toml")
+INPUTS = ("requirements.txt", "requirements-test.txt", "requirements-mutants.txt", "pyproject.toml")
+ENVIRONMENT = [f".venv/{name}" for name in ("locked", "ready", "testing", "mutating")]
 STUBBED = "PYTHON=.venv/bin/python"
 #: Stands for the Python of an environment: tells what it is to run.
 STUB = """#!/bin/sh
@@ -28,7 +29,7 @@ def clone(tmp_path: Path) -> Path:
     stub = clone / ".venv" / "bin" / "python"
     stub.write_text(STUB)
     stub.chmod(0o755)
-    for age, name in enumerate([*INPUTS, ".venv/locked", ".venv/ready", ".venv/testing"]):
+    for age, name in enumerate([*INPUTS, *ENVIRONMENT]):
         (clone / name).touch()
         os.utime(clone / name, (1e9 + age, 1e9 + age))
     return clone
@@ -68,6 +69,11 @@ def test_a_notebook_is_named_as_it_was_given(clone: Path) -> None:
         (["notebooks"], "<tools/suite.py><notebooks>"),
         (["soak"], "<tools/soak.py><30>"),
         (["soak", "ROUNDS=2"], "<tools/soak.py><2>"),
+        (["mutants"], "<tools/mutants.py><--number><30>"),
+        (
+            ["mutants", "NUMBER=9", "SINCE=HEAD~2"],
+            "<tools/mutants.py><--number><9><--since><HEAD~2>",
+        ),
         (["matrix", "PYTHON=.venv/bin/python"], "<tools/matrix.py>"),
         (
             ["matrix", "PYTHON=.venv/bin/python", "PYTHONS=3.12 3.13"],
@@ -84,6 +90,9 @@ def test_a_reader_waits_for_the_readers_lock_only(clone: Path) -> None:
     (clone / ".venv" / "testing").unlink()
     assert "requirements-test.txt" not in make(clone, "--dry-run", "lab").stdout
     assert "requirements-test.txt" in make(clone, "--dry-run", "test").stdout
+    (clone / ".venv" / "mutating").unlink()
+    assert "requirements-mutants.txt" not in make(clone, "--dry-run", "test").stdout
+    assert "requirements-mutants.txt" in make(clone, "--dry-run", "mutants").stdout
     (clone / "requirements.txt").touch()
     made_anew = make(clone, "--dry-run", "lab", "VENV=build/venv-3.12", "PYTHON=python3.12").stdout
     assert "python3.12 -m venv --clear build/venv-3.12" in made_anew
@@ -100,4 +109,6 @@ def test_a_python_that_is_too_old_is_named_with_a_way_out(clone: Path) -> None:
 
 def test_help_lists_every_target(clone: Path) -> None:
     listed = [line.split()[1] for line in make(clone).stdout.splitlines()]
-    assert {"lab", "fresh", "test", "matrix", "soak", "render", "fix", "lock"} <= set(listed)
+    assert {"lab", "fresh", "test", "matrix", "soak", "mutants", "render", "fix", "lock"} <= set(
+        listed
+    )

@@ -30,8 +30,8 @@ def bounds(requirements: list[str]) -> dict[str, str]:
     return {canonicalize_name(each.name): str(each.specifier) for each in parsed}
 
 
-READER, ON_TOP = "requirements.txt", "requirements-test.txt"
-each_lock = pytest.mark.parametrize("name", [READER, ON_TOP])
+READER, ON_TOP, FAULTS = "requirements.txt", "requirements-test.txt", "requirements-mutants.txt"
+each_lock = pytest.mark.parametrize("name", [READER, ON_TOP, FAULTS])
 
 
 def locked(name: str) -> list[tuple[Requirement, int]]:
@@ -72,7 +72,8 @@ def test_a_lock_names_no_host(name: str) -> None:
 
 @pytest.mark.parametrize("extra", sorted(EXTRAS))
 def test_the_locks_have_what_pyproject_asks_for(extra: str) -> None:
-    there = locked(READER) + (locked(ON_TOP) if extra == "test" else [])
+    on_top = {"test": ON_TOP, "mutants": FAULTS}
+    there = locked(READER) + (locked(on_top[extra]) if extra in on_top else [])
     for name, specifier in bounds(EXTRAS[extra]).items():
         versions = [r.specifier for r, _ in there if canonicalize_name(r.name) == name]
         assert versions, name
@@ -81,9 +82,11 @@ def test_the_locks_have_what_pyproject_asks_for(extra: str) -> None:
 
 
 def test_a_reader_gets_nothing_that_only_a_test_needs() -> None:
-    readers, on_top = (dict(bounds_of(name)) for name in (READER, ON_TOP))
+    readers, on_top, faults = (dict(bounds_of(name)) for name in (READER, ON_TOP, FAULTS))
     assert {"playwright", "mypy", "ruff", "pytest", "hypothesis"} <= set(on_top)
+    assert "cosmic-ray" in faults  # nor does a test need what plants faults
     assert not set(readers) & set(on_top)
+    assert not (set(readers) | set(on_top)) & set(faults)
 
 
 def bounds_of(name: str) -> list[tuple[str, str]]:
@@ -138,6 +141,7 @@ def test_both_ways_install_the_same_locks() -> None:
     assert set(re.findall(r"requirements[\w-]*\.txt", installs)) == {READER, ON_TOP}
     assert READER in recipe("$(VENV)/locked")
     assert ON_TOP in recipe("$(VENV)/testing")
+    assert FAULTS in recipe("$(VENV)/mutating")
     assert recipe("lab").count("$(PY)") == 2
     assert re.search(r"^lab: \$\(VENV\)/ready ", text("Makefile"), re.M)  # and no test lock
 

@@ -6,6 +6,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from errno import EAGAIN, EBADF, EEXIST, EINPROGRESS, EINVAL, ENOENT
+from itertools import cycle
 from typing import Any, ClassVar
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import cores, costs, programs, stories
 
-from iosim import Costs, Timeline, calls, futures, measure, models, simulate, traffic
+from iosim import Costs, Timeline, calls, clients, futures, measure, models, simulate, traffic
 from iosim.calls import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
@@ -44,8 +45,10 @@ from iosim.calls import (
     getpid,
     io_uring_enter,
     io_uring_peek_cqe,
+    io_uring_prep_recv,
     io_uring_setup,
     io_uring_submit,
+    io_uring_submit_and_wait,
     ms,
     pause,
     poll,
@@ -61,7 +64,7 @@ from iosim.calls import (
 from iosim.calls.request import PREPARES
 from iosim.sim.answers import SIDES
 from iosim.sim.simulate import over_traffic
-from iosim.trace import COPY, FIGURE_6_6, KERNEL, READY, SLEEPING, USER, WAIT
+from iosim.trace import COPY, FIGURE_6_6, KERNEL, QUEUED, READY, SLEEPING, USER, WAIT
 
 ONE = traffic.one(after_ms=20, size=1_000)
 ROOMY = 1 << 30  # a receive buffer that no story of the tests fills
@@ -74,6 +77,40 @@ def test_a_message_has_arrived_when_its_first_part_is_being_copied() -> None:
     run = simulate(models.blocking, traffic.one(0, 32_769, "tcp"), costs=prices).check()
     assert run.deliveries[0].arrived == 0
     assert [i.end for i in run.lane("message 1")] == [32_768, 32_769]
+
+
+def test_both_parts_of_a_message_that_are_there_are_copied_once() -> None:
+    """Each piece was a copy of its own: two intervals over the same time, on one lane."""
+
+    def late(fd: int, nbytes: int) -> Program:
+        yield sleep(ms(60))
+        assert len((yield recvfrom(fd, 65_536))) == 40_000
+
+    run = simulate(late, traffic.one(size=40_000, transport="tcp"), costs=Costs(segment=us(100)))
+    assert [i.state for i in run.check().lane("message 1")] == [WAIT, QUEUED, COPY]
+    assert run.call_log[1].nbytes == 40_000
+
+
+def test_nothing_overtakes_the_second_part_of_a_message() -> None:
+    """Neither a message, nor the end; on another connection things come as they come."""
+    taken: dict[int, bytes] = {}
+
+    def read_all(fds: list[int], nbytes: int) -> Program:
+        for fd in fds:
+            taken[fd] = b""
+            while data := (yield recvfrom(fd, 65_536)):
+                taken[fd] += data
+
+    sizes = [(0, 40_000), (0, 50_000), (0, 10), (1, 7)]
+    messages = [traffic.Message(at, size, where) for at, (where, size) in enumerate(sizes)]
+    ends = [traffic.Message(9, 0, where, "eof") for where in (0, 1)]
+    story = traffic.Traffic((*messages, *ends), "tcp")
+    run = simulate(read_all, story, costs=Costs(segment=us(100))).check()
+    first = [message.payload(number) for number, message in enumerate(messages[:3], 1)]
+    assert list(taken.values()) == [b"".join(first), messages[3].payload(4)]
+    assert [d.message for d in run.deliveries] == [1, 2, 3, 4]
+    one, two, three, four = (d.arrived for d in run.deliveries)
+    assert (one, two, three, four) == (ms(1.1), ms(1.2), ms(1.2), ms(1) + 3)
 
 
 # -- properties --------------------------------------------------------------------------------
@@ -124,6 +161,163 @@ def test_a_small_buffer_drops_datagrams_and_throttles_streams(
     taken = sum(fate.size for fate in kernel.traffic.fates if fate.received is not None)
     assert taken + lost == story.nbytes()
     assert not (dropped and story.transport == "tcp")
+
+
+_SIZES = st.integers(1, 40)
+_ROOM = st.integers(1, 3) | st.integers(1, 200)
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 5_000_000), _SIZES), min_size=1, max_size=6),
+    looks=st.lists(st.tuples(_SIZES, st.booleans()), min_size=1, max_size=8),
+    prices=costs,
+    room=_ROOM,
+    on=cores,
+)
+def test_a_stream_s_bytes_come_in_order_once_whatever_the_buffers_are(
+    rows: Any, looks: Any, prices: Costs, room: int, on: int
+) -> None:
+    """Down to a receive buffer of one byte, with looks ahead (MSG_PEEK) that take nothing."""
+    story = traffic.replay(rows, "tcp").then("eof")
+    taken: list[bytes] = []
+
+    def reader(fd: int, nbytes: int) -> Program:
+        for size, ahead in cycle(looks):
+            seen = (yield recvfrom(fd, size, MSG_PEEK)) if ahead else b""
+            taken.append((yield recvfrom(fd, size)))
+            assert taken[-1].startswith(seen)
+            assert len(taken[-1]) <= room
+            if not taken[-1]:
+                return
+
+    simulate(reader, story, costs=prices, cores=on, rcvbuf=room).check()
+    sent = [m.payload(number) for number, m in enumerate(story.messages, 1) if m.size]
+    assert b"".join(taken) == b"".join(sent)
+
+
+@given(
+    work=st.lists(st.integers(1, 3_000_000), min_size=1, max_size=6),
+    story=stories().map(lambda story: story.over("udp")),
+    prices=st.builds(
+        Costs,
+        **dict.fromkeys(("syscall", "user", "step", "signal_delivery", "wakeup", "context_switch"),
+                        st.integers(0, 400_000)),
+        time_slice=st.integers(100_000, 2_000_000),
+    ),
+    on=cores,
+)  # fmt: skip
+def test_own_code_and_the_kernel_s_take_what_they_cost_whatever_comes_between(
+    work: list[int], story: traffic.Traffic, prices: Costs, on: int
+) -> None:
+    """Preempted, interrupted by signals, asleep: nothing of it is lost, or counted as another's."""
+    handled: list[int] = []
+
+    def handler(signo: int) -> Program:
+        handled.append(signo)
+        yield compute(70_000)
+        yield getpid()
+
+    def busy(fd: int, nbytes: int) -> Program:
+        yield sigaction(SIGIO, handler)
+        yield fcntl(fd, F_SETOWN, SELF)
+        yield fcntl(fd, F_SETFL, O_ASYNC)
+        for ns in work:
+            yield compute(ns)
+            yield sleep(ns)
+
+    run = simulate(busy, story, costs=prices, cores=on, rcvbuf=ROOMY).check()
+    many, times = len(run.processes), len(handled)
+    made = many * (3 + len(work)) + times
+    computed = many * (sum(work) + len(work) * prices.step) + times * (70_000 + prices.step)
+    assert len(run.calls()) == made
+    assert run.time_in(USER) == computed + made * prices.user
+    assert run.time_in(KERNEL) == made * prices.syscall + times * prices.signal_delivery
+    notes = [i.duration for i in run.intervals if i.note]
+    assert sum(notes) == times * prices.signal_delivery
+
+
+_SHORT = st.integers(0, 20_000)
+
+
+@given(
+    signals_at=st.lists(st.integers(500_000, 3_000_000), max_size=8),
+    data_at=st.lists(st.integers(500_000, 3_000_000), max_size=8),
+    prices=st.builds(
+        Costs, network=st.just(0), copy_per_byte=st.just(0), syscall=_SHORT, user=_SHORT,
+        step=_SHORT, signal_delivery=_SHORT, completion=_SHORT, copy_base=_SHORT, eagain=_SHORT,
+        wakeup=_SHORT, context_switch=_SHORT, timer_slack=_SHORT,
+    ),
+    wait=st.booleans(),
+)  # fmt: skip
+def test_signals_and_task_work_come_at_any_moment_and_none_is_lost(
+    signals_at: list[int], data_at: list[int], prices: Costs, wait: bool
+) -> None:
+    """On the way into a call, within it, before it sleeps, on its way out, and in a handler."""
+    handled: list[int] = []
+    completed: list[bytes] = []
+
+    def handler(signo: int) -> Program:
+        handled.append(signo)
+        yield compute(5_000)
+        yield getpid()
+
+    def program(fds: list[int], nbytes: int) -> Program:
+        yield sigaction(SIGRTMIN, handler)
+        yield fcntl(fds[0], F_SETSIG, SIGRTMIN)
+        yield fcntl(fds[0], F_SETOWN, SELF)
+        yield fcntl(fds[0], F_SETFL, O_ASYNC)
+        ring = yield io_uring_setup()
+        for _ in data_at:
+            yield io_uring_submit(ring, fds[1], 10)
+        for _ in range(20):
+            yield getpid()
+            yield select([ring] if wait else [], 10_000)
+            with pytest.raises(BlockingIOError):
+                yield recvfrom(fds[2], 1, MSG_DONTWAIT)
+        yield sleep(ms(20))
+        while (data := (yield io_uring_peek_cqe(ring))) is not None:
+            completed.append(data)
+
+    rows = [(at, 1, 0) for at in signals_at] + [(at, 2, 1) for at in data_at] + [(ms(15), 3, 2)]
+    timeline = simulate(program, traffic.replay(rows), costs=prices).check()
+    assert len(handled) == len(signals_at)
+    mine = [d for d in timeline.deliveries if d.size == 2]
+    assert completed == [bytes([d.message]) * 2 for d in mine]
+    assert all(d.told == "completion" for d in mine)
+    assert {i.call for i in timeline.intervals if i.note} <= {None}  # be it before a sleep
+    delivered = [i for i in timeline.intervals if i.note == f"signal {SIGRTMIN}"]
+    assert sum(i.duration for i in delivered) == len(handled) * prices.signal_delivery
+
+
+@given(
+    batches=st.lists(st.lists(_SIZES, min_size=1, max_size=6), min_size=1, max_size=3),
+    room=st.integers(1, 120),
+)
+def test_a_datagram_is_dropped_if_there_is_no_room_for_it_then_and_only_then(
+    batches: list[list[int]], room: int
+) -> None:
+    """Nobody receives while a batch comes; then all of it is taken, and there is room again."""
+    got: list[int] = []
+
+    def program(fd: int, nbytes: int) -> Program:
+        for _ in batches:
+            yield sleep(ms(100))
+            try:
+                while True:
+                    got.append(len((yield recvfrom(fd, 100, MSG_DONTWAIT))))
+            except BlockingIOError:
+                pass
+
+    rows = [(ms(50 + 100 * place), size) for place, batch in enumerate(batches) for size in batch]
+    timeline = simulate(program, traffic.replay(rows), costs=Costs.typical(), rcvbuf=room).check()
+    kept: list[bool] = []
+    for batch in batches:
+        free = room
+        for size in batch:
+            kept.append(size <= free)
+            free -= size * kept[-1]
+    assert [not d.dropped for d in timeline.deliveries] == kept
+    assert got == [size for (_, size), held in zip(rows, kept, strict=True) if held]
 
 
 def _receive_for(fd: int, story: traffic.Traffic) -> Program:
@@ -366,6 +560,24 @@ def test_a_signal_is_held_back_while_its_own_handler_runs() -> None:
     assert len([i for i in merged.lane("process") if i.note]) == 2
 
 
+def test_what_comes_between_is_named_also_after_it_was_preempted() -> None:
+    def handler(signo: int) -> Program:
+        yield getpid()
+
+    def listen(fd: int, nbytes: int) -> Program:
+        yield sigaction(SIGIO, handler)
+        yield fcntl(fd, F_SETOWN, SELF)
+        yield fcntl(fd, F_SETFL, O_ASYNC)
+        yield compute(ms(60))
+
+    prices = Costs(signal_delivery=ms(3), time_slice=ms(1))
+    timeline = simulate(listen, traffic.several(2, connections=2), costs=prices).check()
+    between = [i for i in timeline.intervals if i.note]
+    assert {(i.note, i.state) for i in between} == {(f"signal {SIGIO}", KERNEL)}
+    assert max(i.duration for i in between) == ms(1)
+    assert sum(i.duration for i in between) == 2 * ms(3)
+
+
 def test_a_handler_interrupts_the_programs_own_code_at_once() -> None:
     timeline = run(models.signal_driven)
     handler = next(i for i in timeline.lane("process") if i.note == f"signal {SIGIO}")
@@ -536,6 +748,49 @@ def test_processes_share_the_cores_by_time_slices() -> None:
     assert one.switches()[0] == 0
     slices = [i.duration for i in one.intervals if i.state == USER]
     assert max(slices) == Costs.textbook().time_slice
+
+
+def told(timeline: Timeline, lane: str) -> list[tuple[str, float, str]]:
+    """Each state of a lane, until when (ms), and in which call."""
+    return [(i.state, i.end / 1e6, i.call.name if i.call else i.note) for i in timeline.lane(lane)]
+
+
+def test_two_processes_on_one_core_to_the_nanosecond() -> None:
+    """A slice of 3 ms, 0.3 ms to switch; whoever waits for the core waits in the state it had."""
+
+    def busy(fd: int, nbytes: int) -> Program:
+        yield compute(ms(4))
+        yield getpid()
+
+    timeline = run(busy, traffic.several(2, connections=2))
+    assert told(timeline, "process 1") == [
+        (USER, 3, ""), (READY, 6.6, ""), (USER, 7.8, ""), (KERNEL, 8.3, "getpid"),
+    ]  # fmt: skip
+    assert told(timeline, "process 2") == [
+        (READY, 3.3, ""), (USER, 6.3, ""), (READY, 8.6, ""), (USER, 9.8, ""),
+        (KERNEL, 10.3, "getpid"),
+    ]  # fmt: skip
+
+
+def test_a_handler_in_the_middle_of_own_code_to_the_nanosecond() -> None:
+    """The handler's time is its own, its call too; what is left of the program's code follows."""
+
+    def handler(signo: int) -> Program:
+        yield compute(ms(1))
+        yield getpid()
+
+    def listen(fd: int, nbytes: int) -> Program:
+        yield sigaction(SIGIO, handler)
+        yield fcntl(fd, F_SETOWN, SELF)
+        yield fcntl(fd, F_SETFL, O_ASYNC)
+        yield compute(ms(25))
+
+    timeline = run(listen)
+    assert told(timeline, "process")[6:] == [
+        (USER, 21, ""), (KERNEL, 21.5, f"signal {SIGIO}"), (USER, 22.7, ""),
+        (KERNEL, 23.2, "getpid"), (USER, 29.3, ""),
+    ]  # fmt: skip
+    assert timeline.time_in(USER) == ms(25) + ms(1) + 4 * us(200)
 
 
 def test_a_lone_process_is_never_preempted() -> None:
@@ -788,6 +1043,247 @@ def test_the_read_of_aio_s_helper_waits_on_both_kernels() -> None:
     for run in (simulate, measure):
         calls = run(models.asynchronous_aio, ONE).call_log
         assert {call.waits for call in calls if call.name == "read"} == {True}
+
+
+# -- what is no call ---------------------------------------------------------------------------
+
+
+def test_what_lies_in_one_s_own_memory_is_no_call_and_takes_no_time() -> None:
+    """Rings, control blocks: looked at, and written, without the kernel (io_uring(7), aio(7))."""
+
+    def program(fds: list[int], nbytes: int) -> Program:
+        ring, other = (yield io_uring_setup()), (yield io_uring_setup())
+        block = yield aio_read(fds[0], 10)
+        assert (yield aio_error(block)) == EINPROGRESS
+        yield io_uring_submit(other, fds[2], 10)
+        assert (yield io_uring_peek_cqe(other)) is None
+        yield io_uring_prep_recv(ring, fds[1], 10)
+        yield io_uring_submit_and_wait(ring)
+        yield sleep(ms(30))
+        assert (yield aio_error(block)) == 0
+        yield aio_return(block)
+        yield io_uring_peek_cqe(other)
+
+    timeline = run(program, traffic.burst(3, size=10, connections=3))
+    assert [name for name, _ in timeline.calls("process")] == [
+        "io_uring_setup", "io_uring_setup", "aio_read", "io_uring_submit",
+        "io_uring_submit_and_wait", "sleep",
+    ]  # fmt: skip
+    looks = [c for c in timeline.call_log if not c.trap and c.process == "process"]
+    assert [c.name for c in looks] == [
+        "aio_error", "io_uring_peek_cqe", "io_uring_prep_recv", "aio_error", "aio_return",
+        "io_uring_peek_cqe",
+    ]  # fmt: skip
+    assert all(c.start == c.end for c in looks)
+    assert [c.nbytes for c in looks] == [0, 0, 0, 0, 10, 10]
+
+
+# -- the second time ---------------------------------------------------------------------------
+
+
+def signals(fd: int, *signos: int) -> Program:
+    """SIGIO, at each message, to the caller; these are held back."""
+    yield sigprocmask(SIG_BLOCK, signos)
+    yield fcntl(fd, F_SETOWN, SELF)
+    yield fcntl(fd, F_SETFL, O_ASYNC)
+
+
+def test_a_second_sigaction_takes_the_place_of_the_first_one_for_its_signal_only() -> None:
+    ran: list[tuple[str, int]] = []
+
+    def named(name: str) -> Any:
+        def handler(signo: int) -> Program:
+            ran.append((name, signo))
+            yield getpid()
+
+        return handler
+
+    def program(fd: int, nbytes: int) -> Program:
+        yield sigaction(SIGIO, named("first"))
+        yield sigaction(SIGRTMIN, named("other"))
+        yield sigaction(SIGIO, named("second"))
+        yield from signals(fd)
+        yield compute(ms(30))
+        yield fcntl(fd, F_SETSIG, SIGRTMIN)
+        yield compute(ms(30))
+
+    run(program, traffic.several(2, every_ms=20))
+    assert ran == [("second", SIGIO), ("other", SIGRTMIN)]
+
+
+def test_what_is_held_back_adds_up_and_is_let_through_one_by_one() -> None:
+    ran: list[int] = []
+    mine, other = SIGRTMIN, SIGRTMIN + 1
+
+    def handler(signo: int) -> Program:
+        ran.append(signo)
+        yield getpid()
+
+    def program(fds: list[int], nbytes: int) -> Program:
+        for fd, signo in zip(fds, (mine, other), strict=True):
+            yield sigaction(signo, handler)
+            yield fcntl(fd, F_SETSIG, signo)
+            yield from signals(fd, signo)
+        yield sleep(ms(30))
+        assert ran == []
+        yield sigprocmask(SIG_UNBLOCK, [other])
+        assert ran == [other]
+        yield sigprocmask(SIG_BLOCK, [SIGIO])
+        yield sigprocmask(SIG_UNBLOCK, [SIGIO])
+        assert ran == [other]
+        yield sigprocmask(SIG_UNBLOCK, [mine])
+
+    run(program, traffic.burst(2, connections=2))
+    assert ran == [other, mine]
+
+
+def test_while_a_handler_runs_its_own_signal_and_what_is_blocked_wait_and_others_do_not() -> None:
+    """Three signals come while the first one's handler computes: sigaction(2), sigprocmask(2)."""
+    steps: list[str] = []
+    names = {SIGIO: "own", SIGRTMIN: "other", SIGRTMIN + 1: "blocked"}
+
+    def handler(signo: int) -> Program:
+        steps.append(f"{names[signo]} begins")
+        yield compute(ms(40))
+        steps.append(f"{names[signo]} ends")
+
+    def program(fds: list[int], nbytes: int) -> Program:
+        for fd, signo in zip(fds, names, strict=True):
+            yield sigaction(signo, handler)
+            yield fcntl(fd, F_SETSIG, signo)
+            yield from signals(fd, *([signo] if names[signo] == "blocked" else []))
+        yield compute(ms(40))
+        steps.append("program")
+        yield sigprocmask(SIG_UNBLOCK, [SIGRTMIN + 1])
+
+    story = [(20, 0), (22, 0), (24, 2), (26, 1), (28, 0)]
+    run(program, traffic.replay([(ms(at), 1, where) for at, where in story]))
+    assert steps == [
+        "own begins", "other begins", "other ends", "own ends",
+        "own begins", "own ends",  # once: SIGIO does not queue
+        "program", "blocked begins", "blocked ends",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_completions_that_lie_there_come_out_in_their_order_once_each(wait: bool) -> None:
+    got: list[bytes | None] = []
+
+    def program(fds: list[int], nbytes: int) -> Program:
+        ring = yield io_uring_setup()
+        for fd in fds:
+            yield io_uring_submit(ring, fd, 100)
+        yield compute(ms(60))
+        for _ in fds:
+            got.append((yield io_uring_enter(ring) if wait else io_uring_peek_cqe(ring)))
+        assert (yield io_uring_peek_cqe(ring)) is None
+
+    timeline = run(program, traffic.replay([(ms(22), 7, 0), (ms(21), 5, 1), (ms(23), 6, 2)]))
+    assert [len(data or b"") for data in got] == [5, 7, 6]
+    asked = [c for c in timeline.call_log if c.nbytes]
+    assert [c.nbytes for c in asked] == [5, 7, 6]
+    assert [d.received for d in timeline.deliveries] == sorted(
+        d.received or 0 for d in timeline.deliveries
+    )
+    assert {d.told for d in timeline.deliveries} == {"completion"}
+
+
+def test_an_operation_that_was_handed_in_twice_takes_two_messages() -> None:
+    """Both wait at one socket: the first gets the first, and the second waits on."""
+    sizes: list[int] = []
+
+    def program(fd: int, nbytes: int) -> Program:
+        ring = yield io_uring_setup()
+        yield io_uring_submit(ring, fd, 100)
+        yield io_uring_submit(ring, fd, 100)
+        for _ in range(2):
+            sizes.append(len((yield io_uring_enter(ring))))
+
+    timeline = run(program, traffic.replay([(ms(20), 5), (ms(40), 6)]))
+    assert sizes == [5, 6]
+    assert [d.received for d in timeline.deliveries] == sorted(
+        d.received or 0 for d in timeline.deliveries
+    )
+
+
+def test_who_is_woken_for_another_thing_looks_again_and_sleeps_on() -> None:
+    """poll for room only is woken by what comes in, finds nothing, and its time-out stays."""
+
+    def program(fds: list[int], nbytes: int) -> Program:
+        assert (yield poll({fds[0]: 0}, ms(50))) == []
+        assert (yield recvfrom(fds[0], 10)) == bytes([1] * 10)
+
+    timeline = run(program, traffic.several(3, every_ms=10, size=10))
+    polled = timeline.call_log[0]
+    looks = [i for i in timeline.lane("process") if i.call is polled and i.state == KERNEL]
+    assert len(looks) == 1 + 3 + 1  # at first, for each message, and at the end
+    assert polled.start + ms(50) <= polled.end < polled.start + ms(53)
+
+
+@pytest.mark.parametrize("at_us", range(20_000, 27_000, 90))
+def test_a_signal_is_delivered_at_once_to_own_code_and_else_when_the_kernel_is_left(
+    at_us: int,
+) -> None:
+    """At any instant of calls, of a receive's copy, of task work: the handler is next."""
+
+    def handler(signo: int) -> Program:
+        yield getpid()
+
+    def program(fds: list[int], nbytes: int) -> Program:
+        yield sigaction(SIGIO, handler)
+        yield fcntl(fds[0], F_SETOWN, SELF)
+        yield fcntl(fds[0], F_SETFL, O_ASYNC)
+        ring = yield io_uring_setup()
+        yield io_uring_submit(ring, fds[1], 1_000)
+        yield compute(ms(20))
+        yield recvfrom(fds[2], 1_000)
+        yield compute(ms(1))
+        yield sigprocmask(SIG_BLOCK, [])
+        yield compute(ms(9))
+
+    others = [(ms(22), 1_000, 1), (ms(1), 500, 2)]
+    timeline = run(program, traffic.replay([(us(at_us), 1, 0), *others]))
+    arrived = timeline.deliveries[[d.connection for d in timeline.deliveries].index(0)].arrived
+    assert arrived is not None
+    [begun] = [i.start for i in timeline.intervals if i.note == f"signal {SIGIO}"]
+    lane = timeline.lane("process")
+    before = [i for i in lane if i.start < arrived and i.end <= begun][-1]
+    assert before.end == begun
+    if before.state == USER:
+        assert begun == arrived
+    elif arrived < begun:  # in the kernel: nothing but that was done meanwhile
+        assert {i.state for i in lane if arrived < i.end <= begun} == {KERNEL}
+
+
+def test_a_signal_that_comes_with_another_one_s_delivery_is_handled_before_its_handler_calls() -> (
+    None
+):
+    def program(fds: list[int], nbytes: int) -> Program:
+        yield sigaction(SIGIO, lambda signo: (yield getpid()))
+        yield sigaction(SIGRTMIN, lambda signo: (yield sigprocmask(SIG_BLOCK, [])))
+        yield fcntl(fds[1], F_SETSIG, SIGRTMIN)
+        for fd in fds:
+            yield fcntl(fd, F_SETOWN, SELF)
+            yield fcntl(fd, F_SETFL, O_ASYNC)
+        yield compute(ms(30))
+
+    timeline = run(program, traffic.replay([(ms(20), 1, 0), (ms(20.2), 1, 1)]))
+    assert [name for name, _ in timeline.calls()][-2:] == ["sigprocmask", "getpid"]
+    notes = [(i.start, i.note) for i in timeline.lane("process") if i.note]
+    assert notes == [(ms(21), f"signal {SIGIO}"), (ms(21.7), f"signal {SIGRTMIN}")]
+
+
+def test_an_operation_that_is_told_of_something_else_waits_on() -> None:
+    """Room to send is no data: its receive is done when the answer comes."""
+
+    def server(listener: int, clients: int) -> Program:
+        conn, ring = (yield calls.accept(listener)), (yield io_uring_setup())
+        yield io_uring_submit(ring, conn, 100)
+        yield calls.send(conn, bytes(400_000))
+        assert len((yield io_uring_enter(ring))) == 9
+
+    script = clients.script((clients.RECEIVE, 400_000), (clients.SEND, 9))
+    simulate(server, clients.of(script)).check()
 
 
 # -- what a receive costs the reader's own machine ---------------------------------------------

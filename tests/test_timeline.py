@@ -171,6 +171,12 @@ FAULTS = {
             for i in t.intervals
         ),
     ),
+    "is in the call recvfrom of another": lambda t: _shift(
+        t, "process", 1, call=replace(t.call_log[0], process="another")
+    ),
+    "own code within the call recvfrom": lambda t: _shift(t, "process", 0, call=t.call_log[0]),
+    "kernel in no call, for no reason": lambda t: _shift(t, "process", 1, call=None),
+    "sleeping in no call, for no reason": lambda t: _shift(t, "process", 2, call=None),
     "before it was ready": lambda t: replace(
         t, deliveries=(replace(t.deliveries[0], arrived=22_000_000),)
     ),
@@ -211,6 +217,7 @@ def test_trace_events_are_chromes(run: Timeline) -> None:
     spans = [e for e in trace["traceEvents"] if e["ph"] == "X"]
     names = {e["args"]["name"] for e in trace["traceEvents"] if e["ph"] == "M"}
     assert len(spans) == len(run.intervals)
+    assert {e["pid"] for e in trace["traceEvents"]} == {1}
     assert {"blocking (simulated)", "process", "message 1", "network"} <= names
     assert spans[1]["ts"] == 200.0
     assert spans[1]["dur"] == 500.0
@@ -269,3 +276,11 @@ def test_what_is_counted_is_of_the_part() -> None:
         parts = [run.between(at, at + 500_000) for at in range(0, run.end, 500_000)]
         assert sum(part.blocked(phase) for part in parts) == run.blocked(phase)
         assert spans
+
+
+def test_the_first_row_that_is_free_is_taken_and_no_other_one_moves() -> None:
+    spans = [(0, 10), (0, 30), (10, 40), (12, 20), (20, 25), (30, 35)]
+    way = tuple(Interval("network", start, end, "transit") for start, end in spans)
+    run = Timeline("t", "simulated", 1, way, (), (), ())
+    rows = [e["tid"] for e in run.to_trace_events()["traceEvents"] if e["ph"] == "X"]
+    assert rows == [1, 2, 1, 3, 3, 2]

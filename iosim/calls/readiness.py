@@ -202,6 +202,7 @@ class kevent(WithTimeout):
     def __post_init__(self) -> None:
         self.check_descriptors(self.kq, *self.adds)
         self.check("nevents", 1, 1 << 20, "events")
+        self.check_timeout()
 
     @property
     def fd(self) -> int:

@@ -150,7 +150,7 @@ class Scheduler:
         elif task.mode is USER and task.told:
             self._interrupt(task, task.left)
         else:
-            self.work(task, task.mode, task.left, task.then)
+            self.work(task, task.mode, task.left, task.then, task.note)
 
     def off_core(self, task: Task) -> None:
         """Its core is for the next one."""
@@ -186,7 +186,7 @@ class Scheduler:
         elif task.chilled and mode is KERNEL:
             ns += self._cold_call
             task.chilled = False
-        task.mode, task.then, task.left = mode, then, 0
+        task.mode, task.then, task.left, task.note = mode, then, 0, note
         task.until = self.now + ns
         task.token += 1
         if self.tape is not None:

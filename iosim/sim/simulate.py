@@ -122,7 +122,8 @@ def simulate_traffic(
     come = kernel.traffic.fates
     known = {fate.number for fate in come}
     to_come = [fate for fate in messages(story) if fate.number not in known]
-    return _timeline(kernel, plan.text, come + to_come)
+    fates = sorted(come + to_come, key=lambda fate: fate.number)  # not all come in that order
+    return _timeline(kernel, plan.text, fates)
 
 
 def simulate_clients(

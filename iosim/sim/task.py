@@ -60,8 +60,8 @@ class Task:
 
     __slots__ = (
         "blocked", "brought", "call", "chilled", "cold", "frames", "handlers", "lately", "left",
-        "made", "mode", "name", "notice", "pending", "program", "request", "side", "sleeping",
-        "slice_end", "then", "token", "until", "work",
+        "made", "mode", "name", "note", "notice", "pending", "program", "request", "side",
+        "sleeping", "slice_end", "then", "token", "until", "work",
     )  # fmt: skip
 
     has_source: ClassVar[bool] = True  # is its program one whose lines a reader knows?
@@ -75,6 +75,7 @@ class Task:
         self.side: Side | None = None  # the kernel's, while the task is in a call
         self.call: int | None = None  # its number in the record
         self.mode = USER
+        self.note = ""  # why it is in the kernel, if in no call
         self.then: Callable[[Any], None] | None = None
         self.left = 0  # ns of the work that a preemption cut off
         self.until = 0

@@ -21,7 +21,9 @@ from .sockets import Received, Socket, with_piece
 
 __all__ = ["ANY", "InternetSocket", "Listener", "Network", "Stream"]
 
-SYN_RETRIES = (1, 2, 4, 8, 16, 32)  # s until the next try: tcp(7), tcp_syn_retries (RFC 6298)
+#: s until the next try, and after the last one until it is given up: tcp(7), tcp_syn_retries
+#: (RFC 6298), "for up to approximately 127 seconds".
+SYN_TIMEOUTS = (1, 2, 4, 8, 16, 32, 64)
 SECOND = 1_000_000_000
 FIRST_PORT = 40_000  # of listeners
 ANY = EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP
@@ -273,11 +275,11 @@ class Network:
             listener = self.ports.get(port)
             if listener is None:
                 later(latency, lambda: tell(ECONNREFUSED))
-            elif listener.full:  # not answered: it will ask again
-                if tries == len(SYN_RETRIES):
-                    tell(ETIMEDOUT)
+            elif listener.full:  # not answered: it will ask again, or give up
+                wait = SYN_TIMEOUTS[tries] * SECOND - latency
+                if tries + 1 == len(SYN_TIMEOUTS):
+                    later(wait, lambda: tell(ETIMEDOUT))
                 else:
-                    wait = SYN_RETRIES[tries] * SECOND - latency
                     later(wait, lambda: self.connect(end, port, tell, tries + 1))
             else:
                 self._shake_hands(end, listener)

@@ -63,12 +63,13 @@ class DatagramSocket(_TrafficSocket):
 class TrafficStream(_TrafficSocket):
     """The program's end of a TCP connection, whose other end only sends."""
 
-    __slots__ = ("broken", "held")
+    __slots__ = ("behind", "broken", "held")
     stream: ClassVar[bool] = True
 
     def __init__(self, rcvbuf: int) -> None:
         super().__init__(rcvbuf)
         self.held: Pieces = ()  # sent, but the window is closed
+        self.behind: list[tuple[int, Message]] | None = None  # who must not overtake a second part
         self.broken = False  # by a reset
 
     @property
@@ -118,14 +119,17 @@ class TrafficStream(_TrafficSocket):
         if self.error and not self.queue:
             errno, self.error = self.error, 0
             return Received(b"", errno, [])
-        data, parts, room = [], [], size
+        data: list[bytes] = []
+        parts: list[tuple[MessageRecord, int]] = []
+        room = size
         for piece in self.queue[:]:
             fate, message, there = piece
             count = min(room, there)
             if not count:
                 break
             data.append(message.payload(fate.number, count))
-            parts.append((fate, count))
+            before = parts.pop()[1] if parts and parts[-1][0] is fate else 0  # of its first part
+            parts.append((fate, before + count))
             room -= count
             if not peek:
                 self._shorten(piece, count)
@@ -159,12 +163,19 @@ class Arrivals:
         for number, message in enumerate(story.messages, start=1):
             at = max(at, message.at_ns + transit(message.size))
             yield at
-            socket = self.connections[message.connection]
-            if message.kind == "data":
-                socket.arrive(self, self._fate(number, message), message)
-            else:
-                socket.end(message.kind)
-            self._announce(socket)
+            self.arrive(number, message)
+
+    def arrive(self, number: int, message: Message) -> None:
+        """`message`, number `number` of its story, is here: a stream keeps its bytes in order."""
+        socket = self.connections[message.connection]
+        if getattr(socket, "behind", None) is not None:
+            socket.behind.append((number, message))
+            return
+        if message.kind == "data":
+            socket.arrive(self, self._fate(number, message), message)
+        else:
+            socket.end(message.kind)
+        self._announce(socket)
 
     def _fate(self, number: int, message: Message) -> MessageRecord:
         if self._kernel.tape is None:
@@ -184,7 +195,11 @@ class Arrivals:
                 fate.arrived = self._kernel.now
             socket.hold(fate, message, message.size - first)
             self._announce(socket)
+            behind, socket.behind = socket.behind or [], None
+            for number, other in behind:
+                self.arrive(number, other)
 
+        socket.behind = []
         self._kernel.later(round(self._kernel.costs.segment), arrive)
 
     def _announce(self, socket: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from .records import COPY, KERNEL, NETWORK, USER, Delivery, Interval, Outcome  # fmt: skip
+from .records import COPY, KERNEL, NETWORK, SLEEPING, USER, Delivery, Interval, Outcome
 
 if TYPE_CHECKING:
     from .timeline import Timeline
@@ -20,11 +20,12 @@ class Broken(AssertionError):
 def check(run: Timeline) -> None:
     """Raise `Broken` if any invariant does not hold.
 
-    Lanes are tiled; no more processes run than there are cores; no message is copied before it
-    arrived, received twice, or lost without being reported; bytes out are bytes in; time
-    never runs back.
+    Lanes are tiled; what a process does is its own, and in a call or for a reason; no more
+    processes run than there are cores; no message is copied before it arrived, received twice, or
+    lost without being reported; bytes out are bytes in; time never runs back.
     """
     _check_lanes(run)
+    _check_states(run)
     _check_cores(run)
     _check_calls(run)
     copies: dict[int | None, list[Interval]] = {}
@@ -55,6 +56,26 @@ def _check_lanes(run: Timeline) -> None:
             if before.end != after.start:
                 kind = "gap" if before.end < after.start else "overlap"
                 raise Broken(f"{name}: {kind} between {before.end} and {after.start} ns")
+
+
+def _check_states(run: Timeline) -> None:
+    """Whose time is it, and in which state?
+
+    A call of a pool's library may run code of the program (`call`, a callback); one of the system
+    does not.
+    """
+    own = {*run.processes, *run.helpers}
+    for i in run.intervals:
+        if i.lane not in own:
+            continue
+        if i.call is not None and i.call.process != i.lane:
+            raise Broken(f"{i.lane}: is in the call {i.call.name} of {i.call.process}")
+        if i.lane not in run.processes:
+            continue
+        if i.state == USER and i.call is not None and not run.outcomes:
+            raise Broken(f"{i.lane}: own code within the call {i.call.name}, at {i.start} ns")
+        if i.state in (KERNEL, SLEEPING) and i.call is None and not i.note:
+            raise Broken(f"{i.lane}: {i.state} in no call, for no reason, at {i.start} ns")
 
 
 def _check_cores(run: Timeline) -> None:

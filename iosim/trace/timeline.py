@@ -380,7 +380,8 @@ class Timeline:
     def _stretch(self, call: Call, names: Sequence[str]) -> tuple[Call, Call] | None:
         """The first and the last call of the expression `names` that has to do with `call`."""
         named = [c for c in self.call_log if c.name in names and c.process == call.process]
-        first = [c for c in named if c.start <= call.start][-1:] or named[:1]
+        opens = [c for c in named if c.name == names[0] and c.start <= call.start]
+        first = opens[-1:] or named[:1]
         last = [c for c in named if first and c.name == names[-1] and c.start >= first[0].start]
         return (first[0], last[0]) if last else None
 
@@ -403,9 +404,9 @@ class Timeline:
     def check(self) -> Timeline:
         """Raise `Broken` if any invariant does not hold; return the timeline itself otherwise.
 
-        Lanes are tiled; no more processes run than there are cores; no message is copied before it
-        arrived, received twice, or lost without being reported; bytes out are bytes in; time
-        never runs back.
+        Lanes are tiled; what a process does is its own, and in a call or for a reason; no more
+        processes run than there are cores; no message is copied before it arrived, received twice,
+        or lost without being reported; bytes out are bytes in; time never runs back.
         """
         invariants.check(self)
         return self
