@@ -16,8 +16,12 @@ import pytest
 
 from iosim import Costs, Timeline, Unsupported, simulate
 from iosim.__main__ import main
-from iosim.calibration import calibrate as module
-from iosim.calibration.calibrate import EXPERIMENTS, LOOK, Calibration, calibrate
+from iosim.calibration import calibrate as calibrating
+from iosim.calibration import experiments as module
+from iosim.calibration import readings
+from iosim.calibration.calibrate import calibrate
+from iosim.calibration.experiments import EXPERIMENTS, LOOK
+from iosim.calibration.steps import Calibration
 from iosim.workloads.traffic import burst
 
 KNOWN = Costs(
@@ -54,7 +58,7 @@ MOVED_BY_SERVING = {
 
 
 def calibrated_on(costs: Costs, monkeypatch: pytest.MonkeyPatch) -> Calibration:
-    monkeypatch.setattr(module, "measure", partial(simulate, costs=costs))
+    monkeypatch.setattr(readings, "measure", partial(simulate, costs=costs))
     return calibrate()
 
 
@@ -97,14 +101,14 @@ def test_a_cost_ten_times_as_high_is_seen(name: str, monkeypatch: pytest.MonkeyP
 def test_a_wake_up_costs_the_median_of_its_sum(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the sum of its medians, which would be 60 us here."""
     before_and_in_the_queue = [(5_000, 30_000), (30_000, 5_000), (30_000, 30_000)]
-    real = module._wakes
+    real = readings.wakes
 
     def mixed(run: Timeline) -> Any:
         for number, wake in enumerate(real(run)):
             wakeup, queued = before_and_in_the_queue[number % 3]
             yield replace(wake, wakeup=wakeup, context_switch=queued)
 
-    monkeypatch.setattr(module, "_wakes", mixed)
+    monkeypatch.setattr(readings, "wakes", mixed)
     found = calibrated_on(KNOWN, monkeypatch).costs
     assert found.wakeup + found.context_switch == pytest.approx(35_000)
 
@@ -133,7 +137,7 @@ def test_a_missing_feature_is_named_and_the_rest_measured(monkeypatch: pytest.Mo
             raise Unsupported("io_uring", "Operation not permitted")
         return simulate(program, story, costs=KNOWN, **options)
 
-    monkeypatch.setattr(module, "measure", without_rings)
+    monkeypatch.setattr(readings, "measure", without_rings)
     found = calibrate()
     why = "this system has no io_uring: Operation not permitted"
     assert found.missing["io_uring"] == why
@@ -148,7 +152,7 @@ def test_what_needs_a_missing_step_says_so(monkeypatch: pytest.MonkeyPatch) -> N
             raise OSError("no getpid today")
         return simulate(program, story, costs=KNOWN, **options)
 
-    monkeypatch.setattr(module, "measure", without_entry)
+    monkeypatch.setattr(readings, "measure", without_entry)
     assert calibrate().missing["EAGAIN"] == "it needs syscall, which was not measured"
 
 
@@ -156,8 +160,8 @@ def test_without_anything_to_measure_with(monkeypatch: pytest.MonkeyPatch) -> No
     def nothing(*_: Any, **__: Any) -> Timeline:
         raise OSError("no sockets here")
 
-    monkeypatch.setattr(module, "measure", nothing)
-    monkeypatch.setattr(module, "EXPERIMENTS", {"entry": EXPERIMENTS["entry"]})
+    monkeypatch.setattr(readings, "measure", nothing)
+    monkeypatch.setattr(calibrating, "EXPERIMENTS", {"entry": EXPERIMENTS["entry"]})
     with pytest.raises(Unsupported, match="no calibration: not measured: entry: no sockets here"):
         calibrate()
 
@@ -183,7 +187,7 @@ def test_outside_of_the_main_thread_signals_are_missing() -> None:
 
 
 def test_progress_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "measure", partial(simulate, costs=KNOWN))
+    monkeypatch.setattr(readings, "measure", partial(simulate, costs=KNOWN))
     told: list[tuple[int, int, str]] = []
     calibrate(lambda done, total, what: told.append((done, total, what)))
     count = len(EXPERIMENTS)
@@ -204,7 +208,7 @@ def test_a_line_through_points_of_which_some_are_wild() -> None:
 
 @pytest.fixture
 def simulated_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(module, "measure", partial(simulate, costs=KNOWN))
+    monkeypatch.setattr(readings, "measure", partial(simulate, costs=KNOWN))
     return
 
 
