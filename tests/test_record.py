@@ -43,7 +43,8 @@ import pytest
 from iosim import Timeline, calls, draw, record
 from iosim.machine import procfs
 from iosim.machine.cores import usable_cores
-from iosim.recorder.reconstruct import Part, Thread, share_cores, unique
+from iosim.recorder.made import Part
+from iosim.recorder.reconstruct import Thread, share_cores, unique
 from iosim.trace import FIGURE_6_6, KERNEL, READY, SLEEPING, USER, WAIT, Broken, Row
 
 resource = pytest.importorskip("resource")
