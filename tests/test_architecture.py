@@ -27,3 +27,10 @@ def test_a_circle_is_seen() -> None:
 def test_what_follows_is_left_out() -> None:
     house = {"roof": {"walls", "ground"}, "walls": {"ground"}, "ground": set()}
     assert architecture.reduced(house)["roof"] == {"walls"}
+
+
+def test_a_module_can_be_read_in_one_go() -> None:
+    lengths = {
+        path: path.read_text("utf-8").count("\n") for path in architecture.PACKAGE.rglob("*.py")
+    }
+    assert {path.name: count for path, count in lengths.items() if count > 450} == {}
