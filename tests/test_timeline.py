@@ -15,6 +15,7 @@ from iosim import Timeline, clients, models, servers, simulate, traffic
 from iosim.trace import (
     COPY,
     KERNEL,
+    READY,
     SLEEPING,
     USER,
     WAIT,
@@ -284,3 +285,19 @@ def test_the_first_row_that_is_free_is_taken_and_no_other_one_moves() -> None:
     run = Timeline("t", "simulated", 1, way, (), (), ())
     rows = [e["tid"] for e in run.to_trace_events()["traceEvents"] if e["ph"] == "X"]
     assert rows == [1, 2, 1, 3, 3, 2]
+
+
+def test_to_wait_for_a_core_amid_a_copy_is_neither_phase() -> None:
+    both = traffic.replay([(20_000_000, 1_000, 0), (20_000_000, 1_000, 1)])
+    run = simulate(models.nonblocking, both, cores=1)
+    copies = {i.call.process: i for i in run.intervals if i.state == COPY and i.call}
+    amid = [
+        ready
+        for name, copy in copies.items()
+        for ready in run.lane(name)
+        if ready.state == READY and copy.start < ready.start and ready.end < copy.end
+    ]
+    assert amid  # one of the two loses its core while the kernel copies for it
+    blocked = sum(end - start for start, end in run.blocked_spans(COPY))
+    in_line = sum(ready.duration for ready in amid)
+    assert blocked == sum(copy.duration for copy in copies.values()) - in_line

@@ -5,7 +5,8 @@ All times are integer nanoseconds from the start of the run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from errno import errorcode
 from typing import NamedTuple
@@ -15,6 +16,7 @@ __all__ = [
     "PHASES", "PROCESS_STATES", "QUEUED", "READY", "SLEEPING", "TRANSIT", "USER", "WAIT", "Call",
     "Corner", "Delivery", "Disturbance", "Evidence", "Interval", "KernelLine", "Outcome", "Row",
     "Span", "Visit", "Window", "errno_name", "merged",
+    "without",
 ]  # fmt: skip
 
 # States of a process.  `user` and `kernel` hold a core; `ready` wants one; `sleeping` does not.
@@ -295,3 +297,17 @@ def merged(spans: Iterable[Span]) -> list[Span]:
         else:
             union.append((start, end))
     return union
+
+
+def without(span: Span, holes: Sequence[Span]) -> Iterator[Span]:
+    """What is left of `span` less the `holes`, which are in time and do not overlap."""
+    start, end = span
+    for place in range(bisect_left(holes, (start, start)), len(holes)):
+        hole = holes[place]
+        if hole[0] >= end:
+            break
+        if start < hole[0]:
+            yield start, hole[0]
+        start = hole[1]
+    if start < end:
+        yield start, end

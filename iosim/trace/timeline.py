@@ -52,6 +52,7 @@ from .records import (
     Visit,
     Window,
     merged,
+    without,
 )
 
 __all__ = ["Timeline"]
@@ -272,7 +273,16 @@ class Timeline:
         ]  # fmt: skip
 
     def _blocked_in_copy(self) -> list[Span]:
-        return [c.whole for c, _ in self._phases(COPY) if self._for_the_program(c)]
+        """While the kernel copies for it: to wait for a core amid that is neither phase."""
+        ready = {
+            name: [i.whole for i in self._by_lane.get(name, ()) if i.state == READY]
+            for name in self.processes
+        }
+        return [
+            span
+            for copy, _ in self._phases(COPY) if copy.call and self._for_the_program(copy)
+            for span in without(copy.whole, ready[copy.call.process])
+        ]  # fmt: skip
 
     def _for_the_program(self, copy: Interval) -> bool:
         """Is this copy made within a call of the program?"""
