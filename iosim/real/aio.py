@@ -6,7 +6,6 @@ Sources: aio(7), aio_read(3), sigevent(7) and glibc's bits/types and <aio.h> (64
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 from collections.abc import Callable
 from errno import EINPROGRESS, EINVAL, ENOSYS
@@ -15,8 +14,9 @@ from time import perf_counter, sleep
 from typing import TYPE_CHECKING
 
 from ..calls import aio_error, aio_read, aio_return
+from ..machine.errors import failure
 from .answers import Prepared, answers
-from .libc import failure
+from .libc import last_failure
 from .measured import Job
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Block:
             fildes=fd, buf=ctypes.addressof(self._buffer), nbytes=size, signo=signo or 0, notify=how
         )
         if self._library.aio_read(ctypes.byref(self._control)):
-            raise failure()
+            raise last_failure()
 
     def error(self) -> int:
         """EINPROGRESS, 0 or the read's errno: aio_error(3)."""
@@ -75,7 +75,7 @@ class Block:
         """The bytes read: aio_return(3).  OSError with its errno; EINPROGRESS if not done."""
         errno = self.error()
         if errno:
-            raise OSError(errno, os.strerror(errno))
+            raise failure(errno)
         count = self._library.aio_return(ctypes.byref(self._control))
         return ctypes.string_at(self._buffer, max(0, count))
 
@@ -116,7 +116,7 @@ class Reads:
     def block(self, number: int) -> Block:
         """EINVAL if there is none."""
         if number not in self._blocks:
-            raise OSError(EINVAL, os.strerror(EINVAL))
+            raise failure(EINVAL)
         return self._blocks[number]
 
     def job(self, number: int) -> Job:

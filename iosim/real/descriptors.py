@@ -27,6 +27,7 @@ from ..calls import (
     memfd_create,
 )
 from ..kernels.watchdog import F_OWNER_TID, F_SETOWN_EX
+from ..machine.errors import failure
 from .answers import Prepared, answers, nothing
 from .features import missing, real_fcntl
 
@@ -36,11 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["NO_FD", "Descriptors", "failure", "keep"]
 
 NO_FD = -1  # a descriptor that is never open
-
-
-def failure(errno: int) -> OSError:
-    """As Python raises it."""
-    return OSError(errno, os.strerror(errno))
 
 
 class Descriptors:

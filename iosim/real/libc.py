@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from functools import cache
 
-__all__ = ["failure", "libc"]
+from ..machine.errors import failure
+
+__all__ = ["last_failure", "libc"]
 
 
 @cache
@@ -17,7 +18,7 @@ def libc() -> ctypes.CDLL:
     return library
 
 
-def failure() -> OSError:
+def last_failure() -> OSError:
     """What the last call of this thread has left in errno."""
     errno = ctypes.get_errno()
-    return OSError(errno, os.strerror(errno))
+    return failure(errno)

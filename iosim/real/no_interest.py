@@ -10,7 +10,7 @@ import struct
 from typing import Any
 
 from ..calls import EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD
-from .libc import failure, libc
+from .libc import last_failure, libc
 
 __all__ = ["NoInterest"]
 
@@ -48,4 +48,4 @@ class NoInterest:
 
 def _check(result: int) -> None:
     if result < 0:
-        raise failure()
+        raise last_failure()

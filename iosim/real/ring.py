@@ -12,7 +12,8 @@ import struct
 import sys
 from errno import EBUSY, EINTR, ENOSYS
 
-from .libc import failure, libc
+from ..machine.errors import failure
+from .libc import last_failure, libc
 
 __all__ = ["Ring"]
 
@@ -86,7 +87,7 @@ class Ring:
             if number in self._buffers:
                 buffer = self._buffers.pop(number)
                 if result < 0:
-                    return number, OSError(-result, os.strerror(-result))
+                    return number, failure(-result)
                 return number, bytes(memoryview(buffer)[:result])
         return None
 
@@ -113,7 +114,7 @@ class Ring:
 
     def _prepare(self, opcode: int, fd: int, buffer: bytearray, flags: int) -> int:
         if len(self._waiting) == self._entries:
-            raise OSError(EBUSY, os.strerror(EBUSY))
+            raise failure(EBUSY)
         self._serial += 1
         self._buffers[self._serial] = buffer
         self._kinds[self._serial] = opcode
@@ -136,7 +137,7 @@ class Ring:
     def _outcome(self, number: int, result: int) -> int | bytes | OSError:
         buffer = self._buffers.pop(number)
         if result < 0:
-            return OSError(-result, os.strerror(-result))
+            return failure(-result)
         return bytes(buffer[:result]) if self._kinds.pop(number) == OP_RECV else result
 
     def fileno(self) -> int:
@@ -213,7 +214,7 @@ class _Mapping:
             ctypes.c_long(offset),
         )  # fmt: skip
         if where == ctypes.c_void_p(-1).value:
-            raise failure()
+            raise last_failure()
         self._where, self._size = where, size
         self.memory = (ctypes.c_char * size).from_address(where)
 
@@ -237,4 +238,4 @@ def _enter_kernel(number: int, *arguments: int) -> int:
         if result >= 0:
             return result
         if ctypes.get_errno() != EINTR:
-            raise failure()
+            raise last_failure()

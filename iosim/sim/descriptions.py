@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..calls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, O_ASYNC, SIGIO
 from ..calls.request import RECEIVES
+from ..machine.errors import failure
 from .task import Sleep, Task, asleep
 
 if TYPE_CHECKING:
@@ -21,11 +22,6 @@ __all__ = [
 
 FIRST_FD = 3  # 0, 1 and 2 are taken
 DEFAULT_NOFILE = 1 << 20
-
-
-def failure(errno: int) -> OSError:
-    """The error of a call that ends with `errno`."""
-    return OSError(errno, strerror(errno))
 
 
 def refusal(errno: int, number: int, what: str = "descriptor") -> OSError:

@@ -26,6 +26,7 @@ from errno import EADDRNOTAVAIL, ECONNRESET, EINPROGRESS, ENETUNREACH
 from time import perf_counter_ns as clock
 from typing import Any
 
+from ...machine.errors import failure
 from ...machine.procfs import in_a_call, sample
 from ...workloads.client_script import ScriptedClient, Scripts
 from .board import Board, Onlooker
@@ -81,7 +82,7 @@ class SocketClient(ScriptedClient):
         self.begun = self.now()
         errno = self.socket.connect_ex(("127.0.0.1", self.loop.port))
         if errno in (EADDRNOTAVAIL, ENETUNREACH):  # no trouble of a client's, but of all of us
-            raise OSError(errno, os.strerror(errno))
+            raise failure(errno)
         if errno in (0, EINPROGRESS):
             self.loop.watch(self)
         else:
@@ -140,7 +141,7 @@ class SocketClient(ScriptedClient):
         except BlockingIOError:
             return None
         if not data and self.broken:
-            raise OSError(ECONNRESET, os.strerror(ECONNRESET))
+            raise failure(ECONNRESET)
         return data
 
     def finish(self) -> None:
