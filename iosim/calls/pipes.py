@@ -8,10 +8,11 @@ wake = yield read(r, 1)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from errno import EAGAIN, EBADF, ECONNREFUSED, ECONNRESET, EINVAL, EMFILE, ENOTCONN, EPIPE
+from errno import EINVAL, EMFILE
 from typing import ClassVar
 
 from .request import PREPARES, RECEIVES, SENDS, OfDescriptor, Request
+from .sockets import OF_A_CONNECTION
 
 __all__ = ["PIPE_BUF", "eventfd", "pipe", "read", "write"]
 
@@ -56,15 +57,7 @@ class read(OfDescriptor):
     """
 
     role: ClassVar[str] = RECEIVES
-    errnos: ClassVar[tuple[int, ...]] = (
-        EAGAIN,
-        EBADF,
-        ECONNREFUSED,
-        ECONNRESET,
-        EINVAL,
-        ENOTCONN,
-        EPIPE,
-    )
+    errnos: ClassVar[tuple[int, ...]] = (*OF_A_CONNECTION, EINVAL)
     flags: ClassVar[int] = 0
     size: int
 
@@ -87,15 +80,7 @@ class write(OfDescriptor):
     """
 
     role: ClassVar[str] = SENDS
-    errnos: ClassVar[tuple[int, ...]] = (
-        EAGAIN,
-        EBADF,
-        ECONNREFUSED,
-        ECONNRESET,
-        EINVAL,
-        ENOTCONN,
-        EPIPE,
-    )
+    errnos: ClassVar[tuple[int, ...]] = (*OF_A_CONNECTION, EINVAL)
     flags: ClassVar[int] = 0
     data: bytes
 

@@ -33,6 +33,9 @@ __all__ = [
     "shutdown", "socket",
 ]  # fmt: skip
 
+#: What a call that receives or sends may meet, besides EINTR.
+OF_A_CONNECTION = (EAGAIN, EBADF, ECONNREFUSED, ECONNRESET, ENOTCONN, EPIPE)
+
 SIZE = 65_536  # of the buffer that the course's programs receive into: any datagram fits
 
 # Linux's values: recv(2), shutdown(2).
@@ -63,15 +66,7 @@ class recvfrom(OfDescriptor):
     """
 
     role: ClassVar[str] = RECEIVES
-    errnos: ClassVar[tuple[int, ...]] = (
-        EAGAIN,
-        EBADF,
-        ECONNREFUSED,
-        ECONNRESET,
-        ENOTCONN,
-        ENOTSOCK,
-        EPIPE,
-    )
+    errnos: ClassVar[tuple[int, ...]] = (*OF_A_CONNECTION, ENOTSOCK)
     size: int
     flags: int = 0
 
@@ -105,15 +100,7 @@ class send(OfDescriptor):
     """
 
     role: ClassVar[str] = SENDS
-    errnos: ClassVar[tuple[int, ...]] = (
-        EAGAIN,
-        EBADF,
-        ECONNREFUSED,
-        ECONNRESET,
-        ENOTCONN,
-        ENOTSOCK,
-        EPIPE,
-    )
+    errnos: ClassVar[tuple[int, ...]] = (*OF_A_CONNECTION, ENOTSOCK)
     linux: ClassVar[tuple[str, ...]] = ("sendto",)
     data: bytes
     flags: int = 0
