@@ -69,6 +69,7 @@ from iosim.calls import (
     listen,
     memfd_create,
     ms,
+    pipe,
     poll,
     pthread_create,
     pthread_join,
@@ -79,6 +80,7 @@ from iosim.calls import (
     shutdown,
     sleep,
     socket,
+    write,
 )
 from iosim.real.helpers.clients import SPIN_NS, ClientLoop
 from iosim.sim.descriptions import Descriptors
@@ -1045,4 +1047,22 @@ def test_no_thread_stays_in_what_was_closed_under_it() -> None:
 
     before = set(threading.enumerate())
     measure(program, of(MUTE)).check()
+    assert set(threading.enumerate()) <= before
+
+
+def test_no_thread_stays_in_what_nothing_wakes() -> None:
+    """A poll that asks for nothing, a counter that is full, a pipe that is."""
+
+    def in_thread(*requests: Request) -> Program:
+        yield from requests
+
+    def program(listener: int, clients: int) -> Program:
+        counter, full, (_, end) = (yield eventfd(0)), (yield eventfd(0)), (yield pipe())
+        yield pthread_create(in_thread(poll({counter: 0})))
+        yield pthread_create(in_thread(*[write(full, b"x" * 8) for _ in range(4)]))
+        yield pthread_create(in_thread(write(end, b"x" * 200_000)))
+        yield sleep(ms(20))
+
+    before = set(threading.enumerate())
+    measure(program, of(MUTE), limit_s=1).check()
     assert set(threading.enumerate()) <= before

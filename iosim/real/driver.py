@@ -70,7 +70,7 @@ class Driver:
         check: Callable[[], None], stack: ExitStack, watches: bool = False,
     ) -> None:  # fmt: skip
         self.process, self.lane, self.stretches, self.signals = process, lane, stretches, signals
-        self.check, self._watches = check, watches
+        self.check, self.watches = check, watches
         self.gate: Any = None
         self.zero = 0
         self.doing = _NOTHING
@@ -150,7 +150,7 @@ class Driver:
         try:
             return self._ask(request, line_of(program))
         finally:
-            if self._watches:
+            if self.watches:
                 self._left = self._reading()
 
     def _ask(self, request: Request, line: int | None) -> Any:

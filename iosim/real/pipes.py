@@ -35,20 +35,24 @@ class PipeEnd:
         if fd != NO_FD:
             os.close(fd)
 
-    shut = close  # whoever waits at the other end is woken
+    def shut(self) -> None:
+        """Whoever waits at the other end is woken.  The number stays: a thread may be about to use
+        it, and must not meet what has it next."""
+        if self._fd != NO_FD:
+            with open(os.devnull, "r+b", buffering=0) as null:
+                os.dup2(null.fileno(), self._fd, inheritable=False)
 
 
 class Counter(PipeEnd):
     """An eventfd."""
 
     def shut(self) -> None:
-        """Whoever waits for it is woken."""
-        for wake in (partial(os.write, self._fd, (1).to_bytes(8, "little")),
-                     partial(os.read, self._fd, 8)):  # fmt: skip
+        """Who waits until it can be written to is woken, and who waits until it can be read."""
+        for wake in (partial(os.read, self._fd, 8),
+                     partial(os.write, self._fd, (1).to_bytes(8, "little"))):  # fmt: skip
             with suppress(OSError):
                 os.set_blocking(self._fd, False)
                 wake()
-                break
 
 
 @answers(pipe)

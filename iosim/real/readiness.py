@@ -50,7 +50,15 @@ def _select(driver: Driver, request: select) -> Prepared:
         list(dict.fromkeys(map(driver.process.descriptors.mine, fds)))
         for fds in (request.fds, request.writefds)
     )
-    return partial(_selected, reads, writes, seconds(request.timeout)), partial(told, driver)
+    timeout = seconds(_ns_until_the_end(driver, request))
+    return partial(_selected, reads, writes, timeout), partial(told, driver)
+
+
+def _ns_until_the_end(driver: Driver, request: select | poll) -> int | None:
+    """The time-out in ns; in another thread no longer than the run, for nothing may wake it."""
+    if request.timeout is None and driver.watches:
+        return round(driver.process.threads.left_s() * 1e9)
+    return request.timeout
 
 
 def _selected(reads: Sequence[int], writes: Sequence[int], timeout: float | None) -> Found:
@@ -72,8 +80,8 @@ def _poll(driver: Driver, request: poll) -> Prepared:
     interest = real_select.poll()
     for fd, events in mine.items():
         interest.register(fd, events)
-    timeout = None if request.timeout is None else -(-request.timeout // 1_000_000)
-    look = partial(interest.poll, timeout)
+    ns = _ns_until_the_end(driver, request)
+    look = partial(interest.poll, None if ns is None else -(-ns // 1_000_000))
     if len(mine) < len(request.asked):
         look = partial(_polled, interest.poll, request.asked, mine)
     return look, partial(told, driver)

@@ -125,7 +125,7 @@ class Threads:
         if not all(over.is_set() for over in self._over):
             self._process.descriptors.shut()
             self._rouse()
-        until = time.monotonic() + JOIN_S
+        until = max(time.monotonic() + JOIN_S, self._until)  # as late as one in poll may wake up
         for thread in started:
             thread.join(max(0.0, until - time.monotonic()))
 
