@@ -15,7 +15,6 @@ PIP := $(PY) -m pip --quiet --disable-pip-version-check
 STATE := $(CURDIR)/build/jupyter
 export JUPYTER_CONFIG_PATH := $(CURDIR)/tools/jupyter
 export JUPYTER_CONFIG_DIR := $(STATE)/config
-export JUPYTER_CONFIG_PATH := $(CURDIR)/tools/jupyter
 export JUPYTER_DATA_DIR := $(STATE)/data
 export JUPYTER_RUNTIME_DIR := $(STATE)/runtime
 export IPYTHONDIR := $(STATE)/ipython

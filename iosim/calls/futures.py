@@ -40,10 +40,6 @@ MAX_NUMBER = 1_000_000
 Callback = Callable[[Any], Program]
 
 
-def _number(name: str, value: object, noun: str) -> None:
-    whole(f"{name}: {noun}", value, 1, MAX_NUMBER, f"(a {noun})")
-
-
 def _callback(name: str, callback: object) -> None:
     if not callable(callback):
         raise TypeError(f"{name}: callback must be a program, got {callback!r}")
@@ -61,7 +57,7 @@ class call(Waiting):
     job: int
 
     def __post_init__(self) -> None:
-        _number("call", self.job, "job")
+        self.check("job", 1, MAX_NUMBER, "(a job)")
 
     def sleeps(self, nonblocking: bool) -> bool:
         """What it does is one's own code."""
@@ -79,7 +75,7 @@ class apply(Waiting):
     job: int
 
     def __post_init__(self) -> None:
-        _number("apply", self.job, "job")
+        self.check("job", 1, MAX_NUMBER, "(a job)")
 
 
 @dataclass(slots=True, eq=False)
@@ -97,12 +93,11 @@ class submit(Request):
     room: int | None = None
 
     def __post_init__(self) -> None:
-        name = type(self).__name__
-        _number(name, self.job, "job")
+        self.check("job", 1, MAX_NUMBER, "(a job)")
         if self.callback is not None:
-            _callback(name, self.callback)
+            _callback(type(self).__name__, self.callback)
         if self.room is not None:
-            whole(f"{name}: room", self.room, 1, MAX_NUMBER, "jobs")
+            self.check("room", 1, MAX_NUMBER, "jobs")
 
     def waits(self, nonblocking: bool) -> bool:
         """If its queue is bounded."""
@@ -131,7 +126,7 @@ class result(WithTimeout):
     timeout: int | None = None
 
     def __post_init__(self) -> None:
-        _number(type(self).__name__, self.future, "future")
+        self.check("future", 1, MAX_NUMBER, "(a future)")
         self.check_timeout()
 
     def sleeps(self, nonblocking: bool) -> bool:
@@ -154,7 +149,7 @@ class done(Request):
     future: int
 
     def __post_init__(self) -> None:
-        _number(type(self).__name__, self.future, "future")
+        self.check("future", 1, MAX_NUMBER, "(a future)")
 
 
 class ready(done):
@@ -176,7 +171,7 @@ class wait(WithTimeout):
 
     def __post_init__(self) -> None:
         for future in self.futures:
-            _number("wait", future, "future")
+            whole("wait: future", future, 1, MAX_NUMBER, "(a future)")
         self.check_timeout()
 
     def sleeps(self, nonblocking: bool) -> bool:
@@ -196,7 +191,7 @@ class add_done_callback(Request):
     callback: Callback
 
     def __post_init__(self) -> None:
-        _number("add_done_callback", self.future, "future")
+        self.check("future", 1, MAX_NUMBER, "(a future)")
         _callback("add_done_callback", self.callback)
 
     def sleeps(self, nonblocking: bool) -> bool:

@@ -1,3 +1,3 @@
-"""What each step costs: the model (`Costs`), and what measures it on this machine."""
+"""What each step costs (`Costs`), and what a question to select, poll or epoll is made of."""
 
 from .model import Costs as Costs

@@ -154,7 +154,7 @@ def wake_first(kernel: Kernel, thing: Description) -> None:
 
 def changed(kernel: Kernel, thing: Description, what: int) -> None:
     """Something has changed: tell whoever sleeps for one of the events `what` of `thing`."""
-    signals = thing.flags & O_ASYNC and thing.owner is not None and _is_signalled(thing, what)
+    signalled = _signalled(thing, what) if thing.flags & O_ASYNC else None
     if thing.waiters:
         waiters, thing.waiters = thing.waiters, ()
         for task in waiters:  # who finds nothing comes back
@@ -171,16 +171,16 @@ def changed(kernel: Kernel, thing: Description, what: int) -> None:
             operation.tell(kernel, thing)
     if thing.watches:
         _tell_watches(kernel, thing, what)
-    if signals and thing.owner is not None:
-        kernel.signal(thing.owner, thing.signo)
+    if signalled is not None:
+        kernel.signal(signalled, thing.signo)
 
 
-def _is_signalled(thing: Description, what: int) -> bool:
-    """Not if somebody sleeps in a receive on a stream: it is woken (SOCKWQ_ASYNC_WAITDATA)."""
+def _signalled(thing: Description, what: int) -> Task | None:
+    """Its owner; nobody, if one sleeps in a receive on a stream (SOCKWQ_ASYNC_WAITDATA)."""
     received = thing.stream and any(
         task.request is not None and task.request.role == RECEIVES for task in thing.waiters
     )
-    return bool(what & EPOLLIN) and (not received or bool(what & EPOLLERR))
+    return thing.owner if what & EPOLLIN and (not received or what & EPOLLERR) else None
 
 
 def _tell_watches(kernel: Kernel, thing: Description, what: int) -> None:
