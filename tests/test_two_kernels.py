@@ -29,6 +29,7 @@ from two_kernels import (
     Fd,
     Op,
     Port,
+    Receiver,
     Told,
     acts_of_clients,
     acts_of_traffic,
@@ -423,6 +424,16 @@ def test_a_ring_does_nothing_with_what_is_not_the_programs(run: Any) -> None:
 
 
 # -- the machine itself ------------------------------------------------------------------------
+
+
+def test_signals_that_come_at_once_are_told_as_one() -> None:
+    """They do not queue: signal(7).  Whether the handler has run in between is the machine's."""
+    teller = Receiver(())
+    for said in ("before", "between"):
+        teller.said.append(said)
+        for _ in range(2):
+            assert list(teller._handler(SIGIO)) == []
+    assert teller.said == ["before", "signal(29): handled", "between", "signal(29): handled"]
 
 
 def test_a_difference_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

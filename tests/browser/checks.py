@@ -41,6 +41,14 @@ def root(page: Page) -> Locator:
     return page.locator(ROOT).first
 
 
+def press(button: Locator, key: str = "Enter") -> None:
+    """Press a button, once it can be: a key on one that is disabled is lost without a word."""
+    from playwright.sync_api import expect
+
+    expect(button).to_be_enabled(timeout=PATIENCE_MS)
+    button.press(key)
+
+
 def probe(page: Page, question: str) -> Any:
     """The answer of probe.js about the explorer."""
     if not page.evaluate("'probe' in window"):
@@ -219,7 +227,7 @@ def talkative(page: Page, fence: Callable[[], object]) -> Faults:
         moved = dict.fromkeys((name, key), False)
         for turn in range(STEPS):
             before = shown.text_content()
-            button.press("Enter") if turn % 2 else playhead.press(key)
+            press(button) if turn % 2 else playhead.press(key)
             moved[name if turn % 2 else key] |= before != shown.text_content()
             if not root(page).locator(".iosim-now").count():
                 yield f"nothing is marked at {playhead.get_attribute('aria-valuetext')}"
@@ -238,13 +246,13 @@ def _playing(page: Page) -> Faults:
     playhead = root(page).locator("[name=playhead]")
     playhead.press("Home")
     start = playhead.get_attribute("aria-valuetext")
-    root(page).get_by_role("button", name="Play", exact=True).press("Enter")
+    press(root(page).get_by_role("button", name="Play", exact=True))
     moved = "before => document.querySelector('[name=playhead]').ariaValueText !== before"
     if late(lambda: lab.until(page, moved, arg=start, timeout=PATIENCE_MS)):
         yield "Play does not move the playhead"
     pause = root(page).get_by_role("button", name="Pause", exact=True)
     if pause.count():
-        pause.press("Enter")
+        press(pause)
     else:
         yield "what plays cannot be paused"
 

@@ -234,13 +234,13 @@ def test_a_guess_comes_before_the_run(shown: lab.Notebook) -> None:
     root = checks.root(shown.page)
     predict, guess = root.locator("[name=predict]"), root.locator(".iosim-guess")
     before = checks.seq(shown.page)
-    predict.press("Space")
+    checks.press(predict, "Space")
     assert checks.answered(shown.page, before)
     assert guess.is_visible()
     assert not root.locator("svg, .iosim-numbers, .iosim-table, .iosim-log").count()
     assert list(checks.unnamed(shown.page)) == []
     before = checks.seq(shown.page)
-    guess.get_by_role("button", name="Commit to this guess").press("Enter")
+    checks.press(guess.get_by_role("button", name="Commit to this guess"))
     assert checks.answered(shown.page, before)
     assert guess.is_hidden()
     assert root.locator(".iosim-picture svg").is_visible()
@@ -274,7 +274,7 @@ def test_closing_it_frees_everything(shown: lab.Notebook) -> None:
 def close(notebook: lab.Notebook) -> tuple[int, bool]:
     """Close it while it plays: how many widgets are left, and is it gone?"""
     root = checks.root(notebook.page)
-    root.get_by_role("button", name="Play", exact=True).press("Enter")
+    checks.press(root.get_by_role("button", name="Play", exact=True))
     notebook.ask("None", CLOSE)
     root.wait_for(state="detached")
     left: tuple[int, bool] = notebook.ask("(len(_instances), seen() is None)")

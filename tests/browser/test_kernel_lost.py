@@ -250,7 +250,7 @@ def test_a_real_run_outlives_an_interrupt_and_ends_with_its_kernel(
     with lab.opened(desk, [REAL]) as notebook:
         notebook.run_all()
         root = checks.root(notebook.page)
-        root.get_by_role("button", name="Run it for real").press("Enter")
+        checks.press(root.get_by_role("button", name="Run it for real"))
         first = gate.next()
         root.locator(REST).filter(has_text="1 of 5: ").wait_for()
         pid = notebook.ask("explorer._background.pid")

@@ -59,11 +59,11 @@ def drawn(notebook: lab.Notebook) -> int:
 def test_what_is_running_can_be_cancelled(shown: lab.Notebook, gate: Gate) -> None:
     gate.shut()
     assert button(shown, "Cancel").is_disabled()
-    button(shown, "Run it for real").press("Enter")
+    checks.press(button(shown, "Run it for real"))
     says(shown, "of 5: ")
     assert button(shown, "Run it for real").is_disabled()
     assert checks.root(shown.page).locator("progress").is_visible()
-    button(shown, "Cancel").press("Enter")
+    checks.press(button(shown, "Cancel"))
     says(shown, "cancelled: ")
     assert shown.ask("explorer.wait(0)")
     assert not checks.root(shown.page).locator("progress").is_visible()
@@ -77,7 +77,7 @@ def test_real_runs_are_drawn_as_they_come(shown: lab.Notebook) -> None:
     clock = checks.root(shown.page).locator(".iosim-player output")
     at = clock.text_content()
     shown.page.evaluate(WATCH)
-    button(shown, "Run it for real").press("Enter")
+    checks.press(button(shown, "Run it for real"))
     says(shown, "measured: ")
     assert clock.text_content() == at != "0.000 ms"  # the reader has not moved it
     count = shown.ask("len(explorer.measured)")
@@ -107,7 +107,7 @@ def test_other_messages_take_it_off_the_picture(shown: lab.Notebook) -> None:
 
 def test_closing_it_ends_the_process(shown: lab.Notebook, gate: Gate) -> None:
     gate.shut()
-    button(shown, "Run it for real").press("Enter")
+    checks.press(button(shown, "Run it for real"))
     says(shown, "of 5: ")
     gone = "running = explorer._background\nexplorer.close()"
     assert shown.ask("running.wait(0)", gone)
