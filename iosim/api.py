@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .calls import Program
+from .kernels.launch import is_plain
 from .sim.simulate import simulate_clients, simulate_jobs, simulate_traffic
 from .trace import Timeline
 from .workloads.clients import Clients
@@ -18,7 +19,7 @@ Doors = dict[type, Callable[..., Timeline]]  # who answers over which kind of st
 
 
 def simulate(
-    program: Callable[..., Program], story: Traffic | Jobs | Clients, **options: Any
+    program: Callable[..., Program], story: Traffic | Jobs | Clients | None = None, **options: Any
 ) -> Timeline:  # fmt: skip
     """Run `program` over `story` on the simulated kernel and return its `Timeline`.
 
@@ -50,6 +51,10 @@ def simulate(
     Raises what the program raises; TypeError or ValueError for bad input; TimeoutError if a process
     would wait for ever, or the program never yields.
     """
+    if is_plain(program) and not isinstance(story, Jobs):
+        from .plain.simulate import simulate_plain  # not everybody has plain code
+
+        return simulate_plain(program, story, **options)
     doors: Doors = {Traffic: simulate_traffic, Jobs: simulate_jobs, Clients: simulate_clients}
     return _door(doors, story)(program, story, **options)
 

@@ -19,7 +19,8 @@ from ..workloads.jobs import Jobs
 from ..workloads.traffic import Traffic
 
 __all__ = [
-    "JobPlan", "Plan", "ServerPlan", "launch", "launch_jobs", "launch_server", "line_of", "resume",
+    "JobPlan", "PlainPlan", "Plan", "ServerPlan", "is_plain", "launch", "launch_jobs",
+    "launch_plain", "launch_server", "line_of", "resume",
 ]  # fmt: skip
 
 SERVES = {"fd": False, "fds": True}  # a program's first parameter: does it serve all connections?
@@ -78,6 +79,16 @@ class ServerPlan:
         """The program, ready for its first step.  TypeError if the call makes no generator."""
         count = len(self.story)
         return _start(self.text.title, self.program, listener, count, **self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainPlan:
+    """Plain code that was looked at and may be started; `file`: in which its text stands."""
+
+    text: Text
+    file: str
+    program: Callable[..., Any]
+    options: Mapping[str, Any]
 
 
 #: The options of a run, over whatever story; all others are the program's own.
@@ -145,6 +156,40 @@ def launch_server(
             f"clients, got ({', '.join(names)})"
         )
     return ServerPlan(text, program, story, dict(options))
+
+
+def is_plain(program: object) -> bool:
+    """Is it plain code: a function, a bound method, or a coroutine function, that yields nothing?
+
+    Not, if its parameters are those of a program that should: then its `yield` was forgotten.
+    """
+    inner = _inner(program)
+    function = inner.__func__ if inspect.ismethod(inner) else inner
+    if not inspect.isfunction(function) or inspect.isgeneratorfunction(function):
+        return False
+    names = tuple(inspect.signature(inner).parameters)
+    return names[:2] not in YIELDING and names[:1] != ("jobs",)
+
+
+YIELDING = (("fd", "nbytes"), ("fds", "nbytes"), ("listener", "clients"))
+
+
+def launch_plain(
+    program: Callable[..., Any], given: int, what: str, options: Mapping[str, Any]
+) -> PlainPlan:
+    """Look at plain code that will be given so many arguments; `what` they are, in words.
+
+    TypeError if it does not take them, or for an option that it does not have.
+    """
+    inner = _inner(program)
+    title = _title(program, inner)
+    _check_parameters(title, program, options, given)
+    try:
+        inspect.signature(program).bind(*range(given), **options)
+    except TypeError as error:
+        raise TypeError(f"{title} is given {what}: {error}") from None
+    file = inspect.unwrap(inner).__code__.co_filename
+    return PlainPlan(_text(title, inner), file, program, dict(options))
 
 
 def _look_at(

@@ -34,8 +34,15 @@ class ClientScripts(Scripts):
             StreamClient(kernel, self, client, told.get(place, []), rcvbuf)
             for place, client in enumerate(story.clients)
         ]
+        self._kernel, self._here = kernel, len(self.clients)
         for client in self.clients:
             client.connect(listener.port)
+
+    def has_left(self) -> None:
+        """One client has: the story is over with the last one."""
+        self._here -= 1
+        if not self._here:
+            self._kernel.story_over()
 
     def visits(self, end: int) -> tuple[Visit, ...]:
         """What each of them met with until `end`."""
@@ -45,14 +52,14 @@ class ClientScripts(Scripts):
 class StreamClient(ScriptedClient):
     """A client, and its end of the connection."""
 
-    __slots__ = ("_client", "_end", "_fates", "_kernel")
+    __slots__ = ("_client", "_end", "_fates", "_kernel", "_story")
 
     def __init__(
         self, kernel: Kernel, scripts: ClientScripts, client: Client, fates: list[MessageRecord],
         rcvbuf: int,
     ) -> None:  # fmt: skip
         super().__init__(scripts, client.steps)
-        self._kernel, self._client = kernel, client
+        self._kernel, self._story, self._client = kernel, scripts, client
         self._end = Stream(client.rcvbuf or rcvbuf, 1 << 62)  # it writes in the background
         self._end.client = self
         self._fates = iter(fates)
@@ -103,7 +110,9 @@ class StreamClient(ScriptedClient):
     def break_off(self) -> None:
         """At once."""
         self._kernel.network.break_off(self._end)
+        self._story.has_left()
 
     def hang_up(self) -> None:
         """What was not received makes a reset of it."""
         self._kernel.network.hang_up(self._end)
+        self._story.has_left()

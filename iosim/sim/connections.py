@@ -121,7 +121,8 @@ def begin_to_listen(kernel: Kernel, task: Task, request: listen) -> None:
     if isinstance(thing, Listener):
         thing.backlog = request.backlog
     elif thing.unconnected:
-        _replace(kernel, thing, kernel.network.listener(request.backlog))
+        port = thing.port if thing.bound else 0
+        _replace(kernel, thing, kernel.network.listener(request.backlog, port))
     else:
         raise refusal(EINVAL, request.fd)
 

@@ -93,6 +93,9 @@ class Kernel(Scheduler):
         self.processes.append(task)
         return task
 
+    def story_over(self) -> None:
+        """All that comes from outside has come, and all clients are gone."""
+
     # -- programs ------------------------------------------------------------------------------
 
     def begin(self, task: Task) -> None:
@@ -104,13 +107,17 @@ class Kernel(Scheduler):
         try:
             request = resume(task.program, value, error)
         except StopIteration:
-            self._over(task)
+            self.over(task)
             return
         except OSError as failure:
             failure.add_note(
                 f"in {task.name}: {task.request!r}, at {self.now / 1e6:,.3f} ms of virtual time"
             )
             raise
+        self.ask(task, request)
+
+    def ask(self, task: Task, request: Request) -> None:
+        """`task` has its core, and asks for this."""
         task.request = request
         if not request.trap:
             self._look_up(task, request)
@@ -145,7 +152,8 @@ class Kernel(Scheduler):
         task.lately.add(kind)
         return new
 
-    def _over(self, task: Task) -> None:
+    def over(self, task: Task) -> None:
+        """Its program is over: that of a signal's handler, or its own."""
         if task.frames:
             self._frame_over(task)
             return
@@ -275,9 +283,13 @@ class Kernel(Scheduler):
         nonblocking = getattr(self.table.open.get(fd), "flags", 0) & O_NONBLOCK  # type: ignore[arg-type]
         return self.tape.enter(
             task.name, self.now, type(request).__name__, fd,
-            line_of(task.program) if task.has_source else None,
+            self.line(task) if task.has_source else None,
             request.waits(bool(nonblocking)), request.arms, request.trap,
         )  # fmt: skip
+
+    def line(self, task: Task) -> int | None:
+        """The line at which its program stands."""
+        return line_of(task.program)
 
     def _note_line(self, task: Task, side: Any) -> None:
         """Take down where the kernel's side of a call, or task work, stands."""

@@ -40,6 +40,8 @@ class Scheduler:
         self.events = 0
         self.processes: list[Task] = []
         self._alive: set[Task] = set()  # which the run waits for: not a process's threads
+        #: Who goes on outside of this loop, with its reply or error: see `iosim.plain`.
+        self.handed: deque[tuple[Task, Any, BaseException | None]] = deque()
         self._heap: list[Event] = []
         self._number = 0
         self._queue: deque[Task] = deque()
@@ -63,17 +65,26 @@ class Scheduler:
         raise NotImplementedError
 
     def run(self) -> None:
-        """Until every process is over, with its threads.  TimeoutError if one would wait for ever.
+        """Until every process is over.  TimeoutError if one would wait for ever."""
+        self.open()
+        self.proceed()
 
-        One loop and no calls but the event's: it turns a million times in a large run.
-        """
+    def open(self) -> None:
+        """The instant 0: every process is there, and the first arrival is on its way."""
         for task in self.processes:
             self.start(task)
         self._arrival(self._nobody)
-        heap, still = self._heap, 0
-        while self._alive:
+
+    def proceed(self) -> None:
+        """Event by event, until every process is over, or somebody else has `handed` to go on.
+
+        One loop and no calls but the event's: it turns a million times in a large run.
+        """
+        heap, handed, still = self._heap, self.handed, 0
+        while self._alive and not handed:
             if not heap:
-                raise TimeoutError(self._deadlock())
+                self.standstill()
+                continue
             at, number, act, task, token = heappop(heap)
             if task.token != token:
                 continue
@@ -83,6 +94,10 @@ class Scheduler:
                 raise TimeoutError(f"no time passes: {still:,} events at {at:,} ns")
             self.events += 1
             act(task)
+
+    def standstill(self) -> None:
+        """Nothing more is on its way: TimeoutError."""
+        raise TimeoutError(self._deadlock())
 
     def _deadlock(self) -> str:
         stuck = next(task for task in self.processes if task.program is not None)

@@ -26,7 +26,10 @@ from .pools import Pool
 from .tcp import Listener, Network
 from .traffic import DEFAULT_RCVBUF, Arrivals
 
-__all__ = ["over_traffic", "simulate_clients", "simulate_jobs", "simulate_traffic"]
+__all__ = [
+    "fates_of", "over_clients", "over_nothing", "over_traffic", "simulate_clients",
+    "simulate_jobs", "simulate_traffic", "timeline_of",
+]  # fmt: skip
 
 SWITCH_INTERVAL = ms(5)  # sys.getswitchinterval() of CPython, in ns
 # Linux tunes the buffers of a connection as it goes: tcp(7), tcp_rmem and tcp_wmem.
@@ -42,12 +45,12 @@ def _prices(costs: Costs | None) -> Costs:
 
 def _kernel(
     costs: Costs, cores: int, nofile: int = DEFAULT_NOFILE, record: bool = True,
-    sndbuf: int | None = None, rcvbuf: int | None = None,
+    sndbuf: int | None = None, rcvbuf: int | None = None, kind: type[Kernel] = Kernel,
 ) -> tuple[Kernel, int]:  # fmt: skip
     """A kernel with all its mechanisms, on which nothing comes; and the receive buffers' size."""
     room = whole("sndbuf", TUNED_SNDBUF if sndbuf is None else sndbuf, 1, 1 << 30, "bytes")
     window = whole("rcvbuf", TUNED_RCVBUF if rcvbuf is None else rcvbuf, 1, 1 << 30, "bytes")
-    kernel = Kernel(costs, cores, nofile, record)
+    kernel = kind(costs, cores, nofile, record)
     kernel.network = Network(kernel, room, window)
     kernel.asynchronous = Asynchronous(kernel)
     return kernel, window
@@ -55,14 +58,14 @@ def _kernel(
 
 def over_traffic(
     story: Traffic, costs: Costs | None = None, cores: int = 1, rcvbuf: int | None = None,
-    record: bool = True,
+    record: bool = True, kind: type[Kernel] = Kernel,
 ) -> Kernel:  # fmt: skip
     """A kernel to whose sockets `story` comes; `spawn` its processes, and `run` it.
 
     The prices of standing in queues are those of servers only.
     """
     price = replace(_prices(costs).over(story.transport), user_per_fd=0, queue_per_fd=0)
-    kernel, _ = _kernel(price, cores, record=record)
+    kernel, _ = _kernel(price, cores, record=record, kind=kind)
     room = whole("rcvbuf", DEFAULT_RCVBUF if rcvbuf is None else rcvbuf, 1, 1 << 30, "bytes")
     Arrivals(kernel, story, room)
     return kernel
@@ -71,15 +74,27 @@ def over_traffic(
 def over_clients(
     story: Clients, costs: Costs | None = None, cores: int = 1, backlog: int = SOMAXCONN,
     sndbuf: int | None = None, rcvbuf: int | None = None, nofile: int = DEFAULT_NOFILE,
-    record: bool = True,
+    record: bool = True, kind: type[Kernel] = Kernel,
 ) -> tuple[Kernel, Listener, ClientScripts]:  # fmt: skip
     """A kernel with a listener, to which the clients of `story` connect."""
     whole("backlog", backlog, 0, SOMAXCONN, "connections")
     whole("nofile", nofile, 0, DEFAULT_NOFILE, "descriptors")
-    kernel, window = _kernel(_prices(costs).of_server(), cores, nofile, record, sndbuf, rcvbuf)
+    kernel, window = _kernel(
+        _prices(costs).of_server(), cores, nofile, record, sndbuf, rcvbuf, kind
+    )
     listener = kernel.network.listener(backlog)
     kernel.table.install(listener)
     return kernel, listener, ClientScripts(kernel, story, listener, window)
+
+
+def over_nothing(
+    costs: Costs | None = None, cores: int = 1, sndbuf: int | None = None,
+    rcvbuf: int | None = None, nofile: int = DEFAULT_NOFILE, record: bool = True,
+    kind: type[Kernel] = Kernel,
+) -> Kernel:  # fmt: skip
+    """A kernel to which nothing comes from outside."""
+    whole("nofile", nofile, 0, DEFAULT_NOFILE, "descriptors")
+    return _kernel(_prices(costs).of_server(), cores, nofile, record, sndbuf, rcvbuf, kind)[0]
 
 
 def _run(kernel: Kernel, text: Text, limit_s: float) -> None:
@@ -87,7 +102,8 @@ def _run(kernel: Kernel, text: Text, limit_s: float) -> None:
         kernel.run()
 
 
-def _timeline(kernel: Kernel, text: Text, fates: list[MessageRecord]) -> Timeline:
+def timeline_of(kernel: Kernel, text: Text, fates: list[MessageRecord]) -> Timeline:
+    """What it has taken down up to now."""
     assert kernel.tape is not None
     return kernel.tape.timeline(text, "simulated", kernel.cores, fates, kernel.now)
 
@@ -119,11 +135,16 @@ def simulate_traffic(
             name = "process" if len(sockets) == 1 else f"process {number + 1}"
             kernel.spawn(name, plan.start(fd, plan.nbytes(number)))
     _run(kernel, plan.text, limit_s)
+    return timeline_of(kernel, plan.text, fates_of(kernel, story))
+
+
+def fates_of(kernel: Kernel, story: Traffic) -> list[MessageRecord]:
+    """Those of all its messages, by their numbers: not all come in that order, some do not."""
+    assert kernel.traffic is not None
     come = kernel.traffic.fates
     known = {fate.number for fate in come}
     to_come = [fate for fate in messages(story) if fate.number not in known]
-    fates = sorted(come + to_come, key=lambda fate: fate.number)  # not all come in that order
-    return _timeline(kernel, plan.text, fates)
+    return sorted(come + to_come, key=lambda fate: fate.number)
 
 
 def simulate_clients(
@@ -149,7 +170,7 @@ def simulate_clients(
     kernel, listener, scripts = over_clients(story, costs, cores, backlog, sndbuf, rcvbuf, nofile)
     kernel.spawn("process", plan.start(listener.fd))
     _run(kernel, plan.text, limit_s)
-    run = _timeline(kernel, plan.text, scripts.fates)
+    run = timeline_of(kernel, plan.text, scripts.fates)
     return replace(run, visits=scripts.visits(kernel.now))
 
 
@@ -179,4 +200,4 @@ def simulate_jobs(
     jobs = Pool(kernel, story, workers, flavour(pool), bool(gil), switch_interval)
     jobs.open(plan.start())
     _run(kernel, plan.text, limit_s)
-    return with_jobs(_timeline(kernel, plan.text, []), jobs.promises)
+    return with_jobs(timeline_of(kernel, plan.text, []), jobs.promises)

@@ -26,6 +26,7 @@ __all__ = ["ANY", "InternetSocket", "Listener", "Network", "Stream"]
 SYN_TIMEOUTS = (1, 2, 4, 8, 16, 32, 64)
 SECOND = 1_000_000_000
 FIRST_PORT = 40_000  # of listeners
+FIRST_OF_CLIENTS = 60_000
 ANY = EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP
 
 Piece = list[Any]  # [fate or None, bytes]: None for what no client sent
@@ -34,12 +35,13 @@ Piece = list[Any]  # [fate or None, bytes]: None for what no client sent
 class InternetSocket(Socket):
     """A TCP socket: what it is bound to."""
 
-    __slots__ = ("port",)
+    __slots__ = ("bound", "port")
     stream: ClassVar[bool] = True
 
     def __init__(self, port: int = 0, rcvbuf: int = 1) -> None:
         super().__init__(rcvbuf)
         self.port = port  # 0: to none
+        self.bound = False  # by bind(2), so that it stays
 
     @property
     def unconnected(self) -> bool:
@@ -48,7 +50,7 @@ class InternetSocket(Socket):
 
     def become(self, other: InternetSocket) -> None:
         """`other` stands in its place: who watches this, or sleeps here, is with that now."""
-        for name in ("fd", "flags", "in_line", "operations", "owner", "signo", "timeout",
+        for name in ("bound", "fd", "flags", "in_line", "operations", "owner", "signo", "timeout",
                      "waiters", "watches"):  # fmt: skip
             setattr(other, name, getattr(self, name))
         for watch in other.watches:
@@ -90,8 +92,8 @@ class Stream(InternetSocket):
     """One end of a TCP connection."""
 
     __slots__ = (
-        "arrives", "begun", "broken", "client", "closed", "connecting", "expected", "finishing",
-        "got_end", "outbox", "peer", "sent_end", "sndbuf", "unsent", "untold",
+        "arrives", "begun", "breaks_off", "broken", "client", "closed", "connecting", "expected",
+        "finishing", "got_end", "outbox", "peer", "sent_end", "sndbuf", "unsent", "untold",
     )  # fmt: skip
 
     def __init__(self, rcvbuf: int, sndbuf: int) -> None:
@@ -108,6 +110,7 @@ class Stream(InternetSocket):
         self.finishing = self.sent_end = False  # SHUT_WR; and the end is on its way
         self.got_end = False  # the other side's
         self.closed = self.broken = False  # by its owner; by a reset
+        self.breaks_off = False  # its close is a reset: SO_LINGER of 0 s (socket(7))
         self.client: Any = None  # whose end this is
 
     @property
@@ -255,15 +258,20 @@ class Network:
         self._kernel, self._sndbuf, self._rcvbuf = kernel, sndbuf, rcvbuf
         self.ports: dict[int, Listener] = {}
         self._free_ports = count(FIRST_PORT)  # none is given to a second listener
+        self._ports_of_clients = count(FIRST_OF_CLIENTS)
         self._latency = round(kernel.costs.network)
 
     def new_stream(self) -> Stream:
         """A socket of the program, not connected."""
         return Stream(self._rcvbuf, self._sndbuf)
 
-    def listener(self, backlog: int) -> Listener:
-        """A new one, on a port of its own."""
-        listener = Listener(next(self._free_ports), backlog)
+    def free_port(self) -> int:
+        """That nobody has, or ever had."""
+        return next(self._free_ports)
+
+    def listener(self, backlog: int, port: int = 0) -> Listener:
+        """A new one, on `port`, or on one of its own."""
+        listener = Listener(port or self.free_port(), backlog)
         self.ports[listener.port] = listener
         return listener
 
@@ -289,6 +297,7 @@ class Network:
 
     def _shake_hands(self, end: Stream, listener: Listener) -> None:
         ours = self.new_stream()
+        end.port = end.port or next(self._ports_of_clients)
         ours.peer, end.peer, ours.port = end, ours, listener.port
         listener.incoming.append(ours)
         changed(self._kernel, listener, EPOLLIN)
@@ -349,7 +358,7 @@ class Network:
         end.closed = True
         if end.broken:
             return
-        if end.queue:
+        if end.queue or end.breaks_off:
             self.break_off(end)
         else:
             end.finishing = True

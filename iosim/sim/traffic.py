@@ -164,6 +164,7 @@ class Arrivals:
             at = max(at, message.at_ns + transit(message.size))
             yield at
             self.arrive(number, message)
+        self._kernel.story_over()
 
     def arrive(self, number: int, message: Message) -> None:
         """`message`, number `number` of its story, is here: a stream keeps its bytes in order."""

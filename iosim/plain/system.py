@@ -1,0 +1,181 @@
+"""`time`, `_signal`, `os` and `fcntl`, as far as descriptors, clocks and signals are concerned."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import signal
+import time
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from .. import calls
+from ..validate import HOUR_NS
+from .calls import FIONBIO, FIONREAD, SIOCOUTQ, ioctl
+from .run import NotSimulated
+
+if TYPE_CHECKING:
+    from .world import World
+
+__all__ = ["refusing", "virtual_fcntl", "virtual_os", "virtual_signal", "virtual_time"]
+
+LOOK_NS = 50  # to read a clock: vdso(7)
+EPOCH_NS = 946_684_800_000_000_000  # 2000-01-01, when every run begins
+FILES = (
+    "open",
+    "openpty",
+    "fork",
+    "forkpty",
+    "dup",
+    "dup2",
+    "sendfile",
+    "splice",
+    "readv",
+    "writev",
+)
+
+
+def refusing(what: str) -> Callable[..., Any]:
+    """A function that says that `what` is not simulated."""
+
+    def refuse(*_: object, **__: object) -> Any:
+        raise NotSimulated(f"{what} is not simulated")
+
+    return refuse
+
+
+def _like(module: ModuleType, **changed: Any) -> ModuleType:
+    made = ModuleType(module.__name__, module.__doc__)
+    vars(made).update(vars(module))
+    vars(made).update(changed)
+    return made
+
+
+def virtual_time(world: World) -> ModuleType:
+    """`time`: its clocks are that of the kernel; reading one takes a moment."""
+
+    def read() -> int:
+        world.call(calls.compute(LOOK_NS))
+        return world.run.now()
+
+    def since_epoch() -> int:
+        return EPOCH_NS + read()
+
+    def sleep(seconds: float) -> None:
+        if seconds < 0:
+            raise ValueError("sleep length must be non-negative")
+        ns = math.ceil(seconds * 1e9)
+        while ns > 0:
+            world.call(calls.sleep(min(ns, HOUR_NS)))
+            ns -= HOUR_NS
+
+    def seconds(clock: Callable[[], int]) -> Callable[[], float]:
+        return lambda: clock() / 1e9
+
+    of_cpu = {
+        name: refusing(f"time.{name}")
+        for name in ("process_time", "process_time_ns", "thread_time", "thread_time_ns")
+    }
+    return _like(
+        time, sleep=sleep, monotonic_ns=read, perf_counter_ns=read, time_ns=since_epoch,
+        monotonic=seconds(read), perf_counter=seconds(read), time=seconds(since_epoch), **of_cpu,
+    )  # fmt: skip
+
+
+def virtual_signal(world: World) -> ModuleType:
+    """`_signal`: the handlers of this run."""
+    _signal = importlib.import_module("_signal")  # which signal.py stands on
+
+    before: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
+
+    def set_handler(signo: int, handler: Any) -> Any:
+        number = int(signo)
+        if handler in (signal.SIG_IGN, signal.SIG_DFL):
+            acts: Any = lambda *_: None  # noqa: E731
+        elif callable(handler):
+            acts = handler
+        else:
+            raise TypeError(
+                "signal handler must be signal.SIG_IGN, signal.SIG_DFL, or a callable object"
+            )
+        world.run.on_signal(number, acts)
+        old, before[number] = before.get(number, signal.SIG_DFL), handler
+        return old
+
+    refused = {
+        name: refusing(f"signal.{name}")
+        for name in ("setitimer", "alarm", "pthread_kill", "sigwaitinfo", "sigtimedwait", "sigwait",
+                     "pidfd_send_signal", "siginterrupt")
+        if hasattr(_signal, name)
+    }  # fmt: skip
+    return _like(
+        _signal, signal=set_handler, set_wakeup_fd=lambda fd, **_: -1,
+        getsignal=lambda signo: before.get(int(signo), signal.SIG_DFL),
+        pause=lambda: world.call(calls.pause()), **refused,
+        raise_signal=lambda signo: world.run.raise_signal(int(signo)),
+        pthread_sigmask=lambda how, mask: set(),
+    )  # fmt: skip
+
+
+def virtual_os(world: World) -> ModuleType:
+    """`os`: its calls on descriptors; files are refused."""
+
+    def call(request: calls.Request) -> Any:
+        return world.call(request)
+
+    def pipe2(flags: int = 0) -> tuple[int, int]:
+        ends: tuple[int, int] = call(calls.pipe())
+        if flags & os.O_NONBLOCK:
+            for end in ends:
+                call(ioctl(end, FIONBIO, 1))
+        return ends
+
+    def eventfd_write(fd: int, value: int) -> None:
+        call(calls.write(fd, value.to_bytes(8, "little")))
+
+    def get_blocking(fd: int) -> bool:
+        return not world.run.kernel.table.get(fd).flags & calls.O_NONBLOCK
+
+    return _like(
+        os, read=lambda fd, size: call(calls.read(fd, size)) if size else b"",
+        write=lambda fd, data: call(calls.write(fd, bytes(data))),
+        close=lambda fd: call(calls.close(fd)),
+        pipe=lambda: call(calls.pipe()), pipe2=pipe2, getpid=lambda: call(calls.getpid()),
+        eventfd=lambda initval=0, flags=0: call(calls.eventfd(initval)),
+        eventfd_read=lambda fd: int.from_bytes(call(calls.read(fd, 8)), "little"),
+        eventfd_write=eventfd_write, get_blocking=get_blocking,
+        set_blocking=lambda fd, blocking: call(ioctl(fd, FIONBIO, int(not blocking))),
+        register_at_fork=lambda **_: None,
+        **{name: refusing(f"os.{name}") for name in FILES if hasattr(os, name)},
+    )  # fmt: skip
+
+
+def virtual_fcntl(world: World) -> ModuleType:
+    """`fcntl`: flags, owners and signals of a descriptor; FIONREAD and TIOCOUTQ."""
+    import fcntl
+
+    def number(fd: Any) -> int:
+        return fd if isinstance(fd, int) else int(fd.fileno())
+
+    def control(fd: Any, cmd: int, arg: int = 0) -> int:
+        if cmd == fcntl.F_GETFL:
+            return int(world.run.kernel.table.get(number(fd)).flags) | os.O_RDWR
+        if cmd == fcntl.F_SETFL:
+            arg &= calls.O_NONBLOCK | calls.O_ASYNC
+        if cmd == fcntl.F_SETOWN:
+            arg = calls.SELF
+        if cmd not in (calls.F_SETFL, calls.F_SETOWN, calls.F_SETSIG):
+            return int(refusing(f"fcntl.fcntl(cmd={cmd})")())
+        world.call(calls.fcntl(number(fd), cmd, arg))
+        return 0
+
+    def ask(fd: Any, op: int, arg: Any = 0, mutate: bool = True) -> Any:
+        if op not in (FIONBIO, FIONREAD, SIOCOUTQ):
+            return refusing(f"fcntl.ioctl(op={op:#x})")()
+        setting = int.from_bytes(arg, "little") if isinstance(arg, bytes) else int(arg)
+        found = world.call(ioctl(number(fd), op, setting))
+        return found.to_bytes(4, "little") if isinstance(arg, bytes) else found
+
+    return _like(fcntl, fcntl=control, ioctl=ask)

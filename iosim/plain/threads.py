@@ -1,0 +1,161 @@
+"""`_thread`, simulated: what the library's own `threading.py` and `queue.py` stand on.
+
+A lock that is free costs no call; who must wait sleeps in futex(2), and who lets go of a lock for
+which somebody waits wakes the one who has waited longest.
+"""
+
+from __future__ import annotations
+
+import _thread as real
+import math
+from collections.abc import Callable
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ..validate import HOUR_NS
+from .calls import futex
+from .run import NotSimulated
+
+if TYPE_CHECKING:
+    from ..sim.task import Task
+    from .world import World
+
+__all__ = ["Lock", "module"]
+
+
+class Lock:
+    """`_thread.lock`."""
+
+    __slots__ = ("__weakref__", "taken", "waiters")
+    _world: World
+
+    def __init__(self) -> None:
+        self.taken = False
+        self.waiters: list[Task] = []
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take it; False if somebody else has it and time is up."""
+        if not blocking and timeout != -1:
+            raise ValueError("can't specify a timeout for a non-blocking call")
+        if timeout < 0 and timeout != -1:
+            raise ValueError("timeout value must be a non-negative number")
+        if not self.taken:
+            self.taken = True
+            return True
+        if not blocking or timeout == 0:
+            return False
+        ns = None if timeout == -1 else min(math.ceil(timeout * 1e9), HOUR_NS)
+        got: bool = self._world.call(futex(self, ns))
+        return got
+
+    acquire_lock = acquire
+
+    def release(self) -> None:
+        """RuntimeError if nobody has it."""
+        if not self.taken:
+            raise RuntimeError("release unlocked lock")
+        self.taken = False
+        if self.waiters and not self._world.run.over:
+            self._world.call(futex(self, wake=True))
+
+    release_lock = release
+
+    def locked(self) -> bool:
+        """Has somebody got it?"""
+        return self.taken
+
+    locked_lock = locked
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.release()
+
+    def _at_fork_reinit(self) -> None:
+        self.taken, self.waiters = False, []
+
+    def __repr__(self) -> str:
+        return f"<{'locked' if self.taken else 'unlocked'} simulated lock>"
+
+
+class _Handle:
+    """`_thread._ThreadHandle` (3.13): the end of a thread, to be waited for."""
+
+    def __init__(self, lock: Lock, ident: int | None = None) -> None:
+        self._running, self.ident = lock, ident
+
+    def is_done(self) -> bool:
+        """Is it over?"""
+        return not self._running.taken
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end."""
+        if self._running.acquire(True, -1 if timeout is None else max(0, timeout)):
+            self._running.release()
+
+    def _set_done(self) -> None:
+        if self._running.taken:
+            self._running.release()
+
+
+def module(world: World) -> ModuleType:
+    """`_thread`, for this world, for the `threading.py` of any Python from 3.11 on."""
+    lock = type("lock", (Lock,), {"__slots__": (), "_world": world, "__module__": "_thread"})
+    joinable: list[_Handle] = []
+
+    def start(function: Callable[..., object], args: Any = (), kwargs: Any = None) -> int:
+        named = kwargs or {}
+        thread = world.run.start_thread(lambda: function(*args, **named))
+        return thread.os_thread.ident or 0
+
+    def start_joinable(
+        function: Callable[[], object], handle: _Handle | None = None, daemon: bool = True
+    ) -> _Handle:
+        ends = handle or handle_kind()
+        ends._running.acquire()
+        if not daemon:
+            joinable.append(ends)
+
+        def body() -> None:
+            ends.ident = real.get_ident()
+            world.run.mine().at_end.append(ends._set_done)
+            function()
+
+        ends.ident = world.run.start_thread(body).os_thread.ident
+        return ends
+
+    def handle_kind(ident: int | None = None) -> _Handle:
+        return _Handle(lock(), ident)
+
+    def sentinel() -> Lock:
+        """3.11, 3.12: a lock that its thread lets go of at its end."""
+        made: Lock = lock()
+        if not world.run.is_main():
+            world.run.mine().at_end.append(lambda: made.release() if made.taken else None)
+        return made
+
+    def shutdown() -> None:
+        while joinable:
+            joinable.pop().join()
+
+    def refuse(*_: object) -> None:
+        raise NotSimulated("_thread.interrupt_main is not simulated")
+
+    made = ModuleType("_thread", real.__doc__)
+    vars(made).update(vars(real))
+    vars(made).pop("RLock", None)  # threading has its own, which stands on ours
+    vars(made).update(
+        lock=lock, LockType=lock, allocate_lock=lock, allocate=lock, start_new_thread=start,
+        start_new=start, _set_sentinel=sentinel, interrupt_main=refuse,
+    )  # fmt: skip
+    if hasattr(real, "start_joinable_thread"):
+        vars(made).update(
+            start_joinable_thread=start_joinable, _ThreadHandle=handle_kind,
+            _make_thread_handle=handle_kind, _shutdown=shutdown,
+            _get_main_thread_ident=real.get_ident,
+        )  # fmt: skip
+    return made

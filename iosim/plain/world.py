@@ -1,0 +1,203 @@
+"""What `import` means for the plain code of one run.
+
+Its own floor is simulated; the library's modules that stand on it are executed anew, each from its
+own text (`LIBRARY`); what cannot be simulated is refused (`REFUSED`); all else is what it is.
+"""
+
+from __future__ import annotations
+
+import builtins
+import enum
+import functools
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.machinery import ModuleSpec
+from itertools import count
+from types import CodeType, ModuleType, SimpleNamespace
+from typing import Any
+
+from ..calls import Request
+from . import readiness, sockets, system, threads
+from .run import Run
+
+__all__ = ["LIBRARY", "REFUSED", "World"]
+
+FLOOR: dict[str, Callable[[World], ModuleType]]
+#: Modules of the library that stand on the simulated floor, with the packages' submodules.
+LIBRARY = frozenset(
+    ("asyncio", "concurrent", "queue", "sched", "selectors", "signal", "socket", "socketserver",
+     "threading")
+)  # fmt: skip
+#: Their own text is in Python, and has a faster twin in C, which would stand on the real floor.
+ACCELERATED = frozenset(("_asyncio", "_queue"))
+REFUSED: Mapping[str, str] = {
+    "ssl": "TLS", "_ssl": "TLS", "multiprocessing": "multiprocessing", "mmap": "mmap",
+    "_overlapped": "_overlapped", "_winapi": "_winapi",
+}  # fmt: skip
+#: Instances of these stand in sets, whose order is that of their hashes: as they were made, here,
+#: and not as their addresses are, or no two runs would be alike.
+IN_SETS = {
+    "threading": "Thread", "asyncio.futures": "Future", "concurrent.futures._base": "Future",
+}  # fmt: skip
+#: They make enumerations of their constants, by `IntEnum._convert_`.
+CONVERTING = frozenset(("socket", "signal"))
+#: They have no floor, and others than the program have to do with what is in them.
+SHARED = frozenset(
+    ("asyncio.exceptions", "asyncio.log", "asyncio.constants", "asyncio.format_helpers")
+)
+
+
+class World:
+    """The modules that the plain code of `run` imports.  `builtins` has its own `__import__`.
+
+    It can serve one run after the other, if the program of none has started threads.
+    """
+
+    run: Run
+
+    def __init__(self) -> None:
+        self.default_timeout: float | None = None
+        self.modules: dict[str, ModuleType] = {}
+        self._importing = 0
+        self._numbers = count(1)
+        self._enum = _enumerations(self)
+        self.builtins = {**vars(builtins), "__import__": self._import}
+
+    def call(self, request: Request) -> Any:
+        """Make the call in the run; a module that is being imported only looks what there is."""
+        return 0 if self._importing else self.run.call(request)
+
+    def knows(self, name: str) -> bool:
+        """Is the module of this name another one here?"""
+        top = name.partition(".")[0]
+        return name not in SHARED and (
+            top in FLOOR or top in LIBRARY or top in REFUSED or top in ACCELERATED
+            or top == "subprocess"
+        )  # fmt: skip
+
+    def load(self, name: str) -> ModuleType:
+        """The module `name` of this world.  ImportError for one that is refused."""
+        found = self.modules.get(name)
+        return self._make(name) if found is None else found
+
+    def _make(self, name: str) -> ModuleType:
+        top = name.partition(".")[0]
+        if name in SHARED:
+            made = self.modules[name] = importlib.import_module(name)
+        elif name in FLOOR:
+            made = self.modules[name] = FLOOR[name](self)
+        elif top in FLOOR:  # os.path
+            made = sys.modules[name]
+        elif top in REFUSED:
+            raise ImportError(f"{REFUSED[top]} is not simulated")
+        elif top in ACCELERATED:
+            raise ImportError(f"{name} is written in C")
+        elif top == "subprocess":
+            made = self.modules[name] = _without_processes(self)
+        else:
+            made = self._execute(name)
+        return made
+
+    def _execute(self, name: str) -> ModuleType:
+        """Execute the library's own text, on this world's floor."""
+        parent, _, child = name.rpartition(".")
+        above = self.load(parent) if parent else None
+        if name in self.modules:  # its package has imported it
+            return self.modules[name]
+        spec, code = _text(name, tuple(above.__path__) if above is not None else None)
+        made = importlib.util.module_from_spec(spec)
+        vars(made)["__builtins__"] = self.builtins
+        self.modules[name] = made
+        if above is not None:  # at once: in a circle, CPython would look into sys.modules
+            setattr(above, child, made)
+        self._importing += 1
+        try:
+            exec(code, vars(made))
+        except BaseException:
+            del self.modules[name]
+            raise
+        finally:
+            self._importing -= 1
+        if name in IN_SETS:
+            kind = vars(made)[IN_SETS[name]]
+            kind.__hash__ = lambda thing: self._number(thing)
+        return made
+
+    def _number(self, thing: Any) -> int:
+        number: int = vars(thing).setdefault("number_of_its_making", next(self._numbers))
+        return number
+
+    def _import(
+        self, name: str, globals: Mapping[str, Any] | None = None,
+        locals: Mapping[str, Any] | None = None, fromlist: Sequence[str] = (), level: int = 0,
+    ) -> ModuleType:  # fmt: skip
+        """As `builtins.__import__`."""
+        package = (globals or {}).get("__package__") or ""
+        whole = importlib.util.resolve_name("." * level + name, package) if level else name
+        if whole == "enum" and (globals or {}).get("__name__") in CONVERTING:
+            return self._enum
+        if not self.knows(whole):
+            return builtins.__import__(name, globals, locals, fromlist, level)
+        module = self.load(whole)
+        if not fromlist:
+            return self.load(whole.partition(".")[0])
+        if hasattr(module, "__path__"):
+            for each in fromlist:
+                if each != "*" and not hasattr(module, each):
+                    self._import_child(module, each)
+        return module
+
+    def _import_child(self, package: ModuleType, name: str) -> None:
+        try:
+            setattr(package, name, self.load(f"{package.__name__}.{name}"))
+        except ModuleNotFoundError:  # it is no module: whoever asked says so
+            return
+
+
+@functools.cache
+def _text(name: str, path: tuple[str, ...] | None) -> tuple[ModuleSpec, CodeType]:
+    """Where a module of the library comes from, and its code, compiled once."""
+    for finder in sys.meta_path:
+        spec = finder.find_spec(name, path)
+        if spec is not None:
+            code = spec.loader.get_code(name)  # type: ignore[union-attr]
+            return spec, code
+    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def _enumerations(world: World) -> ModuleType:
+    """`enum`, whose `_convert_` would change the names of the module that others import.
+
+    The enumerations are those that the library has made there: their members are everybody's.
+    """
+
+    def convert(name: str, module: str, *_: object, **__: object) -> Any:
+        made = getattr(importlib.import_module(module), name)
+        vars(world.modules[module]).update({name: made}, **made.__members__)
+        return made
+
+    like = ModuleType("enum")
+    vars(like).update(vars(enum))
+    for name in ("IntEnum", "IntFlag"):
+        vars(like)[name] = SimpleNamespace(_convert_=convert)
+    return like
+
+
+def _without_processes(world: World) -> ModuleType:
+    """`subprocess`, whose functions are refused: asyncio imports it for its constants."""
+    import subprocess
+
+    made = ModuleType("subprocess")
+    for name, value in vars(subprocess).items():
+        refused = callable(value) and not (isinstance(value, type) and issubclass(value, Exception))
+        vars(made)[name] = system.refusing(f"subprocess.{name}") if refused else value
+    return made
+
+
+FLOOR = {
+    "_socket": sockets.module, "select": readiness.module, "_thread": threads.module,
+    "time": system.virtual_time, "_signal": system.virtual_signal, "os": system.virtual_os,
+    "fcntl": system.virtual_fcntl,
+}  # fmt: skip

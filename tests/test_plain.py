@@ -1,0 +1,673 @@
+"""Plain Python on the simulated kernel: ordinary functions, with the library's ordinary modules."""
+
+import asyncio
+import fcntl
+import functools
+import os
+import queue
+import select
+import selectors
+import signal
+import socket
+import socketserver
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+
+from iosim import Costs, Timeline, clients, simulate, traffic
+from iosim.echo import notes
+from iosim.echo.survivor import EchoServer
+from iosim.plain.run import GRACE_NS, NotSimulated
+from iosim.plain.simulate import run_plain
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="select, fcntl: Linux's are simulated"
+)
+
+THREE = clients.several(3, clients.echo(2, 100))
+ONE = traffic.one(after_ms=20, size=50)
+
+
+def answered(run: Timeline) -> bool:
+    """Has each client got back what it has sent, in order?"""
+    return all(
+        visit.sent == visit.received and not (visit.end or visit.garbled) for visit in run.visits
+    )
+
+
+def result(program: Callable[..., Any], story: Any = None, **options: Any) -> Any:
+    """What it returns."""
+    outcome = run_plain(program, story, **options)
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.returned
+
+
+# -- servers ---------------------------------------------------------------------------------------
+
+
+def one_after_the_other(listener: socket.socket) -> None:
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            while data := connection.recv(1_000):
+                connection.sendall(data)
+
+
+def by_selectors(listener: socket.socket) -> None:
+    listener.setblocking(False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is listener:
+                    connection, _ = listener.accept()
+                    selector.register(connection, selectors.EVENT_READ)
+                elif data := key.fileobj.recv(100):  # type: ignore[union-attr]
+                    key.fileobj.send(data)  # type: ignore[union-attr]
+                else:
+                    selector.unregister(key.fileobj)
+                    key.fileobj.close()  # type: ignore[union-attr]
+
+
+def by_select(listener: socket.socket) -> None:
+    here = [listener]
+    while True:
+        for ready in select.select(here, [], [])[0]:
+            if ready is listener:
+                here.append(listener.accept()[0])
+            elif data := ready.recv(100):
+                ready.sendall(data)
+            else:
+                here.remove(ready)
+                ready.close()
+
+
+def by_epoll(listener: socket.socket) -> None:
+    of_fd: dict[int, socket.socket] = {listener.fileno(): listener}
+    with select.epoll() as epoll:
+        epoll.register(listener, select.EPOLLIN)
+        while True:
+            for fd, _ in epoll.poll():
+                if of_fd[fd] is listener:
+                    connection, _ = listener.accept()
+                    of_fd[connection.fileno()] = connection
+                    epoll.register(connection.fileno(), select.EPOLLIN)
+                elif data := of_fd[fd].recv(100):
+                    of_fd[fd].sendall(data)
+                else:
+                    epoll.unregister(fd)
+                    of_fd.pop(fd).close()
+
+
+def serve(connection: socket.socket) -> None:
+    with connection:
+        while data := connection.recv(100):
+            connection.sendall(data)
+
+
+def by_threads(listener: socket.socket) -> None:
+    while True:
+        threading.Thread(target=serve, args=(listener.accept()[0],)).start()
+
+
+def by_a_pool(listener: socket.socket) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        while True:
+            pool.submit(serve, listener.accept()[0])
+
+
+async def by_streams(listener: socket.socket) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(100):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(handle, sock=listener)
+    async with server:
+        await server.serve_forever()
+
+
+async def by_protocols(listener: socket.socket) -> None:
+    class Echo(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(data)
+
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Echo, sock=listener)
+    await server.serve_forever()
+
+
+def by_socketserver(listener: socket.socket) -> None:
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while data := self.request.recv(100):
+                self.request.sendall(data)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler, False) as server:
+        server.socket.close()
+        server.socket = listener
+        server.serve_forever()
+
+
+def the_survivor(listener: socket.socket) -> None:
+    server = EchoServer()
+    server.close(server.listener)
+    server.listener = listener
+    listener.setblocking(False)
+    server.selector.register(listener, selectors.EVENT_READ)
+    server.run()
+
+
+def the_notes(listener: socket.socket) -> None:
+    listener.setblocking(False)
+    notes.sel.register(listener, selectors.EVENT_READ, notes.accept)
+    notes.serve()
+
+
+SERVERS = [
+    one_after_the_other, by_selectors, by_select, by_epoll, by_threads, by_a_pool, by_streams,
+    by_protocols, by_socketserver, the_survivor, the_notes,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("costs", [Costs.textbook(), Costs.typical()], ids=["textbook", "typical"])
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_server_serves_its_clients(server: Any, costs: Costs) -> None:
+    run = simulate(server, THREE, costs=costs)
+    assert answered(run)
+    assert run.check() is run
+    assert str(run) == str(simulate(server, THREE, costs=costs))
+
+
+@pytest.mark.parametrize("server", [by_selectors, by_threads, by_streams])
+def test_short_writes_and_small_buffers(server: Any) -> None:
+    story = clients.several(2, clients.echo(1, 40_000))
+    assert answered(simulate(server, story, costs=Costs.typical(), sndbuf=4_096, rcvbuf=2_000))
+
+
+def test_every_call_is_on_the_lanes_with_its_line() -> None:
+    run = simulate(one_after_the_other, clients.several(1, clients.echo(1, 100)))
+    names = [call.name for call in run.call_log]
+    assert names == ["accept", "recvfrom", "send", "recvfrom", "close", "accept"]
+    lines = run.source.splitlines()
+    said = [lines[(call.line or 0) - run.first_line].strip() for call in run.call_log]
+    assert said[0] == "connection, _ = listener.accept()"
+    assert said[1:3] == ["while data := connection.recv(1_000):", "connection.sendall(data)"]
+
+
+# -- asyncio ---------------------------------------------------------------------------------------
+
+
+async def all_of_it() -> float:
+    begun = time.monotonic()
+    said = await asyncio.gather(asyncio.sleep(1, "one"), asyncio.to_thread(time.sleep, 2))
+    assert said == ["one", None]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await asyncio.sleep(5)
+    async with asyncio.TaskGroup() as group:
+        for seconds in (1, 2):
+            group.create_task(asyncio.sleep(seconds))
+    things: asyncio.Queue[int] = asyncio.Queue()
+    asyncio.get_running_loop().call_later(0.25, things.put_nowait, 7)
+    assert await things.get() == 7
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.Event().wait(), 0.25)
+    return time.monotonic() - begun
+
+
+def test_the_library_asyncio_runs_in_virtual_time() -> None:
+    begun = monotonic()
+    assert result(all_of_it, costs=Costs.typical()) == pytest.approx(2 + 0.5 + 2 + 0.5, abs=0.01)
+    assert monotonic() - begun < 4
+
+
+async def both_ends() -> int:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readexactly(300_000))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("localhost", port)
+    writer.write(b"x" * 300_000)
+    back = await reader.read(-1) if False else await reader.readexactly(300_000)
+    writer.close()
+    server.close()
+    return len(back)
+
+
+def test_both_ends_of_a_connection_may_be_the_programs() -> None:
+    assert result(both_ends, costs=Costs.typical()) == 300_000
+
+
+def test_a_notebooks_own_loop_goes_on() -> None:
+    async def cell() -> float:
+        loop = asyncio.get_running_loop()
+        found: float = result(all_of_it, costs=Costs.typical())
+        assert asyncio.get_running_loop() is loop
+        await asyncio.sleep(0)
+        return found
+
+    assert asyncio.run(cell()) > 4
+
+
+def test_a_cancelled_task_is_cancelled() -> None:
+    async def program() -> list[str]:
+        said = []
+
+        async def sleeper() -> None:
+            try:
+                await asyncio.sleep(100)
+            except asyncio.CancelledError:
+                said.append("cancelled")
+                raise
+
+        task = asyncio.create_task(sleeper())
+        await asyncio.sleep(1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return said
+
+    assert result(program) == ["cancelled"]
+
+
+# -- threads ---------------------------------------------------------------------------------------
+
+
+def test_threads_have_their_turns() -> None:
+    def program() -> list[int]:
+        things: queue.Queue[int] = queue.Queue(maxsize=1)
+
+        def put() -> None:
+            for number in range(3):
+                sleep(0.01)
+                things.put(number)
+
+        threading.Thread(target=put).start()
+        return [things.get() for _ in range(3)]
+
+    assert result(program) == [0, 1, 2]
+
+
+def test_a_condition_an_event_and_a_barrier() -> None:
+    def program() -> list[str]:
+        said, event, barrier = [], threading.Event(), threading.Barrier(3)
+        condition = threading.Condition()
+
+        def wait() -> None:
+            with condition:
+                condition.wait_for(event.is_set)
+            said.append("told")
+            barrier.wait()
+
+        waiting = [threading.Thread(target=wait) for _ in range(2)]
+        for thread in waiting:
+            thread.start()
+        sleep(0.1)
+        event.set()
+        with condition:
+            condition.notify_all()
+        barrier.wait()
+        for thread in waiting:
+            thread.join()
+        return said
+
+    assert result(program) == ["told", "told"]
+
+
+def test_a_lock_has_a_time_out() -> None:
+    def program() -> tuple[bool, float]:
+        lock = threading.Lock()
+        lock.acquire()
+        before = monotonic()
+        return lock.acquire(timeout=2), monotonic() - before
+
+    got, waited = result(program, costs=Costs.typical())
+    assert (got, waited) == (False, pytest.approx(2, abs=0.01))
+
+
+def test_a_thread_that_ends_badly_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    def program() -> None:
+        thread = threading.Thread(target=lambda: 1 // 0)
+        thread.start()
+        thread.join()
+
+    simulate(program)
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_nothing_is_left_of_a_run_that_failed() -> None:
+    before = set(threading.enumerate())
+
+    def program() -> None:
+        threading.Thread(target=sleep, args=(100,)).start()
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        simulate(program)
+    assert set(threading.enumerate()) == before
+
+
+def test_a_thread_that_never_calls_is_ended_at_the_limit() -> None:
+    before = set(threading.enumerate())
+
+    def spin() -> None:
+        while True:
+            pass
+
+    def program() -> None:
+        threading.Thread(target=spin).start()
+
+    with pytest.raises(TimeoutError, match=r"program on the simulated kernel was not over"):
+        simulate(program, limit_s=0.2)
+    assert set(threading.enumerate()) == before
+
+
+# -- calls -----------------------------------------------------------------------------------------
+
+
+def test_a_time_out_is_poll_and_the_call() -> None:
+    def program(sock: socket.socket) -> int:
+        sock.settimeout(0.005)
+        with pytest.raises(TimeoutError, match="timed out"):
+            sock.recv(10)
+        sock.settimeout(1)
+        return len(sock.recv(100))
+
+    outcome = run_plain(program, ONE)
+    assert outcome.returned == 50
+    names = [call.name for call in outcome.timeline.call_log]
+    assert names == ["ioctl", "poll", "ioctl", "poll", "recvfrom"]
+
+
+def test_a_datagram_is_cut() -> None:
+    def program(sock: socket.socket) -> tuple[bytes, int]:
+        data, _, flags, _ = sock.recvmsg(10)
+        return data, flags
+
+    data, flags = result(program, traffic.one(after_ms=1, size=50, transport="udp"))
+    assert (len(data), flags) == (10, socket.MSG_TRUNC)
+
+
+def test_nonblocking_connect() -> None:
+    def program() -> list[int]:
+        listener = socket.create_server(("127.0.0.1", 0))
+        said = []
+        with socket.socket() as sock, selectors.DefaultSelector() as selector:
+            sock.setblocking(False)
+            said.append(sock.connect_ex(listener.getsockname()))
+            selector.register(sock, selectors.EVENT_WRITE)
+            selector.select()
+            said.append(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+            assert sock.getpeername() == listener.getsockname()
+            connection, address = listener.accept()
+            assert address == sock.getsockname() == connection.getpeername()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("localhost", 1))
+        return said
+
+    assert result(program) == [115, 0]  # EINPROGRESS
+
+
+def test_the_calls_of_os_and_fcntl() -> None:
+    def program(sock: socket.socket) -> list[Any]:
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        with pytest.raises(BlockingIOError):
+            os.read(reader, 1)
+        os.write(writer, b"ab")
+        said: list[Any] = [os.read(reader, 8), os.get_blocking(writer)]
+        sock.recv(10, socket.MSG_PEEK)
+        said.append(int.from_bytes(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)), sys.byteorder))
+        said.append(bool(fcntl.fcntl(sock, fcntl.F_GETFL) & os.O_NONBLOCK))
+        os.close(reader)
+        with pytest.raises(BrokenPipeError):
+            os.write(writer, b"!")
+        counter = os.eventfd(3)
+        said.append(os.eventfd_read(counter))
+        return said
+
+    assert result(program, ONE) == [b"ab", True, 50, False, 3]
+
+
+def test_a_file_of_a_socket() -> None:
+    def program() -> list[bytes]:
+        one, other = socket.socketpair()
+        with one, other:
+            one.sendall(b"first\nsecond\n")
+            one.shutdown(socket.SHUT_WR)
+            with other.makefile("rb") as lines:
+                return list(lines)
+
+    assert result(program) == [b"first\n", b"second\n"]
+
+
+def test_signals_come_between_calls() -> None:
+    def program(sock: socket.socket) -> list[Any]:
+        said: list[Any] = []
+        signal.signal(signal.SIGIO, lambda signo, frame: said.append(signo))
+        fcntl.fcntl(sock, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(sock, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+        sleep(0.1)
+        said.append(len(sock.recv(100)))
+        return said
+
+    assert result(program, ONE) == [signal.SIGIO, 50]
+
+
+def test_the_end_of_the_story_is_the_end_of_a_program_that_goes_on() -> None:
+    told = []
+
+    def program(sock: socket.socket) -> None:
+        try:
+            while True:
+                sock.recv(100)
+        except KeyboardInterrupt:
+            told.append("asked to end")
+            raise
+
+    outcome = run_plain(program, ONE)
+    assert (told, outcome.ended, outcome.error) == (["asked to end"], True, None)
+    assert outcome.timeline.run_end < 30_000_000
+
+
+def test_who_has_timers_has_a_grace() -> None:
+    def program(sock: socket.socket) -> None:
+        while True:
+            sleep(0.03)
+
+    run = simulate(program, ONE)
+    assert 20_000_000 + GRACE_NS < run.run_end < 20_000_000 + 2 * GRACE_NS
+
+
+def test_who_does_not_listen_is_ended_all_the_same() -> None:
+    def program(sock: socket.socket) -> None:
+        while True:
+            try:
+                sleep(10)
+            except KeyboardInterrupt:
+                pass
+
+    assert run_plain(program, ONE).ended
+
+
+def test_a_server_in_asyncio_is_asked_to_end_in_its_own_way() -> None:
+    said = []
+
+    async def program(listener: socket.socket) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            said.append("cancelled")
+            raise
+
+    assert run_plain(program, clients.of(clients.script(("wait", 1_000)))).ended
+    assert said == ["cancelled"]
+
+
+# -- what it touches -------------------------------------------------------------------------------
+
+total = 0
+lock = threading.Lock()
+selector_of_this_module = selectors.DefaultSelector()
+
+
+def test_nothing_is_patched_for_anybody_else() -> None:
+    names = ("socket", "select", "selectors", "signal", "threading", "time", "asyncio", "queue")
+    before = [(name, sys.modules[name], dict(vars(sys.modules[name]))) for name in names]
+    here = dict(globals())
+    simulate(by_streams, THREE)
+    simulate(by_a_pool, THREE)
+    for name, module, content in before:
+        assert sys.modules[name] is module
+        assert vars(module) == content, name
+    assert globals() == here
+    assert serve.__globals__["socket"] is socket
+
+
+def test_globals_that_the_program_binds_are_bound() -> None:
+    def program() -> None:
+        global total
+        with lock:
+            total += 1
+        selector_of_this_module.register(socket.socketpair()[0], selectors.EVENT_READ)
+
+    for times in (1, 2):
+        simulate(program)
+        assert total == times
+    assert not lock.locked()
+    assert not selector_of_this_module.get_map()
+
+
+def test_a_method_a_partial_and_a_wrapped_function() -> None:
+    class Counter:
+        def __init__(self) -> None:
+            self.taken = 0
+
+        def program(self, sock: socket.socket) -> None:
+            self.taken += self.size(sock)
+
+        def size(self, sock: Any) -> int:
+            assert isinstance(sock, socket.socket)
+            return len(sock.recv(100))
+
+    counter = Counter()
+    simulate(counter.program, ONE)
+    assert (counter.taken, type(counter)) == (50, Counter)
+
+    def sized(sock: socket.socket, size: int) -> int:
+        return len(sock.recv(size))
+
+    @functools.wraps(sized)
+    def around(*args: Any, **options: Any) -> int:
+        return sized(*args, **options)
+
+    assert result(functools.partial(sized, size=7), ONE) == 7
+    assert result(around, ONE, size=9) == 9
+
+
+def test_a_class_that_the_program_derives() -> None:
+    class Counting(socket.socket):
+        taken = 0
+
+        def recv(self, *args: Any) -> bytes:
+            data = super().recv(*args)
+            Counting.taken += len(data)
+            return data
+
+    def program() -> int:
+        one, other = socket.socketpair()
+        one.sendall(b"abc")
+        mine = Counting(other.family, other.type, other.proto, other.detach())
+        mine.recv(10)
+        return Counting.taken
+
+    assert result(program) == 3
+
+
+def test_what_is_not_there_is_not_looked_for() -> None:
+    with pytest.raises(NotSimulated, match=r"made before the run"), socket.socket() as real:
+        simulate(lambda: real.recv(1))
+
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        (lambda: __import__("ssl"), "TLS is not simulated"),
+        (lambda: __import__("multiprocessing"), "multiprocessing is not simulated"),
+        (lambda: __import__("subprocess").run(["ls"]), "subprocess.run is not simulated"),
+        (lambda: socket.socket(type=socket.SOCK_DGRAM), "is not simulated: streams over IPv4 are"),
+        (lambda: socket.create_connection(("example.org", 80)), "'example.org' is not simulated"),
+        (lambda: os.open("file", os.O_RDONLY), "os.open is not simulated"),
+        (lambda: os.fork(), "os.fork is not simulated"),
+        (lambda: time.process_time(), "time.process_time is not simulated"),
+        (lambda: signal.alarm(1), "signal.alarm is not simulated"),
+        (lambda: fcntl.fcntl(0, fcntl.F_GETLK), "is not simulated"),
+        (lambda: asyncio.run(asyncio.create_subprocess_exec("ls")), "is not simulated"),
+    ],
+)
+def test_what_is_not_simulated_is_refused_in_one_line(program: Any, says: str) -> None:
+    with pytest.raises((NotSimulated, ImportError, socket.gaierror)) as caught:
+        simulate(program)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("program", "story", "options", "says"),
+    [
+        (lambda: None, ONE, {}, "<lambda> is given a socket: too many positional arguments"),
+        (lambda one, two: None, ONE, {}, "is given a socket: missing a required argument: 'two'"),
+        (lambda sock: None, ONE, {"size": 1}, "has no option 'size'"),
+        (lambda sock, size: None, ONE, {"sizes": 1}, "did you mean size"),
+        (lambda sock: None, "story", {}, "plain code runs over Traffic, Clients or None, got 'st"),
+    ],
+)
+def test_bad_input_is_told(program: Any, story: Any, options: Any, says: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        simulate(program, story, **options)
+    assert says in str(caught.value)
+
+
+def test_who_waits_for_ever_is_told_where() -> None:
+    def program() -> None:
+        held = threading.Lock()
+        held.acquire()
+        held.acquire()
+
+    with pytest.raises(TimeoutError, match=r"process would wait in futex for ever: nothing more"):
+        simulate(program)
+
+
+def test_an_error_of_the_program_comes_through_with_its_time() -> None:
+    def program(sock: socket.socket) -> None:
+        sock.recv(10)
+        socket.create_connection(("127.0.0.1", 9))
+
+    with pytest.raises(ConnectionRefusedError) as caught:
+        simulate(program, ONE)
+    assert "ms of virtual time" in caught.value.__notes__[0]
+
+
+def test_a_generator_without_its_yield_is_still_told() -> None:
+    def forgotten(fd: int, nbytes: int) -> None:
+        return None
+
+    with pytest.raises(TypeError, match="it has no yield"):
+        simulate(forgotten, ONE)  # type: ignore[arg-type]
