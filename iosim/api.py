@@ -60,7 +60,7 @@ def simulate(
 
 
 def measure(
-    program: Callable[..., Program], story: Traffic | Jobs | Clients, **options: Any
+    program: Callable[..., Program], story: Traffic | Jobs | Clients | None = None, **options: Any
 ) -> Timeline:  # fmt: skip
     """Run `program` over `story` on this machine's kernel and return its `Timeline`.
 
@@ -97,6 +97,10 @@ def measure(
     outside of the main thread; `HelperError` if the sender, the clients or the watcher fail;
     OSError with a note of what could not begin, and of the limit.
     """
+    if is_plain(program) and not isinstance(story, Jobs):
+        from .plain.measure import measure_plain
+
+        return measure_plain(program, story, **options)
     from .real.measure import measure_clients, measure_traffic  # not everybody measures
     from .real.pools import measure_jobs
 

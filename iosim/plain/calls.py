@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from errno import EADDRINUSE, EBADF, EINVAL, EMFILE, ENOPROTOOPT, ENOTCONN, ENOTSOCK, ENOTTY
 from typing import Any, ClassVar
 
-from ..calls import O_NONBLOCK
+from ..calls import O_NONBLOCK, send
 from ..calls import pthread_create as create_program
 from ..calls.request import PASSES, PREPARES, OfDescriptor, Request
 from ..sim.answers import answers
-from ..sim.connections import internet
+from ..sim.connections import internet, send_bytes
 from ..sim.descriptions import failure, refusal
 from ..sim.kernel import Kernel
 from ..sim.sockets import Socket, socket_of
@@ -23,7 +23,7 @@ from ..sim.threads import start_thread
 
 __all__ = [
     "FIONBIO", "FIONREAD", "SIOCOUTQ", "bind", "futex", "getpeername", "getsockopt", "ioctl",
-    "pthread_create", "setsockopt", "socketpair",
+    "pthread_create", "sendto", "setsockopt", "socketpair",
 ]  # fmt: skip
 
 # Linux's values, the same on all of its machines: ioctl(2), socket(7).
@@ -153,6 +153,15 @@ def get_option(kernel: Kernel, task: Task, request: getsockopt) -> Any:
         return known[request.option]
     options = kernel.socket_options.get(thing, {})  # type: ignore[attr-defined]
     return options.get((request.level, request.option), 0)
+
+
+class sendto(send):
+    """What Python's `send` and `sendto` are in Linux: sendto(2)."""
+
+    __slots__ = ()
+
+
+answers(sendto)(send_bytes)
 
 
 # -- any descriptor ----------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from .calls import pthread_create
 __all__ = ["GRACE_NS", "Ended", "NotSimulated", "PlainKernel", "PlainThread", "Run"]
 
 #: ns that a program has to end by itself when its story is over; then it is ended as by Ctrl-C.
-GRACE_NS = ms(100)
+GRACE_NS = ms(150)
 JOIN_S = 0.2  # for a thread of ours to end
 
 

@@ -19,9 +19,10 @@ from ..workloads.clients import Clients
 from ..workloads.traffic import Traffic
 from .adopt import adopt
 from .run import PlainKernel, Run
+from .simulated_floor import SIMULATED
 from .world import World
 
-__all__ = ["Outcome", "run_plain", "simulate_plain", "what_is_given"]
+__all__ = ["Outcome", "main_of_program", "run_plain", "simulate_plain", "what_is_given"]
 
 Story = Traffic | Clients | None
 
@@ -84,7 +85,7 @@ def run_plain(
     of_kernel = {name: options.pop(name) for name in asked if name in options}
     plan = launch_plain(program, given, words, options)
     kernel, fds, scripts = _kernel_of(story, of_kernel)
-    here = world or World()
+    here = world or World(SIMULATED)
     run = here.run = Run(kernel, plan.file)
     returned, error = _run(plan, here, fds, limit_s)
     timeline = timeline_of(kernel, plan.text, _fates(kernel, story, scripts))
@@ -117,12 +118,14 @@ def _run(
         program = adopt(plan.program, world, stack)
         with watchdog(limit_s, f"{title} on the simulated kernel", of_work=True):
             try:
-                return world.run.main(partial(_main, world, program, fds, plan.options)), None
+                return world.run.main(
+                    partial(main_of_program, world, program, fds, plan.options)
+                ), None
             except Exception as error:
                 return None, error
 
 
-def _main(
+def main_of_program(
     world: World, program: Callable[..., Any], fds: Sequence[int], options: Mapping[str, Any]
 ) -> Any:
     """All of the program, as a process runs it: to the end of its threads."""

@@ -7,6 +7,7 @@ A socket with a time-out is nonblocking in the kernel, and poll(2) is called bef
 from __future__ import annotations
 
 import _socket
+import sys
 from collections.abc import Callable, Sequence
 from errno import EAGAIN, EINPROGRESS, EISCONN, EWOULDBLOCK
 from types import ModuleType
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import calls
 from ..machine.errors import failure
-from .calls import FIONBIO, bind, getpeername, getsockopt, ioctl, setsockopt, socketpair
+from ..sim.answers import sides
+from .calls import FIONBIO, bind, getpeername, getsockopt, ioctl, sendto, setsockopt, socketpair
 from .run import NotSimulated
 
 if TYPE_CHECKING:
@@ -41,7 +43,8 @@ class Socket:
         self._fd = -1
         self._family = INTERNET if family in (-1, None) else int(family)
         self._kind = STREAM if type in (-1, None) else int(type) & 0xF
-        self._protocol = 0 if proto in (-1, None) else int(proto)
+        of_tcp = _socket.IPPROTO_TCP if fileno is not None else 0  # as the kernel says, or as asked
+        self._protocol = of_tcp if proto in (-1, None) else int(proto)
         self._timeout: float | None = self._world.default_timeout
         if fileno is None and (self._family not in FAMILIES or self._kind != STREAM):
             raise NotSimulated(
@@ -173,7 +176,7 @@ class Socket:
     def _write(self, data: memoryview, flags: int, until: int | None) -> int:
         fd = self._open()
         wait = calls.MSG_DONTWAIT & int(flags)
-        make = lambda: calls.send(fd, bytes(data), wait)  # noqa: E731
+        make = lambda: sendto(fd, bytes(data), wait)  # noqa: E731
         sent: int = self._waiting(make, calls.EPOLLOUT, until)
         return sent
 
@@ -238,11 +241,19 @@ class Socket:
 
     def getsockname(self) -> Any:
         """getsockname(2)."""
-        return self._address(self._call(calls.getsockname(self._open())))
+        return self._address(self._ask(calls.getsockname(self._open())))
 
     def getpeername(self) -> Any:
         """getpeername(2)."""
-        return self._address(self._call(getpeername(self._open())))
+        return self._address(self._ask(getpeername(self._open())))
+
+    def _ask(self, request: calls.Request) -> Any:
+        """The call; for a socket that is printed it is nobody's, and is not taken down."""
+        if sys._getframe(2).f_code.co_name != "__repr__":
+            return self._call(request)
+        request.number = 0
+        run = self._world.run
+        return sides()[type(request).__name__](run.kernel, None, request)
 
     def _address(self, port: int) -> Any:
         return (HOST, port) if self.family == INTERNET else ""

@@ -19,7 +19,14 @@ from .run import NotSimulated
 if TYPE_CHECKING:
     from .world import World
 
-__all__ = ["refusing", "virtual_fcntl", "virtual_os", "virtual_signal", "virtual_time"]
+__all__ = [
+    "refusing",
+    "virtual_fcntl",
+    "virtual_os",
+    "virtual_signal",
+    "virtual_time",
+    "without_processes",
+]
 
 LOOK_NS = 50  # to read a clock: vdso(7)
 EPOCH_NS = 946_684_800_000_000_000  # 2000-01-01, when every run begins
@@ -142,7 +149,7 @@ def virtual_os(world: World) -> ModuleType:
         os, read=lambda fd, size: call(calls.read(fd, size)) if size else b"",
         write=lambda fd, data: call(calls.write(fd, bytes(data))),
         close=lambda fd: call(calls.close(fd)),
-        pipe=lambda: call(calls.pipe()), pipe2=pipe2, getpid=lambda: call(calls.getpid()),
+        pipe=lambda: call(calls.pipe()), pipe2=pipe2,
         eventfd=lambda initval=0, flags=0: call(calls.eventfd(initval)),
         eventfd_read=lambda fd: int.from_bytes(call(calls.read(fd, 8)), "little"),
         eventfd_write=eventfd_write, get_blocking=get_blocking,
@@ -150,6 +157,17 @@ def virtual_os(world: World) -> ModuleType:
         register_at_fork=lambda **_: None,
         **{name: refusing(f"os.{name}") for name in FILES if hasattr(os, name)},
     )  # fmt: skip
+
+
+def without_processes(world: World) -> ModuleType:
+    """`subprocess`, whose functions are refused: asyncio imports it for its constants."""
+    import subprocess
+
+    def refused(value: Any) -> bool:
+        return callable(value) and not (isinstance(value, type) and issubclass(value, Exception))
+
+    functions = {name: value for name, value in vars(subprocess).items() if refused(value)}
+    return _like(subprocess, **{name: refusing(f"subprocess.{name}") for name in functions})
 
 
 def virtual_fcntl(world: World) -> ModuleType:

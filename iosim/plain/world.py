@@ -1,7 +1,7 @@
 """What `import` means for the plain code of one run.
 
-Its own floor is simulated; the library's modules that stand on it are executed anew, each from its
-own text (`LIBRARY`); what cannot be simulated is refused (`REFUSED`); all else is what it is.
+A `Floor` has the lowest modules, which are others for this run; the library's modules that stand on
+them are executed anew, each from its own text; some are refused; all else is what it is.
 """
 
 from __future__ import annotations
@@ -13,34 +13,36 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
 from itertools import count
 from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any
 
 from ..calls import Request
-from . import readiness, sockets, system, threads
 from .run import Run
 
-__all__ = ["LIBRARY", "REFUSED", "World"]
+__all__ = ["Floor", "World"]
 
-FLOOR: dict[str, Callable[[World], ModuleType]]
-#: Modules of the library that stand on the simulated floor, with the packages' submodules.
-LIBRARY = frozenset(
-    ("asyncio", "concurrent", "queue", "sched", "selectors", "signal", "socket", "socketserver",
-     "threading")
-)  # fmt: skip
-#: Their own text is in Python, and has a faster twin in C, which would stand on the real floor.
-ACCELERATED = frozenset(("_asyncio", "_queue"))
-REFUSED: Mapping[str, str] = {
-    "ssl": "TLS", "_ssl": "TLS", "multiprocessing": "multiprocessing", "mmap": "mmap",
-    "_overlapped": "_overlapped", "_winapi": "_winapi",
-}  # fmt: skip
-#: Instances of these stand in sets, whose order is that of their hashes: as they were made, here,
-#: and not as their addresses are, or no two runs would be alike.
-IN_SETS = {
-    "threading": "Thread", "asyncio.futures": "Future", "concurrent.futures._base": "Future",
-}  # fmt: skip
+
+@dataclass(frozen=True)
+class Floor:
+    """`modules`: how each of the lowest ones is made for a world.
+
+    library  modules, and packages with all that is in them, to be executed anew on them
+    refused  what cannot be had, and what it is called: ImportError
+    in_c     twins of the library's modules that stand on another floor: the text in Python does
+    in_sets  a class of some modules, whose instances stand in sets: the order there is that in
+             which they were made, not that of their addresses, so that all runs are alike
+    """
+
+    modules: Mapping[str, Callable[[World], ModuleType]]
+    library: frozenset[str]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    in_c: frozenset[str] = frozenset()
+    in_sets: Mapping[str, str] = field(default_factory=dict)
+
+
 #: They make enumerations of their constants, by `IntEnum._convert_`.
 CONVERTING = frozenset(("socket", "signal"))
 #: They have no floor, and others than the program have to do with what is in them.
@@ -50,14 +52,17 @@ SHARED = frozenset(
 
 
 class World:
-    """The modules that the plain code of `run` imports.  `builtins` has its own `__import__`.
+    """The modules that the plain code of `run` imports, on `floor`.
+
+    `builtins` has its own `__import__`.
 
     It can serve one run after the other, if the program of none has started threads.
     """
 
     run: Run
 
-    def __init__(self) -> None:
+    def __init__(self, floor: Floor) -> None:
+        self.floor = floor
         self.default_timeout: float | None = None
         self.modules: dict[str, ModuleType] = {}
         self._importing = 0
@@ -72,10 +77,10 @@ class World:
     def knows(self, name: str) -> bool:
         """Is the module of this name another one here?"""
         top = name.partition(".")[0]
-        return name not in SHARED and (
-            top in FLOOR or top in LIBRARY or top in REFUSED or top in ACCELERATED
-            or top == "subprocess"
-        )  # fmt: skip
+        floor = self.floor
+        return name not in SHARED and any(
+            top in names for names in (floor.modules, floor.library, floor.refused, floor.in_c)
+        )
 
     def load(self, name: str) -> ModuleType:
         """The module `name` of this world.  ImportError for one that is refused."""
@@ -83,24 +88,22 @@ class World:
         return self._make(name) if found is None else found
 
     def _make(self, name: str) -> ModuleType:
-        top = name.partition(".")[0]
+        top, floor = name.partition(".")[0], self.floor
         if name in SHARED:
             made = self.modules[name] = importlib.import_module(name)
-        elif name in FLOOR:
-            made = self.modules[name] = FLOOR[name](self)
-        elif top in FLOOR:  # os.path
+        elif name in floor.modules:
+            made = self.modules[name] = floor.modules[name](self)
+        elif top in floor.modules:  # os.path
             made = sys.modules[name]
-        elif top in REFUSED:
-            raise ImportError(f"{REFUSED[top]} is not simulated")
-        elif top in ACCELERATED:
+        elif top in floor.refused:
+            raise ImportError(f"{floor.refused[top]} is not simulated")
+        elif top in floor.in_c:
             raise ImportError(f"{name} is written in C")
-        elif top == "subprocess":
-            made = self.modules[name] = _without_processes(self)
         else:
-            made = self._execute(name)
+            made = self.execute(name)
         return made
 
-    def _execute(self, name: str) -> ModuleType:
+    def execute(self, name: str) -> ModuleType:
         """Execute the library's own text, on this world's floor."""
         parent, _, child = name.rpartition(".")
         above = self.load(parent) if parent else None
@@ -120,8 +123,8 @@ class World:
             raise
         finally:
             self._importing -= 1
-        if name in IN_SETS:
-            kind = vars(made)[IN_SETS[name]]
+        if name in self.floor.in_sets:
+            kind = vars(made)[self.floor.in_sets[name]]
             kind.__hash__ = lambda thing: self._number(thing)
         return made
 
@@ -183,21 +186,3 @@ def _enumerations(world: World) -> ModuleType:
     for name in ("IntEnum", "IntFlag"):
         vars(like)[name] = SimpleNamespace(_convert_=convert)
     return like
-
-
-def _without_processes(world: World) -> ModuleType:
-    """`subprocess`, whose functions are refused: asyncio imports it for its constants."""
-    import subprocess
-
-    made = ModuleType("subprocess")
-    for name, value in vars(subprocess).items():
-        refused = callable(value) and not (isinstance(value, type) and issubclass(value, Exception))
-        vars(made)[name] = system.refusing(f"subprocess.{name}") if refused else value
-    return made
-
-
-FLOOR = {
-    "_socket": sockets.module, "select": readiness.module, "_thread": threads.module,
-    "time": system.virtual_time, "_signal": system.virtual_signal, "os": system.virtual_os,
-    "fcntl": system.virtual_fcntl,
-}  # fmt: skip

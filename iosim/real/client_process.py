@@ -34,7 +34,7 @@ class ClientProcess(HelperProcess):
             json.dumps(
                 {
                     "port": port, "clients": rows, "stepwise": story.stepwise, "board": board,
-                    "process": os.getpid(),
+                    "process": os.getpid(), "announces": self.announces,
                 }
             )
         )  # fmt: skip

@@ -40,8 +40,9 @@ class ClientsOutside:
 
     def __init__(
         self, story: Clients, backlog: int, sndbuf: int | None, rcvbuf: int | None,
-        stack: ExitStack,
+        stack: ExitStack, announces: bool = False,
     ) -> None:  # fmt: skip
+        self._announces = announces
         if not hasattr(real_select, "epoll"):  # the clients' loop
             raise Unsupported("epoll", "the clients need it")
         self._stepwise = story.stepwise
@@ -74,6 +75,7 @@ class ClientsOutside:
                     self._board = Board(*shared)
                 stack.callback(self._board.close)
             self.helper = ClientProcess(*shared)
+            self.helper.announces = self._announces
             stack.callback(self.helper.kill)
             return self.helper.prepare(story, port, *shared)
 

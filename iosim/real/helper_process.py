@@ -29,6 +29,9 @@ HERE = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}  # where this pa
 PR_SET_PTRACER = 0x59616D61  # prctl(2): Yama lets a child read /proc/<pid>/syscall only if asked to
 
 
+OVER = {"over": True}  # the answer of one who announces the end of its story
+
+
 class HelperError(RuntimeError):
     """A process beside the program's went wrong; the program did not."""
 
@@ -41,6 +44,7 @@ class HelperProcess:
     that is what it says of its trouble.  OSError, with a note, if it cannot be started.
     """
 
+    announces = False  # does it say when its story is over?
     runs: ClassVar[tuple[str, ...]]  # of Python's command line
     name: ClassVar[str]
 
@@ -66,7 +70,8 @@ class HelperProcess:
     def finish(self) -> Any:
         """Stop it; what it has done and seen."""
         self._to.close()
-        return self._answer()
+        answer = self._answer()
+        return self._answer() if answer == OVER else answer
 
     def kill(self) -> None:
         """Whatever happened: leave no process and no descriptor behind."""
@@ -139,6 +144,10 @@ class HelperProcess:
     def fileno(self) -> int:
         """The descriptor on which it answers, and on which its end is seen."""
         return self._from.fileno()
+
+    def says_something(self, seconds: float) -> bool:
+        """Does it, within so long, or end?"""
+        return self._within(seconds)
 
     def gone(self) -> bool:
         """Has it ended, though nobody told it to?  False where nothing tells (Windows)."""

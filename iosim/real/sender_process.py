@@ -35,7 +35,7 @@ class SenderProcess(HelperProcess):
             json.dumps(
                 {
                     "transport": story.transport, "ports": ports, "schedule": schedule,
-                    "thread": thread, "stepwise": story.stepwise,
+                    "thread": thread, "stepwise": story.stepwise, "announces": self.announces,
                 }
             )
         )  # fmt: skip

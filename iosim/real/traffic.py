@@ -33,7 +33,10 @@ class TrafficOutside:
     helper: SenderProcess
     shows_line = True
 
-    def __init__(self, story: Traffic, rcvbuf: int | None, stack: ExitStack) -> None:
+    def __init__(
+        self, story: Traffic, rcvbuf: int | None, stack: ExitStack, announces: bool = False
+    ) -> None:
+        self._announces = announces
         self._story, self._rcvbuf, self._stack = story, rcvbuf, stack
         connect = {"udp": self._datagrams, "tcp": self._streams}[story.transport]
         with beginning(f"the {story.connections} sockets of the story"):
@@ -75,6 +78,7 @@ class TrafficOutside:
 
     def _start(self, story: Traffic, ports: list[int]) -> list[int]:
         self.helper = SenderProcess()
+        self.helper.announces = self._announces
         self._stack.callback(self.helper.kill)
         return self.helper.prepare(story, ports)
 

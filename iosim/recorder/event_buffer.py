@@ -12,12 +12,14 @@ import time
 from contextlib import ExitStack
 from time import perf_counter_ns as clock
 from types import CodeType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ..machine import procfs
 from ..real.accounting import Meter
 
-__all__ = ["GAP_NS", "LONG_NS", "NOT_MADE", "OFF_NS", "Look", "Stamp", "Start", "Track"]
+__all__ = [
+    "GAP_NS", "LONG_NS", "NOT_MADE", "OFF_NS", "CallGate", "Look", "Stamp", "Start", "Track",
+]  # fmt: skip
 
 LONG_NS = 20_000  # a call that took longer is looked into: did the thread run all the time?
 GAP_NS = 100_000  # and so is own code
@@ -61,6 +63,18 @@ class Start(NamedTuple):
     at: int
 
 
+class CallGate(Protocol):
+    """Whoever is told of each call, before and after it."""
+
+    def before(self, what: str, fd: int | None, timeout: float | None) -> None:
+        """`what` is about to be called, for up to `timeout` s (None: for ever)."""
+        ...
+
+    def after(self, what: str, place: object, result: Any) -> None:
+        """It has returned; a BlockingIOError, if it would have had to wait."""
+        ...
+
+
 class Track:
     """What is taken down in one thread, by itself; its own code takes long from `due` on.
 
@@ -68,9 +82,12 @@ class Track:
     is which.
     """
 
-    __slots__ = ("_at", "_cpu", "_meter", "_seen", "add", "due", "ident", "name", "raw", "tid")
+    __slots__ = (
+        "_at", "_cpu", "_meter", "_seen", "add", "due", "gate", "ident", "name", "raw", "tid",
+    )  # fmt: skip
 
-    def __init__(self, stack: ExitStack, queues: bool) -> None:
+    def __init__(self, stack: ExitStack, queues: bool, gate: CallGate | None = None) -> None:
+        self.gate = gate
         self.name = threading.current_thread().name
         self.ident = threading.get_ident()
         self.tid = threading.get_native_id()

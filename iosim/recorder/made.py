@@ -60,7 +60,7 @@ class Made:
     @property
     def may_sleep(self) -> bool:
         """Nothing told it to return at once."""
-        if self.role == OTHER or self.stamp.timeout == 0:
+        if self.stamp.timeout == 0:
             return False
         return self.role != RECEIVE or not self.stamp.extra & MSG_DONTWAIT
 
@@ -150,7 +150,7 @@ class Made:
             return "with a time-out: connect, and poll if it is not over at once"
         if self.polls and not self.timed_out:
             return "one call in Python: where poll ends is a guess"
-        if self.name == "ioctl":
+        if self.stamp.what in ("setblocking", "settimeout"):
             return f"FIONBIO: O_NONBLOCK {'on' if self.stamp.extra else 'off'}"
         if 0 < self.sent < self.stamp.extra:
             return f"{self.sent:,} of {self.stamp.extra:,} bytes"

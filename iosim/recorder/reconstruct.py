@@ -225,6 +225,10 @@ class Connections:
             lane = unique(f"fd {start.fd}", names)
             self._of.setdefault(start.fd, []).append(Connection(number, lane, start.at, start.at))
 
+    def __contains__(self, fd: int) -> bool:
+        """Was it one at any time?  Not, if both ends were the program's own."""
+        return fd in self._of
+
     def at(self, fd: int, at: int) -> Connection:
         """The connection that `fd` stands for at `at`."""
         place = bisect_right(self._of[fd], at, key=lambda one: one.begun)
@@ -250,7 +254,7 @@ def messages(
     for _, number, made in log:
         if made.role == AWAIT:
             reported[number] = dict.fromkeys(made.readable, made.woken or made.end)
-        elif made.received:
+        elif made.received and made.fd in connections:
             arrived, told = _arrival(made, reported.values())
             fate = _fate(len(fates) + 1, made, arrived, connections)
             fate.hand_over(names[number], made.received, made.end, told)
@@ -341,17 +345,19 @@ def timeline(threads: Sequence[Thread], title: str, cores: int, machine: str) ->
         for part in thread.parts:
             if part.made is not None:
                 part.made.parts.append(part)
-    _number_calls(tape, threads, names, places)
+    connections = Connections(threads, taken)
+    _number_calls(tape, threads, names, places, connections)
     for thread, name in zip(threads, names, strict=True):
         _lane(tape, thread, name)
-    fates = messages(threads, names, Connections(threads, taken), tape)
+    fates = messages(threads, names, connections, tape)
     end = max((thread.parts[-1].end for thread in threads if thread.parts), default=0)
     return tape.timeline(places.text(title), "measured", cores, fates, end, (), machine)
 
 
 def _number_calls(
-    tape: TraceBuilder, threads: Sequence[Thread], names: Sequence[str], places: Places
-) -> None:
+    tape: TraceBuilder, threads: Sequence[Thread], names: Sequence[str], places: Places,
+    connections: Connections,
+) -> None:  # fmt: skip
     """Every system call, in the order of their starts."""
     log = []
     for thread, name in zip(threads, names, strict=True):
@@ -364,7 +370,9 @@ def _number_calls(
     for start, name, nth, end, call, errno, made in log:
         line, waits = places.line(made.stamp), made.waits and nth == 0
         number = tape.enter(name, start, call, made.stamp.fd, line, waits, False)
-        moved = (made.received, made.sent) if call == made.name else (0, 0)
+        counts = call == made.name
+        received = made.received if counts and made.fd in connections else 0
+        moved = received, made.sent if counts else 0
         tape.leave(number, end, errno, *moved)
         made.calls.append(number)
 

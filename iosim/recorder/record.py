@@ -38,7 +38,7 @@ import socket
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from time import perf_counter_ns as clock
 from types import FrameType, SimpleNamespace
@@ -47,7 +47,7 @@ from typing import Any, TypeVar, cast
 from ..machine.cores import usable_cores
 from ..real.features import machine
 from ..trace import Timeline
-from .event_buffer import Stamp, Track
+from .event_buffer import CallGate, Stamp, Start, Track
 from .reconstruct import Thread, timeline
 from .stamped import (
     CODES,
@@ -62,7 +62,7 @@ from .stamped import (
     text_of,
 )
 
-__all__ = ["record"]
+__all__ = ["record", "waits_for_ever"]
 
 T = TypeVar("T")
 Rows = tuple[str, list[tuple[Any, ...]]]  # a thread's name, and what was taken down in it
@@ -110,14 +110,17 @@ class _Proxy:
 class record:
     """`with record() as tape:` takes down the system calls of what `tape.wrap` is given.
 
-    `title` names the timeline; without one the function with the `with` statement does.
+    `title` names the timeline; without one the function with the `with` statement does.  `gates`
+    makes what is told of each call in a thread, from the number of that thread.
     `tape.timeline` is the run up to now, or, after the block, all of it.  Each thread that makes a
     call is a process of it, by its name.  After the block everything that was wrapped is what it
     was before, whatever happened in it.
     """
 
-    def __init__(self, title: str = "") -> None:
-        self._title = title
+    def __init__(
+        self, title: str = "", gates: Callable[[int], CallGate | None] | None = None
+    ) -> None:
+        self._title, self._gates = title, gates
         self._lock = threading.Lock()
         self._here: _Here
         self._tracks: list[Track] = []
@@ -149,6 +152,17 @@ class record:
                     track.stop()
         finally:
             self._undo.close()
+
+    def restart(self, at: int, connections: Iterable[int] = ()) -> None:
+        """The recording begins at `at` (on `perf_counter_ns`): what was before is forgotten.
+
+        The descriptors `connections` are connections from then on.
+        """
+        track = self._here.track
+        track.raw.clear()
+        track.look(at)
+        track.raw += [Start(fd, at) for fd in connections]
+        self._zero = at
 
     @property
     def timeline(self) -> Timeline:
@@ -202,12 +216,12 @@ class record:
             if isinstance(thing, known):
                 return wrap(thing)
         if thing is real_select.select:
-            return self._stamped(SELECT, thing)
+            return self.stamped(SELECT, thing)
         if thing is real_select:
-            return self._select_module()
+            return self.select_module()
         raise TypeError(f"record: cannot wrap {thing!r}; it takes {KNOWN}")
 
-    def _stamped(self, method: Method, plain: Callable[..., Any], **more: Any) -> Any:
+    def stamped(self, method: Method, plain: Callable[..., Any], **more: Any) -> Any:
         """`plain`, with its calls taken down."""
         names = {**COMMON, "WHAT": method.what, "here": self._here, "plain": plain, **more}
         exec(CODES[text_of(method)], names)
@@ -219,7 +233,7 @@ class record:
         return self._newborn(one)
 
     def _newborn(self, one: socket.socket) -> socket.socket:
-        one.__class__ = self._classes.get(type(one)) or self._class_of(type(one))
+        one.__class__ = self._classes.get(type(one)) or self.class_of(type(one))
         self._sockets.append(weakref.ref(one))
         return one
 
@@ -228,11 +242,12 @@ class record:
         if self._running and _recorder_of(one) is None:
             self._socket(one)
 
-    def _class_of(self, plain: Any) -> type:
+    def class_of(self, plain: Any) -> type:
+        """A class of sockets like `plain`, whose calls are taken down."""
         if _recorder_of(plain) is self:
             return cast(type, plain)
         stamped = {
-            method.what: self._stamped(method, getattr(plain, method.what))
+            method.what: self.stamped(method, getattr(plain, method.what))
             for method in SOCKET
             if hasattr(plain, method.what)
         }
@@ -260,21 +275,22 @@ class record:
         return dup
 
     def _poll(self, real: Any) -> _Proxy:
-        return _Proxy(real, self, {n: self._stamped(m, getattr(real, n)) for n, m in POLL.items()})
+        return _Proxy(real, self, {n: self.stamped(m, getattr(real, n)) for n, m in POLL.items()})
 
     def _epoll(self, real: Any) -> _Proxy:
         return _Proxy(
             real, self,
-            {n: self._stamped(m, getattr(real, n), own=real.fileno()) for n, m in EPOLL.items()},
+            {n: self.stamped(m, getattr(real, n), own=real.fileno()) for n, m in EPOLL.items()},
         )  # fmt: skip
 
-    def _select_module(self) -> SimpleNamespace:
+    def select_module(self) -> SimpleNamespace:
+        """`select`, whose calls are taken down."""
         module = SimpleNamespace(**vars(real_select), _recorder=self)
-        module.select = self._stamped(SELECT, real_select.select)
+        module.select = self.stamped(SELECT, real_select.select)
         if _POLLS:
             module.poll = lambda: self._poll(real_select.poll())
         if _EPOLLS:
-            create = self._stamped(EPOLL_CREATE, real_select.epoll)
+            create = self.stamped(EPOLL_CREATE, real_select.epoll)
             module.epoll = lambda *args, **kwargs: self._epoll(create(*args, **kwargs))
         return module
 
@@ -285,7 +301,7 @@ class record:
             selector._selector = self.wrap(inner)
             self._undo.callback(setattr, selector, "_selector", inner)
         elif isinstance(selector, selectors.SelectSelector):
-            vars(selector)["_select"] = self._stamped(SELECT, real_select.select)
+            vars(selector)["_select"] = self.stamped(SELECT, real_select.select)
             self._undo.callback(selector.__dict__.pop, "_select", None)
         else:
             raise TypeError(f"record: cannot wrap {selector!r}: it uses neither select nor (e)poll")
@@ -325,7 +341,9 @@ class record:
 
     def _new_track(self) -> Track:
         with self._lock:
-            track = Track(self._undo, self._running and len(self._tracks) < METERS)
+            count = len(self._tracks)
+            gate = self._gates(count) if self._gates and self._running else None
+            track = Track(self._undo, self._running and count < METERS, gate)
             if self._running:
                 self._tracks.append(track)
             else:
@@ -366,6 +384,15 @@ def _derived(plain: type, recorder: record, methods: Mapping[str, Any]) -> type:
             "_recorder": recorder, "_unrecorded": plain, **methods,
         },
     )  # fmt: skip
+
+
+def waits_for_ever(ident: int) -> bool:
+    """Is that thread in a recorded call without a time-out?"""
+    frame = sys._current_frames().get(ident)
+    if frame is None or frame.f_code.co_filename != STAMPED or frame.f_globals["WHAT"] == "sleep":
+        return False
+    names = frame.f_locals
+    return "start" in names and "result" not in names and names["timeout"] in (None, -1)
 
 
 def _under_way(frame: FrameType | None, track: Track, end: int) -> Iterator[Stamp]:

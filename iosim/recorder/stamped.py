@@ -16,8 +16,10 @@ from .event_buffer import GAP_NS, LONG_NS, NOT_MADE
 __all__ = [
     "CODES",
     "COMMON",
+    "CREATE",
     "EPOLL",
     "EPOLL_CREATE",
+    "FUNCTIONS",
     "POLL",
     "SELECT",
     "SOCKET",
@@ -43,6 +45,7 @@ class Method(NamedTuple):
     timeout: str = "0"
 
 
+NUMBER = "fd if fd.__class__ is int else descriptor(fd)"
 # The parameters are those of the real ones: to pass on *args would cost a quarter more.
 SIZE = "len(data) if data.__class__ is bytes else size(data)"
 _IO = partial(Method, timeout="gettimeout(self)")
@@ -71,7 +74,6 @@ SELECT = Method(
 )
 POLL = {"poll": Method("poll", "timeout=None", "(*result,)", "0", "None", "timeout")}
 EPOLL_CREATE = Method("epoll_create", "sizehint=-1, flags=0", "result.fileno()", fd="None")
-NUMBER = "fd if fd.__class__ is int else descriptor(fd)"
 EPOLL = {
     "poll": Method("epoll_wait", "timeout=None, maxevents=-1", "(*result,)", "0", "own", "timeout"),
     "close": Method("close", "", fd="own"),
@@ -90,6 +92,8 @@ def stamped({parameters}):
         frame = frame.f_back
         code = frame.f_code
     number, timeout = {fd}, {timeout}
+    if track.gate is not None:
+        track.gate.before(WHAT, number, timeout)
     start = end = clock()
     if start > track.due:
         start = end = track.look()
@@ -97,10 +101,14 @@ def stamped({parameters}):
         result = plain({arguments})
         end = clock()
         add((WHAT, number, timeout, {extra}, code, frame.f_lasti, start, end, {outcome}))
+        if track.gate is not None:
+            track.gate.after(WHAT, (code, frame.f_lasti), result)
         return result
     except {again}:
         end = clock()
         add((WHAT, number, timeout, {flags}, code, frame.f_lasti, start, end, AGAIN))
+        if track.gate is not None:
+            track.gate.after(WHAT, (code, frame.f_lasti), BlockingIOError(EAGAIN, ""))
         raise
     except BaseException as error:
         end = clock()
@@ -123,7 +131,21 @@ def text_of(method: Method) -> str:
     )  # fmt: skip
 
 
-METHODS = (*SOCKET, SELECT, *POLL.values(), EPOLL_CREATE, *EPOLL.values())
+#: What a recorder is not given, but plain code that is measured makes.
+CREATE = Method("socket", "self, *args", fd="None")
+FUNCTIONS = {
+    ("_socket", "socketpair"): Method("socketpair", "*args", fd="None"),
+    ("time", "sleep"): Method("sleep", "secs", fd="None", timeout="None"),
+    ("os", "pipe"): Method("pipe", "", fd="None"),
+    ("os", "read"): Method("read", "fd, length", "len(result)", fd="fd", timeout="None"),
+    ("os", "write"): Method("write", "fd, data", "result", fd="fd", timeout="None"),
+    ("os", "close"): Method("close", "fd", fd="fd"),
+    ("fcntl", "ioctl"): Method("ioctl", "fd, request, arg=0, mutate_flag=True", fd=NUMBER),
+    ("fcntl", "fcntl"): Method("fcntl", "fd, cmd, arg=0", fd=NUMBER),
+}
+METHODS = (
+    *SOCKET, SELECT, *POLL.values(), EPOLL_CREATE, *EPOLL.values(), CREATE, *FUNCTIONS.values(),
+)  # fmt: skip
 CODES = {text: compile(text, STAMPED, "exec") for text in sorted(set(map(text_of, METHODS)))}
 
 

@@ -38,7 +38,7 @@ from .sockets import nothing_there, socket_of
 from .task import FOREVER, Side, Task
 from .tcp import ANY, InternetSocket, Listener, Stream
 
-__all__ = ["connected", "listening"]
+__all__ = ["connected", "internet", "listening", "send_bytes"]
 
 EPHEMERAL = 50_000  # the first of the ports for who does not ask for a certain one
 

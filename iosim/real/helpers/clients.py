@@ -154,11 +154,13 @@ class SocketClient(ScriptedClient):
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.outbox.clear()
         self.socket.close()
+        self.loop.left()
 
     def hang_up(self) -> None:
         """What it has to send goes on, as after any close."""
         if not self.outbox:
             self.socket.close()
+            self.loop.left()
 
     def linger(self) -> None:
         """It has hung up; now there may be room for the rest."""
@@ -187,6 +189,8 @@ class ClientLoop(Scripts):
         self.edges = select.EPOLLIN | select.EPOLLOUT | select.EPOLLET
         self.clients = [SocketClient(self, row) for row in plan["clients"]]
         self.of_fd = {client.socket.fileno(): client for client in self.clients}
+        self.here = len(self.clients)
+        self.announces: bool = plan["announces"]
 
     def now(self) -> int:
         """ns since the start of the run."""
@@ -223,6 +227,12 @@ class ClientLoop(Scripts):
         since = self.now() - self.since
         self.unseen = max(self.unseen, since if since > PATIENCE_NS else 0)
         return since > PATIENCE_NS
+
+    def left(self) -> None:
+        """One client has; with the last one the story is over."""
+        self.here -= 1
+        if self.announces and not self.here:
+            print(json.dumps({"over": True}), flush=True)
 
     def watch(self, client: SocketClient) -> None:
         """Be told of whatever changes."""

@@ -55,6 +55,7 @@ class Sender:
         self.unseen = 0  # ns for which it was looked in vain whether the program sleeps
         self.said = b""  # what the program is at
         self.stepwise: bool = plan["stepwise"]
+        self.announces: bool = plan["announces"]
         self.input = 0  # the descriptor on which the program says what it is at
         self.zero = 0
         self.look: Any = partial(sample, *plan["thread"])
@@ -173,6 +174,8 @@ def main() -> None:
     sender.zero, sender.said = int(line), bytes(rest[-1:])
     with suppress(Stop):
         sender.replay()
+        if sender.announces:
+            print(json.dumps({"over": True}), flush=True)
         while True:  # until the program is over
             sender.hear(1_000_000_000)
     report = {

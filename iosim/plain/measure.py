@@ -1,0 +1,280 @@
+"""The door of this machine's kernel for plain code: real sockets, taken down by a recorder."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from time import perf_counter_ns as clock
+from types import SimpleNamespace
+from typing import Any
+
+from .. import calls
+from ..kernels.launch import PlainPlan, launch_plain
+from ..kernels.watchdog import watchdog
+from ..real.clients import ClientsOutside, limit_descriptors, need_room
+from ..real.gate import Gate, ServerGate
+from ..real.helper_process import HelperProcess
+from ..real.measured import Run
+from ..real.traffic import TrafficOutside
+from ..recorder.made import KINDS, RECEIVE
+from ..recorder.record import record, waits_for_ever
+from ..trace import Timeline
+from ..trace.disturbances import interference
+from ..validate import whole
+from ..workloads.clients import Clients
+from ..workloads.traffic import Traffic
+from .adopt import adopt
+from .measured_floor import Opened, measured
+from .run import GRACE_NS
+from .simulate import main_of_program, what_is_given
+from .world import World
+
+__all__ = ["measure_plain"]
+
+START_NS = 200_000  # between telling the helper when the run begins and its beginning
+JOIN_S = 1.0  # for a thread of the program to end, once nothing is open for it
+
+Story = Traffic | Clients | None
+Outside = TrafficOutside | ClientsOutside
+
+
+def measure_plain(
+    program: Callable[..., Any], story: Story, *, limit_s: float = 10.0, cores: int | None = None,
+    costs: Any = None, rcvbuf: int | None = None, sndbuf: int | None = None,
+    backlog: int = calls.SOMAXCONN, nofile: int | None = None, **options: Any,
+) -> Timeline:  # fmt: skip
+    """Run plain code over `story` on real sockets, and return its `Timeline`.
+
+    The options are those of `measure`.  A message is what one call received, and its arrival is
+    when it was there at the latest: see `iosim.recorder.record`.  Raises what the program raises;
+    TypeError or ValueError for bad input; TimeoutError at the limit.
+    """
+    plan = launch_plain(program, *what_is_given(story), options)
+    for name, size in (("sndbuf", sndbuf), ("rcvbuf", rcvbuf)):
+        if size is not None:
+            whole(name, size, 1, 1 << 30, "bytes")
+    with ExitStack() as stack:
+        outside = _outside(story, backlog, sndbuf, rcvbuf, stack)
+        if isinstance(story, Clients):
+            limit_descriptors(len(story), nofile, stack)
+        return _Measurement(plan, outside, limit_s).timeline()
+
+
+def _outside(
+    story: Story, backlog: int, sndbuf: int | None, rcvbuf: int | None, stack: ExitStack
+) -> Outside | None:
+    if isinstance(story, Clients):
+        whole("backlog", backlog, 0, calls.SOMAXCONN, "connections")
+        need_room(len(story))
+        return ClientsOutside(story, backlog, sndbuf, rcvbuf, stack, announces=True)
+    if isinstance(story, Traffic):
+        return TrafficOutside(story, rcvbuf, stack, announces=True)
+    return None
+
+
+class _Measurement:
+    """One run of plain code, from its beginning to the last report of its helper."""
+
+    def __init__(self, plan: PlainPlan, outside: Outside | None, limit_s: float) -> None:
+        self._plan, self._outside, self._limit_s = plan, outside, limit_s
+        self._opened = Opened()
+        self._tape = record(plan.text.title, self._gate)
+        self._run = Run([], False, title=plan.text.title)
+        self._seen = SimpleNamespace(
+            run=self._run, messages=SimpleNamespace(connection={}),
+            descriptors=SimpleNamespace(open={}, close=self._opened.close),
+        )  # fmt: skip
+
+    def timeline(self) -> Timeline:
+        """Run it; what was taken down, with what its clients say."""
+        before = set(threading.enumerate())
+        try:
+            with interference() as found, self._tape:
+                self._go()
+        finally:
+            self._opened.close()
+            _end_threads(before)
+        run, outside = self._tape.timeline, self._outside
+        self._run.end = run.run_end
+        if outside is not None:
+            outside.report(self._seen, outside.helper.finish())  # type: ignore[arg-type]
+        visits = outside.visits if isinstance(outside, ClientsOutside) else ()
+        disturbances = self._run.disturbances + found.disturbances
+        text = self._plan.text
+        return replace(
+            run, visits=visits, disturbances=disturbances,
+            source=run.source or text.source, first_line=run.first_line if run.source else
+            text.first_line,
+        )  # fmt: skip
+
+    def _gate(self, thread: int) -> CallsSeen | None:
+        if self._outside is None:
+            return None
+        gate = self._outside.gate(self._seen, thread)  # type: ignore[arg-type]
+        return None if gate is None else CallsSeen(gate, self._run)
+
+    def _go(self) -> None:
+        world = World(measured(self._tape, self._opened))
+        with ExitStack() as stack:
+            program = adopt(self._plan.program, world, stack)
+            for name in ("socket", "selectors"):  # whose import makes calls of its own
+                world.load(name)
+            fds = [one.detach() for one in self._outside.sockets()] if self._outside else []
+            stack.enter_context(_no_running_loop())
+            stack.enter_context(_without_collector())
+            helper = self._outside.helper if self._outside else None
+            end = stack.enter_context(_end_of_story(helper))
+            with watchdog(self._limit_s, self._plan.text.title, self._opened.close, helper):
+                self._begin(fds if isinstance(self._outside, TrafficOutside) else [])
+                with end.expected():
+                    main_of_program(world, program, fds, self._plan.options)
+
+    def _begin(self, connections: Iterable[int]) -> None:
+        """The instant 0, on the clocks of all; the descriptors `connections` are there."""
+        zero = clock() + START_NS
+        if self._outside is not None:
+            self._outside.begun(0)
+            self._outside.begin(zero)
+        while clock() < zero:
+            pass
+        self._tape.restart(zero, connections)
+
+
+class CallsSeen:
+    """Tells a gate of the calls that a recorder sees: see `iosim.real.gate`."""
+
+    def __init__(self, gate: Gate | ServerGate, run: Run) -> None:
+        self._gate, self._run = gate, run
+
+    def before(self, what: str, fd: int | None, timeout: float | None) -> None:
+        """It may sleep, unless its time-out is 0."""
+        waits = timeout != 0
+        limit = timeout if timeout and timeout < LONG_S else None
+        self._gate.before(_request(what, fd, limit), waits and what != "sleep", waits)
+
+    def after(self, what: str, place: object, result: Any) -> None:
+        """What it has received counts."""
+        error = result if isinstance(result, BlockingIOError) else None
+        if error is None and result and KINDS.get(what, ("", ""))[1] == RECEIVE:
+            self._run.receipts.append(result)
+        nothing = what in WAITING and not any(result) if error is None and result else False
+        reply = [] if nothing or result == [] else result
+        self._gate.after(_request(what, None, None), place, reply, error)  # type: ignore[arg-type]
+
+
+LONG_S = 0.05  # a time-out that a message does not come too late for, once the call sleeps
+WAITING = frozenset(("select", "poll", "epoll_wait"))
+_kinds: dict[str, Any] = {"sleep": calls.sleep}
+
+
+def _request(what: str, fd: int | None, timeout: float | None) -> Any:
+    """Stands for a request: its class, its descriptor and its time-out are looked at."""
+    kind = _kinds.get(what)
+    if kind is calls.sleep:
+        return object.__new__(kind)
+    if kind is None:
+        kind = _kinds[what] = type(what, (SimpleNamespace,), {})
+    return kind(fd=fd, timeout=timeout)
+
+
+# -- the end -----------------------------------------------------------------------------------
+
+
+class _EndOfStory:
+    """Ends the program as by Ctrl-C, some time after its story is over; only in the main thread.
+
+    It comes at most once, and not after the program's own end.
+    """
+
+    def __init__(self, helper: HelperProcess | None) -> None:
+        self.can_come = helper is not None and (
+            threading.current_thread() is threading.main_thread()
+            and callable(signal.getsignal(signal.SIGINT))
+        )
+        self._lock, self._left = threading.Lock(), threading.Event()
+        self._main = threading.get_ident()
+        self._came = False
+        if self.can_come:
+            self._thread = threading.Thread(target=self._wait, args=(helper,), daemon=True)
+            self._thread.start()
+
+    def _wait(self, helper: HelperProcess) -> None:
+        while not helper.says_something(LOOK_S):
+            if self._left.is_set():
+                return
+        until, waits = clock() + GRACE_NS, 0
+        while clock() < until and waits < LOOKS:
+            if self._left.wait(LOOK_AGAIN_S):
+                return
+            waits = waits + 1 if waits_for_ever(self._main) else 0
+        with self._lock:
+            if not self._left.is_set():
+                self._left.set()
+                self._came = True
+                signal.pthread_kill(self._main, signal.SIGINT)
+
+    @contextmanager
+    def expected(self) -> Iterator[None]:
+        """The body is the program: the KeyboardInterrupt that ends it is no error."""
+        try:
+            yield
+            with self._lock:
+                self._left.set()
+        except KeyboardInterrupt:
+            if not self._came:
+                raise
+
+    def stop(self) -> None:
+        """On every way out."""
+        with self._lock:
+            self._left.set()
+        if self.can_come:
+            self._thread.join()
+
+
+LOOK_S = 0.2  # between two looks whether the program has ended
+LOOK_AGAIN_S = 0.001  # between two looks whether it waits for what will never come
+LOOKS = 3  # that see so, before it is believed
+
+
+@contextmanager
+def _end_of_story(helper: HelperProcess | None) -> Iterator[_EndOfStory]:
+    end = _EndOfStory(helper)
+    try:
+        yield end
+    finally:
+        end.stop()
+
+
+def _end_threads(before: set[threading.Thread]) -> None:
+    """Those that the program has begun: with nothing open, they come to their end."""
+    for thread in set(threading.enumerate()) - before:
+        thread.join(JOIN_S)
+
+
+@contextmanager
+def _no_running_loop() -> Iterator[None]:
+    """A notebook's own loop runs in this thread: the program may have another one."""
+    running = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(running)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Its pauses would look like the program's."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()

@@ -1,0 +1,150 @@
+"""The floor of this machine's kernel: the real modules, whose calls a recorder takes down."""
+
+from __future__ import annotations
+
+import _socket
+import os
+import select
+import sys
+import time
+import weakref
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from ..recorder.record import record
+from ..recorder.stamped import CREATE, FUNCTIONS
+from .world import Floor, World
+
+__all__ = ["Opened", "measured"]
+
+REAL: dict[str, Any] = {"_socket": _socket, "os": os, "time": time}
+try:
+    import fcntl
+except ImportError:  # Windows
+    pass
+else:
+    REAL["fcntl"] = fcntl
+
+
+class Opened:
+    """What a program has opened, so that nothing of it is left open: sockets, epolls, pipes."""
+
+    def __init__(self) -> None:
+        self.things: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.ends: set[int] = set()
+
+    def close(self) -> None:
+        """All of it; whoever sleeps in a call on one of the sockets is woken."""
+        for thing in list(self.things):
+            if hasattr(thing, "shutdown"):
+                try:
+                    thing.shutdown(_socket.SHUT_RDWR)
+                except OSError:  # it is closed, or was never connected
+                    pass
+            thing.close()
+        for fd in self.ends:
+            os.close(fd)
+        self.ends.clear()
+
+
+def measured(tape: record, opened: Opened) -> Floor:
+    """The real modules, as far as a recorder knows their calls."""
+
+    def like(name: str) -> Callable[[World], ModuleType]:
+        return lambda world: _stamped(tape, name, opened)
+
+    def sockets(world: World) -> ModuleType:
+        made = world.execute("socket")
+        vars(made)["socket"] = vars(made)["SocketType"] = _sockets(tape, made.socket, opened)
+        return made
+
+    # asyncio's own in C knows one running loop per thread from 3.14 on: a notebook has its own.
+    in_c = ("_asyncio",) if sys.version_info >= (3, 14) else ()
+    return Floor(
+        modules={
+            **{name: like(name) for name in REAL}, "socket": sockets,
+            "select": lambda world: _select(tape, opened),
+        },
+        library=frozenset(("asyncio", "selectors", "socketserver")), in_c=frozenset(in_c),
+    )  # fmt: skip
+
+
+def _stamped(tape: record, name: str, opened: Opened) -> ModuleType:
+    """The module of this name, with the functions that are taken down."""
+    real, made = REAL[name], ModuleType(name)
+    vars(made).update(vars(real))
+    for (module, function), method in FUNCTIONS.items():
+        if module == name and hasattr(real, function):
+            vars(made)[function] = tape.stamped(method, getattr(real, function))
+    if name == "os":
+        _keep_ends(made, opened)
+    return made
+
+
+def _keep_ends(made: Any, opened: Opened) -> None:
+    pipe, close = made.pipe, made.close
+
+    def pipe_kept() -> tuple[int, int]:
+        ends: tuple[int, int] = pipe()
+        opened.ends.update(ends)
+        return ends
+
+    def close_kept(fd: int) -> None:
+        opened.ends.discard(fd)
+        close(fd)
+
+    made.pipe, made.close = pipe_kept, close_kept
+
+
+def _sockets(tape: record, plain: Any, opened: Opened) -> type:
+    """The class of sockets: those that are made are taken down as well, and kept in mind."""
+    stamped: Any = tape.class_of(plain)
+    create = tape.stamped(CREATE, plain.__init__)
+
+    class Recorded(stamped):  # type: ignore[misc]
+        __slots__ = ()
+
+        def __init__(
+            self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
+        ) -> None:
+            if fileno is None:
+                create(self, family, type, proto)
+            else:
+                plain.__init__(self, family, type, proto, fileno)
+            opened.things.add(self)
+
+        def __del__(self) -> None:
+            """One that is thrown away is closed, in silence: the process may be over."""
+            _socket.socket.close(self)
+
+        def __repr__(self) -> str:
+            """It asks for names: calls that are nobody's, as when one is thrown away unclosed."""
+            kind, self.__class__ = self.__class__, plain
+            try:
+                return str(plain.__repr__(self))
+            finally:
+                self.__class__ = kind
+
+    Recorded.__name__ = Recorded.__qualname__ = plain.__name__
+    Recorded.__module__ = plain.__module__
+    return Recorded
+
+
+def _select(tape: record, opened: Opened) -> ModuleType:
+    made = ModuleType("select")
+    vars(made).update(vars(tape.select_module()))
+    for name in ("poll", "select"):
+        if hasattr(made, name):
+            vars(made)[name] = partial(vars(made)[name])
+    if hasattr(select, "epoll"):
+        epoll = made.epoll
+
+        def epoll_kept(*args: Any, **named: Any) -> Any:
+            one = epoll(*args, **named)
+            opened.things.add(one)
+            return one
+
+        vars(made)["epoll"] = partial(epoll_kept)  # which no class makes a method of
+    return made

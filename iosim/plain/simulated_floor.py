@@ -1,0 +1,28 @@
+"""The floor of the simulated kernel: which modules are simulated, and what stands on them."""
+
+from __future__ import annotations
+
+from . import readiness, sockets, system, threads
+from .world import Floor
+
+__all__ = ["SIMULATED"]
+
+SIMULATED = Floor(
+    modules={
+        "_socket": sockets.module, "select": readiness.module, "_thread": threads.module,
+        "time": system.virtual_time, "_signal": system.virtual_signal, "os": system.virtual_os,
+        "fcntl": system.virtual_fcntl, "subprocess": system.without_processes,
+    },
+    library=frozenset(
+        ("asyncio", "concurrent", "queue", "sched", "selectors", "signal", "socket",
+         "socketserver", "threading")
+    ),
+    refused={
+        "ssl": "TLS", "_ssl": "TLS", "multiprocessing": "multiprocessing", "mmap": "mmap",
+        "_overlapped": "_overlapped", "_winapi": "_winapi",
+    },
+    in_c=frozenset(("_asyncio", "_queue")),
+    in_sets={
+        "threading": "Thread", "asyncio.futures": "Future", "concurrent.futures._base": "Future",
+    },
+)  # fmt: skip

@@ -1,0 +1,164 @@
+"""The same plain functions on real sockets: the same calls, and nothing left of them."""
+
+import os
+import selectors
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_plain import (
+    SERVERS,
+    all_of_it,
+    answered,
+    by_a_pool,
+    by_socketserver,
+    by_threads,
+    one_after_the_other,
+)
+
+from iosim import Costs, clients, compare, measure, predict, simulate, traffic
+from iosim.trace.comparison import Comparison
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
+
+IN_STEP = clients.paced(3, 6, 2, 100, 5).in_step()
+BY_ITSELF = clients.of(clients.echo(3, 100, every_ms=2)).in_step()
+ONE = traffic.one(after_ms=20, size=50)
+OF_ONE_THREAD = [one for one in SERVERS if one not in (by_threads, by_a_pool, by_socketserver)]
+
+
+def open_now() -> tuple[set[str], set[threading.Thread]]:
+    """Descriptors, by what they are, and threads."""
+    links = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
+    return {os.readlink(link) for link in links if Path(link).exists()}, set(threading.enumerate())
+
+
+def calls_of(run: Any) -> list[tuple[str, int | None]]:
+    return [(call.name, call.errno) for call in run.call_log]
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_server_serves_its_clients(server: Any) -> None:
+    before = open_now()
+    run = measure(server, clients.several(3, clients.echo(2, 100)))
+    assert answered(run)
+    assert run.check() is run
+    assert open_now() == before
+
+
+@pytest.mark.parametrize("server", OF_ONE_THREAD)
+def test_it_makes_the_same_calls_on_both_kernels(server: Any) -> None:
+    """One client acts at a time, once the server waits: the order is made."""
+    story = BY_ITSELF if server is one_after_the_other else IN_STEP
+    told: Comparison = compare(
+        simulate(server, story, costs=Costs.typical()), measure(server, story)
+    )
+    assert "calls: identical" in str(told)
+    assert "the same row" in str(told)
+
+
+def test_a_socket_of_traffic() -> None:
+    def program(sock: socket.socket) -> None:
+        sock.settimeout(30)
+        sock.recv(100)
+        sock.settimeout(None)
+        while sock.recv(100):
+            pass
+
+    story = traffic.several(2, every_ms=20, size=50).in_step()
+    runs = [simulate(program, story, costs=Costs.typical()), measure(program, story)]
+    assert calls_of(runs[0]) == calls_of(runs[1])
+    assert [name for name, _ in calls_of(runs[0])][:4] == ["ioctl", "poll", "recvfrom", "ioctl"]
+    assert [one.size for one in runs[1].deliveries] == [50, 50]
+
+
+def test_without_a_story() -> None:
+    def program() -> None:
+        reader, writer = os.pipe()
+        os.write(writer, b"abc")
+        assert os.read(reader, 10) == b"abc"
+        time.sleep(0.001)
+
+    before = open_now()
+    names = [("pipe", None), ("write", None), ("read", None), ("sleep", None)]
+    assert calls_of(measure(program)) == calls_of(simulate(program)) == names
+    assert open_now() == before
+
+
+def test_a_coroutine_in_a_notebook_whose_loop_runs() -> None:
+    import asyncio
+
+    async def cell() -> None:
+        loop = asyncio.get_running_loop()
+
+        async def program() -> None:
+            await asyncio.sleep(0.01)
+
+        measure(program)
+        assert asyncio.get_running_loop() is loop
+        await asyncio.sleep(0)
+
+    asyncio.run(cell())
+
+
+def test_all_of_asyncio() -> None:
+    async def hurried() -> None:
+        import asyncio
+
+        assert await asyncio.to_thread(sum, (1, 2)) == 3
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.sleep(5), 0.01)
+
+    measure(hurried)
+    assert callable(all_of_it)
+
+
+def test_nothing_is_left_of_a_run_that_failed() -> None:
+    before = open_now()
+
+    def program(listener: socket.socket) -> None:
+        selector = selectors.DefaultSelector()
+        selector.register(listener, selectors.EVENT_READ)
+        one, _other = socket.socketpair()
+        os.pipe()
+        threading.Thread(target=one.recv, args=(1,), daemon=True).start()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        measure(program, clients.of(clients.echo()))
+    assert open_now() == before
+
+
+def test_the_limit_ends_it() -> None:
+    before = open_now()
+
+    def program(sock: socket.socket) -> None:
+        while True:
+            try:
+                sock.recv(10)
+            except KeyboardInterrupt:
+                pass
+
+    with pytest.raises(TimeoutError, match=r"program was not over after 0.5 s"):
+        measure(program, traffic.one(after_ms=1), limit_s=0.5)
+    assert open_now() == before
+
+
+def test_it_is_predicted_and_compared() -> None:
+    told = compare(
+        predict(one_after_the_other, BY_ITSELF, costs=Costs.typical()),
+        measure(one_after_the_other, BY_ITSELF),
+    )
+    assert str(told)
+
+
+def test_nothing_is_patched() -> None:
+    names = ("socket", "select", "selectors", "threading", "time", "asyncio", "os")
+    before = [(sys.modules[name], dict(vars(sys.modules[name]))) for name in names]
+    measure(one_after_the_other, clients.of(clients.echo()))
+    for module, content in before:
+        assert vars(module) == content
