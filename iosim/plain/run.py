@@ -144,8 +144,9 @@ class Run:
         self.kernel, self.file = kernel, file
         self.codes: set[CodeType] = set()  # of that file, that have made calls
         self.over = False
-        self.handlers: dict[int, Any] = {}  # of signals, by their numbers
+        self.handlers: dict[int, Any] = {}  # of signals, as Python knows them
         self._others: list[PlainThread] = []
+        self._begun = 0
         self._here = threading.local()  # `thread`: the one that asks
         self._failure: BaseException | None = None
         self._here.thread = self._main = PlainThread()
@@ -245,6 +246,7 @@ class Run:
         thread = PlainThread()
         thread.os_thread = threading.Thread(target=self._body, args=(thread, function), daemon=True)
         self._others.append(thread)
+        self._begun += 1
         thread.os_thread.start()
         self.call(pthread_create(thread))  # type: ignore[arg-type]
         return thread
@@ -285,6 +287,11 @@ class Run:
                 f"thread {threading.current_thread().name} is not one of the simulated run"
             ) from None
         return thread
+
+    @property
+    def had_threads(self) -> bool:
+        """Has the program begun any?"""
+        return self._begun > 0
 
     def is_main(self) -> bool:
         """Is it the program's first thread that asks?"""

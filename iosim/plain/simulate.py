@@ -6,14 +6,14 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from ..kernels.launch import PlainPlan, launch_plain
 from ..kernels.watchdog import watchdog
 from ..sim.clients import ClientScripts
 from ..sim.simulate import fates_of, over_clients, over_nothing, over_traffic, timeline_of
-from ..trace import Timeline
+from ..trace import Timeline, Visit
 from ..trace.builder import MessageRecord
 from ..workloads.clients import Clients
 from ..workloads.traffic import Traffic
@@ -22,36 +22,19 @@ from .run import PlainKernel, Run
 from .simulated_floor import SIMULATED
 from .world import World
 
-__all__ = ["Outcome", "main_of_program", "run_plain", "simulate_plain", "what_is_given"]
+__all__ = [
+    "Outcome", "PlainProgram", "Story", "main_of_program", "run_plain", "simulate_plain",
+    "what_is_given",
+]  # fmt: skip
 
 Story = Traffic | Clients | None
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a run: its timeline, what the program returned, and what it raised, if it did.
-
-    `ended`: it was ended, as by Ctrl-C, some time after its story was over.
-    """
-
-    timeline: Timeline
-    returned: Any = None
-    error: BaseException | None = None
-    ended: bool = False
-
-
-def simulate_plain(
-    program: Callable[..., Any], story: Story, *, limit_s: float = 10.0, **options: Any
-) -> Timeline:
-    """Run plain code over `story` on the simulated kernel and return its `Timeline`.
-
-    The options are those of `simulate`.  Raises what the program raises; TypeError or ValueError
-    for bad input; `NotSimulated` for what is not; TimeoutError if it would wait for ever.
-    """
-    outcome = run_plain(program, story, limit_s=limit_s, **options)
-    if outcome.error is not None:
-        raise outcome.error
-    return outcome.timeline
+#: The options of the kernel, over each kind of story; all others are the program's own.
+OPTIONS: Mapping[type, tuple[str, ...]] = {
+    Traffic: ("costs", "cores", "rcvbuf"),
+    Clients: ("costs", "cores", "backlog", "sndbuf", "rcvbuf", "nofile"),
+    type(None): ("costs", "cores", "sndbuf", "rcvbuf", "nofile"),
+}
 
 
 def what_is_given(story: Story) -> tuple[int, str]:
@@ -69,60 +52,133 @@ def what_is_given(story: Story) -> tuple[int, str]:
     raise TypeError(f"plain code runs over Traffic, Clients or None, got {story!r}")
 
 
-#: The options of the kernel, over each kind of story; all others are the program's own.
-OF_TRAFFIC = ("costs", "cores", "rcvbuf")
-OF_CLIENTS = ("costs", "cores", "backlog", "sndbuf", "rcvbuf", "nofile")
-OF_NOTHING = ("costs", "cores", "sndbuf", "rcvbuf", "nofile")
+@dataclass
+class Outcome:
+    """What came of a run: what the program returned, and what it raised, if it did.
+
+    `story`: over which it ran; `ended`: it was ended, as by Ctrl-C, after its story was over.
+    """
+
+    plan: PlainPlan
+    story: Story
+    kernel: PlainKernel
+    scripts: ClientScripts | None
+    returned: Any = None
+    error: BaseException | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Was the program asked to end?"""
+        return self.kernel.ended_it
+
+    @cached_property
+    def visits(self) -> tuple[Visit, ...]:
+        """What each client met with."""
+        return self.scripts.visits(self.kernel.now) if self.scripts is not None else ()
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """All of the run."""
+        run = timeline_of(self.kernel, self.plan.text, self._fates())
+        return replace(run, visits=self.visits)
+
+    def _fates(self) -> list[MessageRecord]:
+        if self.scripts is not None:
+            return self.scripts.fates
+        return fates_of(self.kernel, self.story) if isinstance(self.story, Traffic) else []
+
+
+class PlainProgram:
+    """Plain code that can be run many times on the simulated kernel; a context manager.
+
+    program, story, options  as of `simulate`; every story that it runs over has as many connections
+    """
+
+    def __init__(self, program: Callable[..., Any], story: Story, options: Mapping[str, Any]):
+        own = {name: value for name, value in options.items() if name not in OPTIONS[type(story)]}
+        self._of_kernel = {name: options[name] for name in options if name not in own}
+        self.plan = launch_plain(program, *what_is_given(story), own)
+        self._stack = ExitStack()
+        self._here: tuple[World, Callable[..., Any]] | None = None
+
+    def __enter__(self) -> PlainProgram:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """What was another one for the program's sake is what it was."""
+        self._stack.close()
+        if self._here is not None and self._here[0].as_new():
+            _spare.append(self._here[0])
+        self._here = None
+
+    def run(
+        self, story: Story, limit_s: float = 10.0,
+        kind: type[PlainKernel] = PlainKernel, **of_kernel: Any,
+    ) -> Outcome:  # fmt: skip
+        """Run it over `story`; what it raises is its outcome.  TimeoutError at the limit."""
+        kernel, fds, scripts = _kernel_of(story, kind, self._of_kernel | of_kernel)
+        outcome = Outcome(self.plan, story, kernel, scripts)
+        with watchdog(limit_s, f"{self.plan.text.title} on the simulated kernel", of_work=True):
+            world, program = self._ready(Run(kernel, self.plan.file))
+            try:
+                body = partial(main_of_program, world, program, fds, self.plan.options)
+                outcome.returned = world.run.main(body)
+            except Exception as error:
+                outcome.error = error
+        if not world.as_new():
+            self.__exit__()
+        return outcome
+
+    def _ready(self, run: Run) -> tuple[World, Callable[..., Any]]:
+        """A world for this run, and the program as it is there."""
+        if self._here is None:
+            world = _spare.pop() if _spare else World(SIMULATED)
+            world.run = run
+            self._here = world, adopt(self.plan.program, world, self._stack)
+        self._here[0].run = run
+        return self._here
+
+
+#: Worlds in which nothing has changed, for the next program: to make one takes half a millisecond.
+_spare: list[World] = []
 
 
 def run_plain(
-    program: Callable[..., Any], story: Story, *, limit_s: float = 10.0,
-    world: World | None = None, **options: Any,
-) -> Outcome:  # fmt: skip
-    """The same, with what the program has returned, or raised.  `world`: one that is there."""
-    given, words = what_is_given(story)
-    asked = OF_TRAFFIC if isinstance(story, Traffic) else OF_CLIENTS if story else OF_NOTHING
-    of_kernel = {name: options.pop(name) for name in asked if name in options}
-    plan = launch_plain(program, given, words, options)
-    kernel, fds, scripts = _kernel_of(story, of_kernel)
-    here = world or World(SIMULATED)
-    run = here.run = Run(kernel, plan.file)
-    returned, error = _run(plan, here, fds, limit_s)
-    timeline = timeline_of(kernel, plan.text, _fates(kernel, story, scripts))
-    if scripts is not None:
-        timeline = replace(timeline, visits=scripts.visits(kernel.now))
-    return Outcome(timeline, returned, error, run.kernel.ended_it)
+    program: Callable[..., Any], story: Story = None, *, limit_s: float = 10.0, **options: Any
+) -> Outcome:
+    """Run plain code over `story` on the simulated kernel, whatever comes of it.
+
+    The options are those of `simulate`.  TypeError or ValueError for bad input; TimeoutError at the
+    limit; `NotSimulated` for what was made before.
+    """
+    with PlainProgram(program, story, options) as prepared:
+        return prepared.run(story, limit_s)
+
+
+def simulate_plain(program: Callable[..., Any], story: Story, **options: Any) -> Timeline:
+    """The same; its `Timeline`.  Raises what the program raises.
+
+    `NotSimulated` for what is not; TimeoutError if it would wait for ever.
+    """
+    outcome = run_plain(program, story, **options)
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.timeline
 
 
 def _kernel_of(
-    story: Story, options: dict[str, Any]
+    story: Story, kind: type[PlainKernel], options: Mapping[str, Any]
 ) -> tuple[PlainKernel, list[int], ClientScripts | None]:
     """A kernel, and the descriptors that are open on it from the beginning."""
     kernel: Any
     if isinstance(story, Clients):
-        kernel, listener, scripts = over_clients(story, kind=PlainKernel, **options)
+        kernel, listener, scripts = over_clients(story, kind=kind, **options)
         return kernel, [listener.fd], scripts
     if isinstance(story, Traffic):
-        kernel = over_traffic(story, kind=PlainKernel, **options)
+        kernel = over_traffic(story, kind=kind, **options)
         return kernel, [socket.fd for socket in kernel.traffic.connections], None
-    kernel = over_nothing(kind=PlainKernel, **options)
+    kernel = over_nothing(kind=kind, **options)
     return kernel, [], None
-
-
-def _run(
-    plan: PlainPlan, world: World, fds: Sequence[int], limit_s: float
-) -> tuple[Any, BaseException | None]:
-    """What the program returns, or raises.  BaseExceptions of ours come through."""
-    title = plan.text.title
-    with ExitStack() as stack:
-        program = adopt(plan.program, world, stack)
-        with watchdog(limit_s, f"{title} on the simulated kernel", of_work=True):
-            try:
-                return world.run.main(
-                    partial(main_of_program, world, program, fds, plan.options)
-                ), None
-            except Exception as error:
-                return None, error
 
 
 def main_of_program(
@@ -139,9 +195,3 @@ def main_of_program(
     if "threading" in world.modules:
         world.modules["threading"]._shutdown()
     return result
-
-
-def _fates(kernel: PlainKernel, story: Story, scripts: ClientScripts | None) -> list[MessageRecord]:
-    if scripts is not None:
-        return scripts.fates
-    return fates_of(kernel, story) if isinstance(story, Traffic) else []

@@ -95,8 +95,6 @@ def virtual_signal(world: World) -> ModuleType:
     """`_signal`: the handlers of this run."""
     _signal = importlib.import_module("_signal")  # which signal.py stands on
 
-    before: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
-
     def set_handler(signo: int, handler: Any) -> Any:
         number = int(signo)
         if handler in (signal.SIG_IGN, signal.SIG_DFL):
@@ -107,8 +105,9 @@ def virtual_signal(world: World) -> ModuleType:
             raise TypeError(
                 "signal handler must be signal.SIG_IGN, signal.SIG_DFL, or a callable object"
             )
+        old = world.run.handlers.get(number, signal.SIG_DFL)
         world.run.on_signal(number, acts)
-        old, before[number] = before.get(number, signal.SIG_DFL), handler
+        world.run.handlers[number] = handler
         return old
 
     refused = {
@@ -119,7 +118,7 @@ def virtual_signal(world: World) -> ModuleType:
     }  # fmt: skip
     return _like(
         _signal, signal=set_handler, set_wakeup_fd=lambda fd, **_: -1,
-        getsignal=lambda signo: before.get(int(signo), signal.SIG_DFL),
+        getsignal=lambda signo: world.run.handlers.get(int(signo), signal.SIG_DFL),
         pause=lambda: world.call(calls.pause()), **refused,
         raise_signal=lambda signo: world.run.raise_signal(int(signo)),
         pthread_sigmask=lambda how, mask: set(),

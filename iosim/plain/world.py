@@ -43,6 +43,8 @@ class Floor:
     in_sets: Mapping[str, str] = field(default_factory=dict)
 
 
+#: Their names are what they were made, unless a program has changed them.
+SIMPLE = frozenset(("socket", "selectors", "queue"))
 #: They make enumerations of their constants, by `IntEnum._convert_`.
 CONVERTING = frozenset(("socket", "signal"))
 #: They have no floor, and others than the program have to do with what is in them.
@@ -56,7 +58,7 @@ class World:
 
     `builtins` has its own `__import__`.
 
-    It can serve one run after the other, if the program of none has started threads.
+    It can serve one run after the other: see `as_new`.
     """
 
     run: Run
@@ -65,10 +67,20 @@ class World:
         self.floor = floor
         self.default_timeout: float | None = None
         self.modules: dict[str, ModuleType] = {}
+        self._content: dict[str, dict[str, Any]] = {}  # of the modules, as they were made
         self._importing = 0
         self._numbers = count(1)
         self._enum = _enumerations(self)
         self.builtins = {**vars(builtins), "__import__": self._import}
+
+    def as_new(self) -> bool:
+        """Is it as if nothing had run in it?  Not, if there were threads, or a module was changed."""
+        if self.run.had_threads:
+            return False
+        self.default_timeout = None
+        if "asyncio" in self.modules:
+            vars(self.modules["asyncio.events"])["_set_running_loop"](None)
+        return all(vars(self.modules[name]) == was for name, was in self._content.items())
 
     def call(self, request: Request) -> Any:
         """Make the call in the run; a module that is being imported only looks what there is."""
@@ -93,6 +105,7 @@ class World:
             made = self.modules[name] = importlib.import_module(name)
         elif name in floor.modules:
             made = self.modules[name] = floor.modules[name](self)
+            self._content[name] = dict(vars(made))
         elif top in floor.modules:  # os.path
             made = sys.modules[name]
         elif top in floor.refused:
@@ -101,6 +114,8 @@ class World:
             raise ImportError(f"{name} is written in C")
         else:
             made = self.execute(name)
+            if name in SIMPLE:
+                self._content[name] = dict(vars(made))
         return made
 
     def execute(self, name: str) -> ModuleType:
