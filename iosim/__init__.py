@@ -6,6 +6,9 @@
     simulate(models.blocking, story)      # -> Timeline, virtual time, textbook costs
     measure(models.blocking, story)       # -> Timeline, the real kernel
 
+A program is a generator that yields calls, or plain Python with sockets (`iosim.plain`); `hunt`
+searches for a story and a schedule under which that fails.
+
 A story is Traffic for the I/O models (`models`), `jobs` for the calls of a pool (`pools`), or
 `clients` for servers (`servers`).  What a program can yield is in `calls`.
 
@@ -17,9 +20,9 @@ A story is Traffic for the I/O models (`models`), `jobs` for the calls of a pool
 from __future__ import annotations
 
 __all__ = [
-    "Costs", "Timeline", "Unsupported", "calls", "clients", "compare", "draw", "features",
-    "futures", "inconclusive", "interference", "jobs", "measure", "models", "pools", "predict",
-    "record", "servers", "simulate", "traffic", "undisturbed",
+    "Costs", "Space", "Timeline", "Unsupported", "calls", "claims", "clients", "compare", "draw",
+    "features", "futures", "hunt", "inconclusive", "interference", "jobs", "measure", "models",
+    "pools", "predict", "record", "servers", "simulate", "traffic", "undisturbed",
 ]  # fmt: skip
 
 TYPE_CHECKING = False  # typing's, without importing it

@@ -8,6 +8,7 @@ from . import calls as calls, draw as draw
 from .api import measure as measure, simulate as simulate
 from .calls import futures as futures
 from .costs import Costs as Costs
+from .hunting import Space as Space, claims as claims, hunt as hunt
 from .prediction import predict as predict
 from .programs import models as models, pools as pools, servers as servers
 from .real.features import Unsupported as Unsupported, features as features

@@ -45,6 +45,7 @@ class PlainKernel(Kernel):
         self.socket_options: dict[Any, dict[Any, Any]] = {}
         self.deadline_of_program: int | None = None  # ns: once the story is over
         self.ended_it = False  # was the program asked to end?
+        self.stopped: Exception | None = None  # why the run was ended before its time
 
     def _resume(self, task: Task, value: Any, error: BaseException | None = None) -> None:
         if type(task.program) is GeneratorType:
@@ -75,7 +76,8 @@ class PlainKernel(Kernel):
     def standstill(self) -> None:
         """Nothing more is on its way: the end, if the story is over."""
         if self.deadline_of_program is None:
-            super().standstill()
+            self.stopped = TimeoutError(self._deadlock())
+            raise Ended  # which the program does not take for an errno
         self.end_program()
 
     def look_at_clock(self) -> None:
@@ -165,6 +167,8 @@ class Run:
             self.kernel.over(self._main.task)
             return result
         except (KeyboardInterrupt, Ended):
+            if self.kernel.stopped is not None:
+                raise self.kernel.stopped from None
             if not self.kernel.ended_it:
                 raise
             return None

@@ -95,7 +95,8 @@ class PlainProgram:
     """
 
     def __init__(self, program: Callable[..., Any], story: Story, options: Mapping[str, Any]):
-        own = {name: value for name, value in options.items() if name not in OPTIONS[type(story)]}
+        known = OPTIONS.get(type(story), ())
+        own = {name: value for name, value in options.items() if name not in known}
         self._of_kernel = {name: options[name] for name in options if name not in own}
         self.plan = launch_plain(program, *what_is_given(story), own)
         self._stack = ExitStack()

@@ -74,7 +74,7 @@ class World:
         self.builtins = {**vars(builtins), "__import__": self._import}
 
     def as_new(self) -> bool:
-        """Is it as if nothing had run in it?  Not, if there were threads, or a module was changed."""
+        """Is it as if nothing had run in it: no threads, and no module was changed?"""
         if self.run.had_threads:
             return False
         self.default_timeout = None

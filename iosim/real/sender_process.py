@@ -27,7 +27,7 @@ class SenderProcess(HelperProcess):
         self._task = f"send {count:,} message{'s'[: count != 1]} over {story.transport}"
         self._let_look()
         schedule = [
-            [number, m.at_ns, m.size, m.connection, m.kind]
+            [number, m.at_ns, m.size, m.connection, m.kind, m.content.decode("latin-1")]
             for number, m in enumerate(story.messages, start=1)
         ]
         thread = [os.getpid(), threading.get_native_id()]

@@ -63,7 +63,7 @@ class DatagramSocket(_TrafficSocket):
 class TrafficStream(_TrafficSocket):
     """The program's end of a TCP connection, whose other end only sends."""
 
-    __slots__ = ("behind", "broken", "held")
+    __slots__ = ("behind", "broken", "held", "taken")
     stream: ClassVar[bool] = True
 
     def __init__(self, rcvbuf: int) -> None:
@@ -71,6 +71,7 @@ class TrafficStream(_TrafficSocket):
         self.held: Pieces = ()  # sent, but the window is closed
         self.behind: list[tuple[int, Message]] | None = None  # who must not overtake a second part
         self.broken = False  # by a reset
+        self.taken: dict[int, int] | None = None  # bytes of messages whose content matters
 
     @property
     def events(self) -> int:
@@ -121,13 +122,16 @@ class TrafficStream(_TrafficSocket):
             return Received(b"", errno, [])
         data: list[bytes] = []
         parts: list[tuple[MessageRecord, int]] = []
-        room = size
+        room, peeked = size, dict[int, int]()
         for piece in self.queue[:]:
             fate, message, there = piece
             count = min(room, there)
             if not count:
                 break
-            data.append(message.payload(fate.number, count))
+            offset = self._taken(fate.number) + peeked.get(fate.number, 0)
+            data.append(message.payload(fate.number, count, offset))
+            if peek:
+                peeked[fate.number] = peeked.get(fate.number, 0) + count
             before = parts.pop()[1] if parts and parts[-1][0] is fate else 0  # of its first part
             parts.append((fate, before + count))
             room -= count
@@ -135,8 +139,15 @@ class TrafficStream(_TrafficSocket):
                 self._shorten(piece, count)
         return Received(b"".join(data), 0, parts)
 
+    def _taken(self, number: int) -> int:
+        """How many bytes of the message of this number were taken before."""
+        return self.taken.get(number, 0) if self.taken else 0
+
     def _shorten(self, piece: list[Any], count: int) -> None:
         self.queued -= count
+        fate, message, _ = piece
+        if message.content:
+            self.taken = {**(self.taken or {}), fate.number: self._taken(fate.number) + count}
         piece[2] -= count
         if not piece[2]:
             self.queue.pop(0)

@@ -11,7 +11,10 @@ from dataclasses import dataclass, field, replace
 
 from ..validate import HOUR_NS, number, whole
 
-__all__ = ["MAX_DATAGRAM", "Message", "Traffic", "burst", "one", "poisson", "replay", "several"]
+__all__ = [
+    "MAX_DATAGRAM", "Message", "Traffic", "burst", "one", "poisson", "replay", "several",
+    "stream",
+]  # fmt: skip
 
 MAX_DATAGRAM = 65_507  # 65,535 less the headers of IPv4 (20) and UDP (8): RFC 768, RFC 791
 MAX_STREAM = 64 << 20  # of one message on a stream: more only takes time
@@ -20,17 +23,19 @@ KINDS = ("data", "eof", "reset")
 TRANSPORTS = ("udp", "tcp")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Message:
     """`size` bytes sent at `at_ns` (ns from the start) on `connection` (0, 1, ...).
 
-    `kind` "eof" is the sender's shutdown, "reset" its reset (TCP): they carry no bytes.
+    `kind` "eof" is the sender's shutdown, "reset" its reset (TCP): they carry no bytes.  `content`
+    are the bytes themselves (over TCP), if it matters which they are.
     """
 
     at_ns: int
     size: int
     connection: int = 0
     kind: str = "data"
+    content: bytes = b""
 
     def __post_init__(self) -> None:
         whole("at_ns", self.at_ns, 0, HOUR_NS, "ns")
@@ -39,13 +44,26 @@ class Message:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         low, high = (1, MAX_STREAM) if self.kind == "data" else (0, 0)
         whole("size", self.size, low, high, "bytes")
+        if self.content:
+            whole("size of a message with this content", self.size, len(self.content),
+                  len(self.content), "bytes")  # fmt: skip
 
-    def payload(self, number: int, count: int | None = None) -> bytes:
-        """Its first `count` bytes (None: all) if it is message `number` of its story.
+    def __repr__(self) -> str:
+        content = f", content={self.content!r}" if self.content else ""
+        return (
+            f"Message(at_ns={self.at_ns}, size={self.size}, connection={self.connection}, "
+            f"kind={self.kind!r}{content})"
+        )
 
-        Each byte is that number, mod 251.
+    def payload(self, number: int, count: int | None = None, offset: int = 0) -> bytes:
+        """`count` of its bytes (None: all), from the one at `offset` on, if it is message `number`.
+
+        Without a content each byte is that number, mod 251.
         """
-        return bytes([number % 251]) * (self.size if count is None else count)
+        count = self.size if count is None else count
+        if self.content:
+            return self.content[offset : offset + count]
+        return bytes([number % 251]) * count
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +110,8 @@ class Traffic:
             if message.kind != "data":
                 raise ValueError(f"a datagram socket knows no {message.kind}: use transport='tcp'")
             whole("size of a datagram", message.size, 1, MAX_DATAGRAM, "bytes")
+            if message.content:
+                raise ValueError("a datagram's bytes tell its number: for a content, use tcp")
 
     @property
     def connections(self) -> int:
@@ -141,6 +161,18 @@ def several(
     return Traffic(
         tuple(Message(_ns(every_ms * i), size, (i - 1) % connections) for i in range(1, count + 1)),
         transport,
+    )
+
+
+def stream(*pieces: bytes, every_ms: float = 20) -> Traffic:
+    """The bytes of `pieces` over TCP, `every_ms` apart, the first `every_ms` after the start."""
+    gap = _ns(every_ms)
+    return Traffic(
+        tuple(
+            Message(gap * place, len(piece), content=bytes(piece))
+            for place, piece in enumerate(pieces, start=1)
+        ),
+        "tcp",
     )
 
 

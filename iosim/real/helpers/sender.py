@@ -70,8 +70,9 @@ class Sender:
     def replay(self) -> None:
         """Send everything at its time."""
         last = 0
-        for number, at, size, connection, kind in self.schedule:
-            payload = bytes([number % 251]) * size  # made while there is time
+        for number, at, size, connection, kind, content in self.schedule:
+            same = bytes([number % 251]) * size
+            payload = content.encode("latin-1") or same  # made while there is time
             if at > last and (self.stepwise or not self.sent):
                 self.hold_back(last, at)
             last, deadline = at, self.zero + self.moved + at

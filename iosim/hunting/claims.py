@@ -1,0 +1,111 @@
+"""What should hold in every run: a claim says what is wrong with an outcome, or nothing.
+
+Any function of a `Timeline` is one, too: it returns what is wrong in words, or False.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import accumulate
+from typing import Any
+
+from ..plain.simulate import Outcome
+from ..trace import Timeline
+from ..validate import number, whole
+from ..workloads.clients import RECEIVE, Clients
+
+__all__ = [
+    "Claim", "all_of", "clean_end", "everybody_is_served", "memory_below", "nothing_lost",
+    "of_timeline", "returns",
+]  # fmt: skip
+
+#: What is wrong, in words; "" if nothing is.
+Claim = Callable[[Outcome], str]
+
+
+def all_of(*claims: Claim) -> Claim:
+    """All of them; the first one that does not hold says so."""
+    return lambda outcome: next(filter(None, (claim(outcome) for claim in claims)), "")
+
+
+def of_timeline(claim: Callable[[Timeline], object]) -> Claim:
+    """A function of a timeline as a claim: words, or False, are what is wrong."""
+    name = getattr(claim, "__name__", repr(claim))
+
+    def holds(outcome: Outcome) -> str:
+        said = claim(outcome.timeline)
+        return said if isinstance(said, str) else f"{name} does not hold" if said is False else ""
+
+    return holds
+
+
+def returns(expected: Any) -> Claim:
+    """The program returns this."""
+
+    def holds(outcome: Outcome) -> str:
+        found = outcome.returned
+        return "" if found == expected else f"it returned {_short(found)}, not {_short(expected)}"
+
+    return holds
+
+
+def nothing_lost(outcome: Outcome) -> str:
+    """Every client gets what it waits for, whole and in order; every message is received."""
+    if not isinstance(outcome.story, Clients):
+        missed = [one for one in outcome.timeline.deliveries if one.received is None]
+        return f"message {missed[0].message} was never received" if missed else ""
+    for visit, client in zip(outcome.visits, outcome.story.clients, strict=True):
+        wanted = sum(amount for kind, amount in client.steps if kind == RECEIVE)
+        if visit.garbled:
+            return f"client {visit.client} got other bytes than it should have"
+        if visit.received < wanted:
+            why = f": {visit.end}" if visit.end else ""
+            return f"client {visit.client} got {visit.received} of {wanted} bytes{why}"
+    return ""
+
+
+def everybody_is_served(within_ms: float) -> Claim:
+    """The same, and each client is through in so much time after its last own act."""
+    bound = number("within_ms", within_ms, 0, 3.6e6, "ms") * 1e6
+
+    def holds(outcome: Outcome) -> str:
+        for visit in outcome.visits:
+            waits = sum(amount for kind, amount in _steps(outcome, visit.client) if kind == "wait")
+            over = outcome.kernel.now if visit.over is None else visit.over
+            took = over - (visit.begun or 0) - waits
+            if took > bound:
+                return f"client {visit.client} was served after {took / 1e6:,.3f} ms"
+        return nothing_lost(outcome)
+
+    return holds
+
+
+def _steps(outcome: Outcome, client: int) -> tuple[tuple[str, int], ...]:
+    assert isinstance(outcome.story, Clients)
+    return outcome.story.clients[client].steps
+
+
+def memory_below(nbytes: int) -> Claim:
+    """What the program has received and not sent on is never more."""
+    whole("nbytes", nbytes, 0, 1 << 40, "bytes")
+
+    def holds(outcome: Outcome) -> str:
+        moves = [call.nbytes - call.sent for call in outcome.timeline.call_log]
+        held = max(accumulate(moves), default=0)
+        return f"it held {held:,} bytes, more than {nbytes:,}" if held > nbytes else ""
+
+    return holds
+
+
+def clean_end(outcome: Outcome) -> str:
+    """Nothing is left open but what the program was given."""
+    given = len(outcome.story.clients) if isinstance(outcome.story, Clients) else 0
+    left = sorted(outcome.kernel.table.open)[1 if given else 0 :]
+    return f"{len(left)} descriptors are left open" if left else ""
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    if isinstance(value, bytes) and len(value) > 12:
+        return f"{len(value):,} bytes ({value[:6]!r}...)"
+    return text if len(text) <= 60 else text[:57] + "..."

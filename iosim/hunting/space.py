@@ -1,0 +1,134 @@
+"""What may be otherwise than planned: the times of a story, how its bytes are cut, the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..calls import ms
+from ..validate import whole
+from ..workloads.clients import CLOSE, RESET, SEND, SHUTDOWN, WAIT, Client, Clients, Step
+from ..workloads.traffic import Message, Traffic
+from .choices import Choices
+
+__all__ = ["Space", "varied"]
+
+Story = Traffic | Clients | None
+
+FAULTS = (SHUTDOWN, RESET)
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where the search may go.
+
+    story         what happens, if nothing is otherwise
+    delays        ns by which each message, or act of a client, may come later
+    cuts          may a stream be cut anywhere?  (A datagram is never.)
+    short_writes  may a send on a nonblocking socket take fewer bytes, or none (EAGAIN)?
+    spurious      may select, poll and epoll report a descriptor that is not ready?  select(2), BUGS
+    threads       may any thread that is ready go on?
+    signals       which signals may come between any two steps of the program: each does, once
+    full          how often the program may have no descriptor left (EMFILE)
+    faults        what clients may do before their scripts are over: "shutdown", "reset"
+    options       of the kernel, as `simulate` takes them
+    calls         that a run may make, all in all, before it is said never to end
+    in_vain       and that it may make one after the other without any progress
+    """
+
+    story: Story = None
+    delays: tuple[int, ...] = (ms(1), ms(10), ms(200))
+    cuts: bool = True
+    short_writes: bool = True
+    spurious: bool = False
+    threads: bool = True
+    signals: tuple[int, ...] = ()
+    full: int = 0
+    faults: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    calls: int = 5_000
+    in_vain: int = 100
+
+    def __post_init__(self) -> None:
+        whole("calls", self.calls, 1, 1_000_000, "calls")
+        whole("in_vain", self.in_vain, 1, self.calls, "calls")
+        for fault in self.faults:
+            if fault not in FAULTS:
+                raise ValueError(f"a fault must be one of {', '.join(FAULTS)}, got {fault!r}")
+
+
+def varied(space: Space, choices: Choices) -> Story:
+    """The story, with other times and cut otherwise: a story of its own, which can be repeated."""
+    if isinstance(space.story, Traffic):
+        return _traffic(space, space.story, choices)
+    if isinstance(space.story, Clients):
+        return replace(
+            space.story,
+            clients=tuple(_client(space, one, choices) for one in space.story.clients),
+        )
+    return None
+
+
+def _delay(space: Space, choices: Choices) -> int:
+    return (0, *space.delays)[choices.pick(1 + len(space.delays))]
+
+
+def _pieces(space: Space, size: int, choices: Choices) -> Iterator[int]:
+    """The sizes of the pieces in which so many bytes come."""
+    cuts = (0, 1, size // 2, size - 1) if space.cuts and size > 1 else (0,)
+    cut = cuts[choices.pick(len(cuts))]
+    if cut:
+        yield cut
+        yield from _pieces(space, size - cut, choices)
+    else:
+        yield size
+
+
+def _traffic(space: Space, story: Traffic, choices: Choices) -> Traffic:
+    """Once one message is cut, the numbers of all others are other ones: they keep their bytes."""
+    stream = story.transport == "tcp"
+    later, cut, messages = 0, False, list[tuple[int, Message, bytes]]()
+    for number, message in enumerate(story.messages, start=1):
+        later += _delay(space, choices)
+        if not stream or message.kind != "data":
+            messages.append((message.at_ns + later, message, message.content))
+            continue
+        content, offset = message.payload(number), 0
+        for size in _pieces(space, message.size, choices):
+            if offset:
+                later, cut = later + _delay(space, choices), True
+            messages.append((message.at_ns + later, message, content[offset : offset + size]))
+            offset += size
+    return replace(story, messages=tuple(_message(*one, cut) for one in sorted(messages, key=_at)))
+
+
+def _at(planned: tuple[int, Message, bytes]) -> int:
+    return planned[0]
+
+
+def _message(at: int, message: Message, content: bytes, cut: bool) -> Message:
+    if not cut or message.kind != "data":
+        return replace(message, at_ns=at)
+    return Message(at, len(content), message.connection, "data", content)
+
+
+def _client(space: Space, client: Client, choices: Choices) -> Client:
+    later, steps = _delay(space, choices), list[Step]()
+    for kind, amount in client.steps:
+        fault = choices.pick(1 + len(space.faults))
+        if fault:
+            steps.append((space.faults[fault - 1], 0))
+            if space.faults[fault - 1] == SHUTDOWN:
+                steps.append((CLOSE, 0))
+            break
+        if wait := _delay(space, choices):
+            steps.append((WAIT, wait))
+        if kind != SEND:
+            steps.append((kind, amount))
+            continue
+        for place, size in enumerate(_pieces(space, amount, choices)):
+            if place and (wait := _delay(space, choices)):
+                steps.append((WAIT, wait))
+            steps.append((SEND, size))
+    return replace(client, at_ns=client.at_ns + later, steps=tuple(steps))
