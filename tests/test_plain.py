@@ -671,3 +671,40 @@ def test_a_generator_without_its_yield_is_still_told() -> None:
 
     with pytest.raises(TypeError, match="it has no yield"):
         simulate(forgotten, ONE)  # type: ignore[arg-type]
+
+
+def test_a_buffer_is_its_owners_again_after_a_send() -> None:
+    """Found by the hunt, in asyncio: a traceback kept a view of its bytearray."""
+
+    def program() -> int:
+        one, other = socket.socketpair()
+        one.setblocking(False)
+        buffer, errors = bytearray(b"x" * 500_000), []
+        while buffer:
+            try:
+                del buffer[: one.send(buffer)]
+            except BlockingIOError as error:
+                errors.append(error)
+                other.recv(100_000)
+        return len(errors)
+
+    assert result(program) > 0
+
+
+def test_what_is_thrown_away_closes_nothing_of_the_next_run() -> None:
+    kept: list[Any] = []
+
+    def first() -> None:
+        kept.append(socket.socketpair())
+        kept.append(select.epoll())
+
+    def second() -> bytes:
+        one, other = socket.socketpair()
+        for thing in (*kept[0], kept[1]):
+            thing.close()
+        kept.clear()
+        one.sendall(b"still open")
+        return other.recv(100)
+
+    simulate(first)
+    assert result(second) == b"still open"

@@ -50,13 +50,15 @@ class Job:
 
     def to_json(self) -> str:
         """One line; `from_json` reads it back, equal."""
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self), default=lambda content: content.decode("latin-1"))
 
     @classmethod
     def from_json(cls, text: str) -> Job:
         """The job that `to_json` wrote."""
         plain = json.loads(text)
         story = plain.pop("story")
+        for message in story["messages"]:
+            message["content"] = message["content"].encode("latin-1")
         messages = tuple(Message(**message) for message in story["messages"])
         programs = tuple(plain.pop("programs"))
         return cls(programs, Traffic(messages, story["transport"]), **plain)

@@ -23,6 +23,7 @@ from .space import Space
 __all__ = ["HuntedKernel"]
 
 SIGNAL_NS = ms(300)  # until a signal comes that has not come before
+FULL_NS = ms(200)  # for which no descriptor is left
 SOON = ms(3)  # until a socket that took nothing says that it takes something
 SPURIOUS = 2  # times, at most, that a descriptor is reported and is not ready
 
@@ -34,6 +35,7 @@ class HuntedKernel(PlainKernel):
         super().__init__(*args, **options)
         self.choices, self.space = choices, space
         self._calls = self._in_vain = self._spurious = self._full = 0
+        self._full_until = 0
         self._signals = list(space.signals)
         self._planned: set[int] = set()
 
@@ -129,9 +131,10 @@ class HuntedKernel(PlainKernel):
 
     def have_no_room(self, task: Task, request: Any) -> bool:
         """An accept at the limit of descriptors: EMFILE, which is looked for first (do_accept)."""
-        if self._full >= self.space.full or not self.choices.pick(2):
-            return False
-        self._full += 1
+        if self.now >= self._full_until:
+            if self._full >= self.space.full or not self.choices.pick(2):
+                return False
+            self._full, self._full_until = self._full + 1, self.now + FULL_NS
         self._return(task, None, failure(EMFILE))
         return True
 

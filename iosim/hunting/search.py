@@ -95,13 +95,16 @@ class Broken:
 def hunt(
     program: Callable[..., Any], claim: Claim | None = None,
     within: Space | Traffic | Clients | None = None, *, seed: int = 0, cases: int = 2_000,
-    seconds: float = 10.0, progress: bool = False, **options: Any,
+    seconds: float = 10.0, limit_s: float = 5.0, progress: bool = False,
+    shown: Callable[..., Any] | None = None, **options: Any,
 ) -> Held | Broken:  # fmt: skip
     """Search for a case in which plain code breaks `claim`, or dies, spins, or waits for ever.
 
     within    where to search: a `Space`, or a story, with whatever is free in it
     seed      of what is chosen at random: the same seed, the same cases
     cases     that are tried at most, in at most so many `seconds`
+    limit_s   seconds of processor time for one case: TimeoutError
+    shown     the function whose text is the program's, if it is another one
     progress  show a bar
     options   further arguments of the program
 
@@ -110,15 +113,19 @@ def hunt(
     whole("cases", cases, 1, 10_000_000, "cases")
     number("seconds", seconds, 1e-3, 3_600, "s")
     space = within if isinstance(within, Space) else Space(within)
-    with PlainProgram(program, space.story, space.options | options) as prepared:
-        return _Hunt(prepared, claim, space, Random(seed)).run(cases, seconds, bar(progress))
+    named = space.options | options
+    with PlainProgram(program, space.story, named, shown) as prepared:
+        hunted = _Hunt(prepared, claim, space, Random(seed), limit_s)
+        return hunted.run(cases, seconds, bar(progress))
 
 
 class _Hunt:
     def __init__(
-        self, program: PlainProgram, claim: Claim | None, space: Space, random: Random
-    ) -> None:
+        self, program: PlainProgram, claim: Claim | None, space: Space, random: Random,
+        limit_s: float,
+    ) -> None:  # fmt: skip
         self._program, self._claim, self._space, self._random = program, claim, space, random
+        self._limit_s = limit_s
 
     def run(
         self, cases: int, seconds: float, report: Callable[[int, int, str], None]
@@ -161,7 +168,7 @@ class _Hunt:
     def _outcome(self, choices: Choices) -> Outcome:
         story = varied(self._space, choices)
         kind: Any = partial(HuntedKernel, choices, self._space)
-        return self._program.run(story, kind=kind)
+        return self._program.run(story, self._limit_s, kind)
 
     def _try(self, choices: Choices) -> tuple[str, str, Outcome] | None:
         """What is wrong: its kind, its words, and the run."""

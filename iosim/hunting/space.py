@@ -16,6 +16,8 @@ __all__ = ["Space", "varied"]
 
 Story = Traffic | Clients | None
 
+EACH = -1  # byte by byte
+MANY = 64  # bytes that may come one by one
 FAULTS = (SHUTDOWN, RESET)
 
 
@@ -30,7 +32,7 @@ class Space:
     spurious      may select, poll and epoll report a descriptor that is not ready?  select(2), BUGS
     threads       may any thread that is ready go on?
     signals       which signals may come between any two steps of the program: each does, once
-    full          how often the program may have no descriptor left (EMFILE)
+    full          how often the program may have no descriptor left, for a while (EMFILE)
     faults        what clients may do before their scripts are over: "shutdown", "reset"
     options       of the kernel, as `simulate` takes them
     calls         that a run may make, all in all, before it is said never to end
@@ -74,15 +76,26 @@ def _delay(space: Space, choices: Choices) -> int:
     return (0, *space.delays)[choices.pick(1 + len(space.delays))]
 
 
-def _pieces(space: Space, size: int, choices: Choices) -> Iterator[int]:
-    """The sizes of the pieces in which so many bytes come."""
-    cuts = (0, 1, size // 2, size - 1) if space.cuts and size > 1 else (0,)
-    cut = cuts[choices.pick(len(cuts))]
-    if cut:
-        yield cut
-        yield from _pieces(space, size - cut, choices)
+def _pieces(space: Space, size: int, choices: Choices) -> Iterator[tuple[int, int]]:
+    """The sizes of the pieces in which so many bytes come, each with ns after the one before it."""
+    cuts = (0, 1, size // 2, size - 1, EACH) if space.cuts and size > 1 else (0,)
+    cut = cuts[choices.pick(len(cuts) if size <= MANY else min(4, len(cuts)))]
+    if cut == EACH:
+        gap = _gap(space, choices)
+        yield 1, 0
+        yield from ((1, gap) for _ in range(size - 1))
+    elif cut:
+        yield cut, 0
+        gap = _gap(space, choices)
+        for place, (piece, later) in enumerate(_pieces(space, size - cut, choices)):
+            yield piece, later if place else gap
     else:
-        yield size
+        yield size, 0
+
+
+def _gap(space: Space, choices: Choices) -> int:
+    """Between two pieces: without one they would be the same as none."""
+    return space.delays[choices.pick(len(space.delays))] if space.delays else 0
 
 
 def _traffic(space: Space, story: Traffic, choices: Choices) -> Traffic:
@@ -95,9 +108,8 @@ def _traffic(space: Space, story: Traffic, choices: Choices) -> Traffic:
             messages.append((message.at_ns + later, message, message.content))
             continue
         content, offset = message.payload(number), 0
-        for size in _pieces(space, message.size, choices):
-            if offset:
-                later, cut = later + _delay(space, choices), True
+        for size, gap in _pieces(space, message.size, choices):
+            later, cut = later + gap, cut or bool(offset)
             messages.append((message.at_ns + later, message, content[offset : offset + size]))
             offset += size
     return replace(story, messages=tuple(_message(*one, cut) for one in sorted(messages, key=_at)))
@@ -127,8 +139,8 @@ def _client(space: Space, client: Client, choices: Choices) -> Client:
         if kind != SEND:
             steps.append((kind, amount))
             continue
-        for place, size in enumerate(_pieces(space, amount, choices)):
-            if place and (wait := _delay(space, choices)):
-                steps.append((WAIT, wait))
+        for size, gap in _pieces(space, amount, choices):
+            if gap:
+                steps.append((WAIT, gap))
             steps.append((SEND, size))
     return replace(client, at_ns=client.at_ns + later, steps=tuple(steps))

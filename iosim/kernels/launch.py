@@ -175,20 +175,22 @@ YIELDING = (("fd", "nbytes"), ("fds", "nbytes"), ("listener", "clients"))
 
 
 def launch_plain(
-    program: Callable[..., Any], given: int, what: str, options: Mapping[str, Any]
-) -> PlainPlan:
+    program: Callable[..., Any], given: int, what: str, options: Mapping[str, Any],
+    shown: Callable[..., Any] | None = None,
+) -> PlainPlan:  # fmt: skip
     """Look at plain code that will be given so many arguments; `what` they are, in words.
 
-    TypeError if it does not take them, or for an option that it does not have.
+    `shown`: another function, whose text is the program's.  TypeError if it does not take them, or
+    for an option that it does not have.
     """
-    inner = _inner(program)
+    inner = _inner(shown or program)
     title = _title(program, inner)
     _check_parameters(title, program, options, given)
     try:
         inspect.signature(program).bind(*range(given), **options)
     except TypeError as error:
         raise TypeError(f"{title} is given {what}: {error}") from None
-    file = inspect.unwrap(inner).__code__.co_filename
+    file = getattr(getattr(inner, "__code__", None), "co_filename", "")
     return PlainPlan(_text(title, inner), file, program, dict(options))
 
 

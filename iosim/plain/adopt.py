@@ -19,6 +19,7 @@ from .world import World
 
 __all__ = ["adopt"]
 
+PLAIN_OF_OURS = ("iosim.echo", "iosim.exercises")  # plain code, as anybody's
 CONTAINERS = (tuple, list, dict, set, frozenset)
 #: Instances that a program may have made before the run, if nothing has been done with them.
 FRESH: Mapping[tuple[str, str], Callable[[Any], bool]] = {
@@ -351,7 +352,7 @@ def _is_own(module: str | None) -> bool:
     """Is the module of this name the program's own: neither the library's, nor installed?"""
     top = (module or "").partition(".")[0]
     if top == "iosim":
-        return (module or "").startswith("iosim.echo")
+        return (module or "").startswith(PLAIN_OF_OURS)
     if not top or (top in sys.stdlib_module_names and top != "__main__"):
         return False
     file = getattr(sys.modules.get(module or ""), "__file__", None) or ""

@@ -77,6 +77,7 @@ class Epoll:
     _world: World
 
     def __init__(self, sizehint: int = -1, flags: int = 0) -> None:
+        self._run = getattr(self._world, "run", None)  # to which it belongs, as its descriptor does
         self._fd = self._world.call(calls.epoll_create())
 
     @property
@@ -93,7 +94,7 @@ class Epoll:
     def close(self) -> None:
         """close(2); a run that is over has closed everything."""
         fd, self._fd = self._fd, -1
-        if fd >= 0 and not self._world.run.over:
+        if fd >= 0 and self._run is self._world.run and not self._run.over:
             self._world.call(calls.close(fd))
 
     def __enter__(self) -> Epoll:

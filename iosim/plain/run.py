@@ -215,7 +215,10 @@ class Run:
             if isinstance(program, Handler) and not program.begun:
                 self._handle(me.task, program)
             elif error is not None:
-                raise error
+                try:
+                    raise error
+                finally:
+                    del error  # or its traceback, and with it whatever was sent, would stay
             else:
                 return value
 

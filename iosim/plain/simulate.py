@@ -92,13 +92,17 @@ class PlainProgram:
     """Plain code that can be run many times on the simulated kernel; a context manager.
 
     program, story, options  as of `simulate`; every story that it runs over has as many connections
+    shown                    the function whose text is the program's, if it is another one
     """
 
-    def __init__(self, program: Callable[..., Any], story: Story, options: Mapping[str, Any]):
+    def __init__(
+        self, program: Callable[..., Any], story: Story, options: Mapping[str, Any],
+        shown: Callable[..., Any] | None = None,
+    ) -> None:  # fmt: skip
         known = OPTIONS.get(type(story), ())
         own = {name: value for name, value in options.items() if name not in known}
         self._of_kernel = {name: options[name] for name in options if name not in own}
-        self.plan = launch_plain(program, *what_is_given(story), own)
+        self.plan = launch_plain(program, *what_is_given(story), own, shown)
         self._stack = ExitStack()
         self._here: tuple[World, Callable[..., Any]] | None = None
 
@@ -124,7 +128,7 @@ class PlainProgram:
             try:
                 body = partial(main_of_program, world, program, fds, self.plan.options)
                 outcome.returned = world.run.main(body)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 outcome.error = error
         if not world.as_new():
             self.__exit__()

@@ -34,13 +34,13 @@ SOMAXCONN = calls.SOMAXCONN
 class Socket:
     """`_socket.socket`: a descriptor, and Python's time-out (s; None: blocking)."""
 
-    __slots__ = ("_family", "_fd", "_kind", "_protocol", "_timeout")
+    __slots__ = ("_family", "_fd", "_kind", "_protocol", "_run", "_timeout")
     _world: World
 
     def __init__(
         self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
     ) -> None:
-        self._fd = -1
+        self._fd, self._run = -1, self._world.run  # to which it belongs, as its descriptor does
         self._family = INTERNET if family in (-1, None) else int(family)
         self._kind = STREAM if type in (-1, None) else int(type) & 0xF
         of_tcp = _socket.IPPROTO_TCP if fileno is not None else 0  # as the kernel says, or as asked
@@ -64,7 +64,7 @@ class Socket:
     timeout = property(lambda self: self.gettimeout())
 
     def _call(self, request: calls.Request) -> Any:
-        return self._world.call(request)
+        return self._run.call(request)
 
     # -- its descriptor ------------------------------------------------------------------------
 
@@ -80,7 +80,7 @@ class Socket:
     def close(self) -> None:
         """close(2); a run that is over has closed everything."""
         fd = self.detach()
-        if fd >= 0 and not self._world.run.over:
+        if fd >= 0 and not self._run.over:
             self._call(calls.close(fd))
 
     def shutdown(self, how: int) -> None:
@@ -114,13 +114,13 @@ class Socket:
         return self._timeout
 
     def _until(self) -> int | None:
-        return self._world.run.now() + round(self._timeout * 1e9) if self._timeout else None
+        return self._run.now() + round(self._timeout * 1e9) if self._timeout else None
 
     def _waiting(self, make: Callable[[], calls.Request], events: int, until: int | None) -> Any:
         """The call, after a poll if there is a time-out: sock_call_impl()."""
         while True:
             if until is not None:
-                left = until - self._world.run.now()
+                left = until - self._run.now()
                 if left < 0 or not self._call(calls.poll({self._open(): events}, left)):
                     raise TimeoutError("timed out")
             try:
@@ -171,20 +171,20 @@ class Socket:
 
     def send(self, data: Any, flags: int = 0) -> int:
         """send(2): as much as there is room for."""
-        return self._write(memoryview(data).cast("B"), flags, self._until())
+        return self._write(_bytes(data), flags, self._until())
 
-    def _write(self, data: memoryview, flags: int, until: int | None) -> int:
+    def _write(self, data: bytes, flags: int, until: int | None) -> int:
         fd = self._open()
         wait = calls.MSG_DONTWAIT & int(flags)
-        make = lambda: sendto(fd, bytes(data), wait)  # noqa: E731
+        make = lambda: sendto(fd, data, wait)  # noqa: E731
         sent: int = self._waiting(make, calls.EPOLLOUT, until)
         return sent
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """send(2) until all is sent; the time-out is one for the whole."""
-        view, until = memoryview(data).cast("B"), self._until()
-        while view:
-            view = view[self._write(view, flags, until) :]
+        left, until = _bytes(data), self._until()
+        while left:
+            left = left[self._write(left, flags, until) :]
 
     def sendto(self, data: Any, *rest: Any) -> int:
         """sendto(2), on a stream: the address has no effect."""
@@ -192,7 +192,7 @@ class Socket:
 
     def sendmsg(self, buffers: Sequence[Any], *rest: Any) -> int:
         """sendmsg(2), without ancillary data."""
-        return self.send(b"".join(bytes(memoryview(buffer)) for buffer in buffers))
+        return self.send(b"".join(map(_bytes, buffers)))
 
     # -- connections ---------------------------------------------------------------------------
 
@@ -209,7 +209,7 @@ class Socket:
         new = self._waiting(lambda: calls.accept(fd), calls.EPOLLIN, self._until())
         if self._world.default_timeout is not None:
             self._call(ioctl(new, FIONBIO, 1))
-        peer = self._world.run.kernel.table.open[new].peer  # type: ignore[attr-defined]
+        peer = self._run.kernel.table.open[new].peer  # type: ignore[attr-defined]
         return new, (HOST, getattr(peer, "port", 0))
 
     def connect(self, address: Any) -> None:
@@ -220,7 +220,7 @@ class Socket:
         except BlockingIOError as error:
             if until is None or error.errno != EINPROGRESS:
                 raise
-            if not self._call(calls.poll({fd: calls.EPOLLOUT}, until - self._world.run.now())):
+            if not self._call(calls.poll({fd: calls.EPOLLOUT}, until - self._run.now())):
                 raise TimeoutError("timed out") from None
             self._finish_connecting()
 
@@ -252,8 +252,7 @@ class Socket:
         if sys._getframe(2).f_code.co_name != "__repr__":
             return self._call(request)
         request.number = 0
-        run = self._world.run
-        return sides()[type(request).__name__](run.kernel, None, request)
+        return sides()[type(request).__name__](self._run.kernel, None, request)
 
     def _address(self, port: int) -> Any:
         return (HOST, port) if self.family == INTERNET else ""
@@ -268,6 +267,12 @@ class Socket:
         """getsockopt(2)."""
         value = self._call(getsockopt(self._open(), int(level), int(option)))
         return value if not buflen or isinstance(value, bytes) else value.to_bytes(buflen, "little")
+
+
+def _bytes(data: Any) -> bytes:
+    """What lies in a buffer, which is its owner's again: a bytearray may change its size."""
+    with memoryview(data) as view:
+        return view.tobytes()
 
 
 def _port(address: Any) -> int:

@@ -55,7 +55,7 @@ class Lock:
         if not self.taken:
             raise RuntimeError("release unlocked lock")
         self.taken = False
-        if self.waiters and not self._world.run.over:
+        if self.waiters and not self._world.run.over:  # those of a run that is over are gone
             self._world.call(futex(self, wake=True))
 
     release_lock = release

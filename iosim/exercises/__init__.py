@@ -1,0 +1,46 @@
+"""Twelve exercises: write a function, and the hunt looks for the case in which it fails.
+
+from iosim.exercises import check
+
+check(recv_exactly)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .exercise import Exercise as Exercise
+from .exercise import Verdict as Verdict
+from .exercise import near
+from .loop import EVENT_LOOP
+from .readiness import POLL_FOR, SERVE_EDGE, SERVE_OWED
+from .servers import ACCEPT_ALL, RELAY, SERVE_IN_TIME
+from .signals import ON_SIGNAL, WAIT_FOR
+from .streams import READ_MESSAGES, RECV_EXACTLY, SEND_ALL
+
+__all__ = ["EXERCISES", "Exercise", "Verdict", "check"]
+
+#: By the names of the functions that are to be written, the easiest first.
+EXERCISES = {
+    one.name: one
+    for one in (
+        RECV_EXACTLY, SEND_ALL, READ_MESSAGES, POLL_FOR, SERVE_OWED, SERVE_EDGE, WAIT_FOR,
+        ON_SIGNAL, RELAY, SERVE_IN_TIME, ACCEPT_ALL, EVENT_LOOP,
+    )
+}  # fmt: skip
+
+
+def check(answer: Callable[..., Any], name: str = "", *, seed: int = 0) -> Verdict:
+    """Try an answer; its own name says to which exercise, or `name`.
+
+    `seed`: other sizes and bytes for each (a hidden variant).  ValueError for a name that no
+    exercise has.
+    """
+    called = name or str(getattr(answer, "__name__", ""))
+    if called not in EXERCISES:
+        names = list(EXERCISES)
+        raise ValueError(
+            f"no exercise is called {called!r}: {', '.join(names)}{near(called, names)}"
+        )
+    return EXERCISES[called].check(answer, seed)

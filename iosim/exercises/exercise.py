@@ -1,0 +1,175 @@
+"""An exercise: what is to be written, how an answer is tried, and what its mistakes are called."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from difflib import get_close_matches
+from io import StringIO
+from typing import Any
+
+from ..hunting.claims import Claim
+from ..hunting.search import Broken, hunt
+from ..hunting.space import Space
+from ..plain.run import NotSimulated
+from ..shown import bundle, picture
+from ..validate import whole
+
+__all__ = ["Answer", "Exercise", "Mistake", "Part", "Verdict", "right"]
+
+Answer = Callable[..., Any]
+LIMIT_S = 1.0  # of processor time for one run of an answer
+SECONDS = 20.0  # for one part, on a slow machine
+
+
+@dataclass(frozen=True)
+class Part:
+    """One way in which an answer is tried.
+
+    program  makes a plain program of an answer
+    space    where the search goes, for a seed: other sizes and bytes for each
+    claim    what must hold, for that seed
+    cases    that are tried
+    """
+
+    program: Callable[[Answer], Callable[..., Any]]
+    space: Callable[[int], Space]
+    claim: Callable[[int], Claim | None]
+    cases: int = 400
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A mistake that is known: by what it is recognised, and what is said of it."""
+
+    name: str
+    words: str
+    when: Callable[[int, Broken], bool]
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """`name` is that of the function to be written; `title` says what it is about.
+
+    parts     how an answer is tried; the first part that breaks it counts
+    mistakes  the first one that fits is the diagnosis
+    solution  a right answer
+    """
+
+    number: int
+    name: str
+    title: str
+    parts: tuple[Part, ...]
+    mistakes: tuple[Mistake, ...]
+    solution: Answer
+
+    def check(self, answer: object, seed: int = 0) -> Verdict:
+        """Try it, in many cases: the same ones for the same seed."""
+        whole("seed", seed, 0, (1 << 63) - 1, "(a seed)")
+        if answer is ... or answer is None:
+            return Verdict(self, False, f"{self.name} is not there yet")
+        if not callable(answer):
+            return Verdict(self, False, f"{self.name} must be a function, got {answer!r}")
+        if trouble := _parameters(answer, self.solution):
+            return Verdict(self, False, f"{self.name}{trouble}")
+        for place, part in enumerate(self.parts):
+            verdict = self._try(place, part, answer, seed)
+            if verdict is not None:
+                return verdict
+        return right(self)
+
+    def _try(self, place: int, part: Part, answer: Answer, seed: int) -> Verdict | None:
+        try:
+            with _printed() as said:
+                found = hunt(
+                    part.program(answer), part.claim(seed), part.space(seed), seed=seed,
+                    cases=part.cases, seconds=SECONDS, limit_s=LIMIT_S, shown=answer,
+                )  # fmt: skip
+        except NotSimulated as error:
+            return Verdict(self, False, f"{self.name}: {error}")
+        except TimeoutError:
+            words = "it runs on and on, and makes no call: nothing can happen meanwhile"
+            return Verdict(self, False, words, mistake="runs on")
+        if isinstance(found, Broken):
+            return self._diagnosed(place, found)
+        if said.getvalue():
+            line = said.getvalue().splitlines()[0]
+            return Verdict(
+                self, False, f"it works, and prints {line!r}: take that out", mistake="prints"
+            )
+        return None
+
+    def _diagnosed(self, place: int, found: Broken) -> Verdict:
+        for mistake in self.mistakes:
+            if mistake.when(place, found):
+                return Verdict(self, False, found.words, mistake.words, mistake.name, found)
+        return Verdict(self, False, found.words, found=found)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of an answer: `right` or not, what happened, and what that is called."""
+
+    exercise: Exercise
+    right: bool
+    words: str
+    advice: str = ""
+    mistake: str = ""
+    found: Broken | None = None
+
+    def __str__(self) -> str:
+        head = f"{'RIGHT' if self.right else 'NOT YET'}: {self.words}"
+        lines = [head]
+        if self.found is not None:
+            lines[0] += f" ({self.found.call})"
+        lines += [self.advice] if self.advice else []
+        if self.found is not None:
+            lines.append(f"It happens in this story: {self.found.story!r}")
+        return "\n".join(lines)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        if self.found is None:
+            return bundle(str(self), "")
+        from ..draw import svg
+
+        run = self.found.timeline
+        return bundle(f"{self}\n\n{run}", f"<pre>{_escaped(str(self))}</pre>{picture(svg(run))}")
+
+
+def _escaped(text: str) -> str:
+    from html import escape
+
+    return escape(text)
+
+
+def right(exercise: Exercise) -> Verdict:
+    """It holds in whatever was tried."""
+    return Verdict(exercise, True, f"{exercise.name} holds in every case that was tried")
+
+
+def _parameters(answer: Answer, solution: Answer) -> str:
+    """What is wrong with its parameters; "" if nothing is."""
+    wanted = inspect.signature(solution)
+    try:
+        inspect.signature(answer).bind(*range(len(wanted.parameters)))
+    except TypeError:
+        return f" must take {wanted}, got {inspect.signature(answer)}"
+    except ValueError:  # written in C
+        return ""
+    return ""
+
+
+@contextmanager
+def _printed() -> Iterator[StringIO]:
+    """What the answer prints, thousands of times, is kept."""
+    said = StringIO()
+    with redirect_stdout(said):
+        yield said
+
+
+def near(name: str, names: list[str]) -> str:
+    """The near name, for who has misspelt it."""
+    found = get_close_matches(name, names, 1)
+    return f" (did you mean {found[0]}?)" if found else ""

@@ -1,0 +1,265 @@
+"""Exercises 4 to 6: to ask, to be told, and to be told only once."""
+
+from __future__ import annotations
+
+import select
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..calls import ms
+from ..hunting.claims import everybody_is_served
+from ..hunting.space import Space
+from ..plain.run import GRACE_NS
+from ..plain.simulate import Outcome
+from ..workloads import clients, traffic
+from .exercise import Answer, Exercise, Mistake, Part
+
+__all__ = ["POLL_FOR", "SERVE_EDGE", "SERVE_OWED", "over_listener"]
+
+Program = Callable[..., Any]
+
+
+def over_listener(answer: Answer) -> Program:
+    """The answer is a server, or a coroutine function that is one."""
+
+    def program(listener: socket.socket) -> Any:
+        return answer(listener)
+
+    return program
+
+
+# -- 4: poll with a budget of calls and of delay -------------------------------------------------
+
+MOST_CALLS, MOST_LATE_MS = 60, 30
+
+
+def poll_for(sock: socket.socket) -> bytes:
+    """A right answer."""
+    while True:
+        try:
+            return sock.recv(100)
+        except BlockingIOError:
+            time.sleep(0.02)
+
+
+def _nonblocking(answer: Answer) -> Program:
+    def program(sock: socket.socket) -> Any:
+        sock.setblocking(False)
+        return answer(sock)
+
+    return program
+
+
+def _in_a_second(seed: int) -> Space:
+    story = traffic.one(after_ms=1 + seed % 5, size=50)
+    return Space(story, delays=(ms(9), ms(77), ms(433), ms(985)), in_vain=4_000)
+
+
+def _within_budget(outcome: Outcome) -> str:
+    run = outcome.timeline
+    asked = sum(call.name == "recvfrom" for call in run.call_log)
+    if outcome.ended:
+        return f"it had not looked {GRACE_NS / 1e6:,.0f} ms after it came"
+    if outcome.returned is None or len(outcome.returned) != 50:
+        return f"it returned {outcome.returned!r}, not the 50 bytes of the datagram"
+    if asked > MOST_CALLS:
+        return f"it called recv {asked} times, more than {MOST_CALLS}"
+    late = run.latency_ns(1)
+    if late is not None and late > MOST_LATE_MS * 1_000_000:
+        return f"it had the datagram {late / 1e6:.1f} ms after it came, more than {MOST_LATE_MS}"
+    return ""
+
+
+POLL_FOR = Exercise(
+    4, "poll_for", "poll with a budget of calls and of delay",
+    (Part(_nonblocking, _in_a_second, lambda seed: _within_budget, cases=60),),
+    (
+        Mistake(
+            "EAGAIN is no error",
+            "BlockingIOError (EAGAIN) says that nothing has come yet: look again, a little later.",
+            lambda part, found: found.kind == "error" and "BlockingIOError" in found.words,
+        ),
+        Mistake(
+            "too often",
+            "You ask too often: each recv that finds nothing costs a system call. Sleep in "
+            "between.",
+            lambda part, found: "times, more than" in found.words
+            or found.kind in ("spins", "endless"),
+        ),
+        Mistake(
+            "too rarely",
+            "You sleep too long: what comes just after a look waits for the next one.",
+            lambda part, found: "after it came" in found.words,
+        ),
+        Mistake(
+            "gives up",
+            "The datagram comes within a second, not within your patience: go on until it is "
+            "there.",
+            lambda part, found: "not the 50 bytes" in found.words,
+        ),
+    ),
+    poll_for,
+)  # fmt: skip
+
+
+# -- 5: EVENT_WRITE only while something is owed -------------------------------------------------
+
+
+def serve_owed(listener: socket.socket) -> None:
+    """A right answer."""
+    listener.setblocking(False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, mask in selector.select():
+                sock: Any = key.fileobj
+                if sock is listener:
+                    connection, _ = listener.accept()
+                    connection.setblocking(False)
+                    selector.register(connection, selectors.EVENT_READ, b"")
+                    continue
+                owed = key.data
+                if mask & selectors.EVENT_READ:
+                    data = sock.recv(1_000)
+                    if not data:
+                        selector.unregister(sock)
+                        sock.close()
+                        continue
+                    owed += data
+                try:
+                    owed = owed[sock.send(owed) :]
+                except BlockingIOError:
+                    pass
+                events = selectors.EVENT_READ | (selectors.EVENT_WRITE if owed else 0)
+                selector.modify(sock, events, owed)
+
+
+def _two_that_echo(seed: int) -> Space:
+    talker = clients.script(
+        ("send", 60 + seed % 3), ("wait", ms(40)), ("receive", 60 + seed % 3), rcvbuf=20
+    )
+    story = clients.of(talker, clients.echo(2, 10, every_ms=30))
+    return Space(story, delays=(ms(5), ms(200)), options={"sndbuf": 30}, in_vain=30)
+
+
+SERVE_OWED = Exercise(
+    5, "serve_owed", "EVENT_WRITE only while something is owed",
+    (Part(over_listener, _two_that_echo, lambda seed: everybody_is_served(within_ms=2_000)),),
+    (
+        Mistake(
+            "always writable",
+            "A socket is nearly always writable: with EVENT_WRITE left on, select returns at once, "
+            "for nothing, and the loop takes a whole core.",
+            lambda part, found: found.kind in ("spins", "endless"),
+        ),
+        Mistake(
+            "EAGAIN is no error",
+            "send on a nonblocking socket may find no room (BlockingIOError): wait for "
+            "EVENT_WRITE.",
+            lambda part, found: found.kind == "error" and "BlockingIOError" in found.words,
+        ),
+        Mistake(
+            "told no more",
+            "Something was still owed when you stopped asking for EVENT_WRITE: nobody tells you "
+            "when "
+            "there is room for the rest.",
+            lambda part, found: found.kind in ("claim", "stuck"),
+        ),
+    ),
+    serve_owed,
+)  # fmt: skip
+
+
+# -- 6: read under edge-triggering ---------------------------------------------------------------
+
+TURN = 4  # receives of one connection, before others have their turn
+
+
+def serve_edge(listener: socket.socket) -> None:
+    """A right answer: drain, a little at a time, and remember who is not drained yet."""
+    listener.setblocking(False)
+    of_fd: dict[int, socket.socket] = {}
+    with select.epoll() as epoll:
+        epoll.register(listener, select.EPOLLIN)
+        undrained: list[int] = []
+        while True:
+            found = epoll.poll(0 if undrained else -1)
+            again, undrained = undrained, []
+            for fd in dict.fromkeys([*(fd for fd, _ in found), *again]):
+                if fd == listener.fileno():
+                    connection, _ = listener.accept()
+                    connection.setblocking(False)
+                    of_fd[connection.fileno()] = connection
+                    epoll.register(connection, select.EPOLLIN | select.EPOLLET)
+                    continue
+                for _ in range(TURN):
+                    try:
+                        data = of_fd[fd].recv(20)
+                    except BlockingIOError:
+                        break
+                    if not data:
+                        of_fd.pop(fd).close()
+                        break
+                    of_fd[fd].setblocking(True)
+                    of_fd[fd].sendall(data)
+                    of_fd[fd].setblocking(False)
+                else:
+                    undrained.append(fd)
+
+
+FLOOD = 2_000  # bytes
+
+
+def _a_flood_and_another(seed: int) -> Space:
+    flood = clients.script(("send", FLOOD), ("receive", FLOOD))
+    small = clients.script(("wait", ms(30 + seed % 5)), ("send", 10), ("receive", 10))
+    return Space(
+        clients.of(flood, small), delays=(ms(2), ms(40)), cuts=False, short_writes=False, in_vain=60
+    )
+
+
+def _the_small_one_in_time(outcome: Outcome) -> str:
+    flood, small = outcome.visits
+    if small.received < 10 or not small.answered:
+        return "the client with 10 bytes was never answered"
+    took = small.answered[0] - (small.begun or 0)
+    if took > 400_000_000:
+        return f"the client with 10 bytes was answered after {took / 1e6:,.0f} ms"
+    if flood.received < FLOOD:
+        return f"the client with {FLOOD:,} bytes got {flood.received:,} of them"
+    return ""
+
+
+SERVE_EDGE = Exercise(
+    6, "serve_edge", "read under edge-triggering",
+    (Part(over_listener, _a_flood_and_another, lambda seed: _the_small_one_in_time, cases=80),),
+    (
+        Mistake(
+            "sleeps beside data",
+            "With EPOLLET you are told once, when something comes: read until BlockingIOError, or "
+            "remember that more lies there. You sleep beside data.",
+            lambda part, found: found.kind == "stuck" or "was never answered" in found.words
+            or "bytes got" in found.words,
+        ),
+        Mistake(
+            "the others starve",
+            "You drain one connection to its end while it fills up again: after a few receives let "
+            "the others have their turn, and come back.",
+            lambda part, found: "was answered after" in found.words,
+        ),
+        Mistake(
+            "EAGAIN is no error",
+            "BlockingIOError (EAGAIN) is how a drained socket answers: it ends your loop.",
+            lambda part, found: found.kind == "error" and "BlockingIOError" in found.words,
+        ),
+        Mistake(
+            "asks without a pause",
+            "You ask without a pause, also when nobody has anything: wait in epoll.poll().",
+            lambda part, found: found.kind in ("spins", "endless"),
+        ),
+    ),
+    serve_edge,
+)  # fmt: skip

@@ -1,0 +1,283 @@
+"""Exercises 9 to 11: servers that stand a slow reader, a slow sender, and a lack of descriptors."""
+
+from __future__ import annotations
+
+import errno
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..calls import ms
+from ..hunting.claims import everybody_is_served
+from ..hunting.space import Space
+from ..plain.simulate import Outcome
+from ..workloads import clients
+from .exercise import Exercise, Mistake, Part
+from .readiness import over_listener
+
+__all__ = ["ACCEPT_ALL", "RELAY", "SERVE_IN_TIME"]
+
+Program = Callable[..., Any]
+
+# -- 9: a relay under a memory cap ---------------------------------------------------------------
+
+CAP = 100  # bytes that may be held for a connection
+MUCH = 600  # bytes that the slow reader sends
+
+
+def relay(listener: socket.socket) -> None:
+    """A right answer."""
+    listener.setblocking(False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, mask in selector.select():
+                sock: Any = key.fileobj
+                if sock is listener:
+                    connection, _ = listener.accept()
+                    connection.setblocking(False)
+                    selector.register(connection, selectors.EVENT_READ, b"")
+                    continue
+                owed = key.data
+                if mask & selectors.EVENT_READ and len(owed) < CAP:
+                    data = sock.recv(CAP - len(owed))
+                    if not data:
+                        selector.unregister(sock)
+                        sock.close()
+                        continue
+                    owed += data
+                try:
+                    owed = owed[sock.send(owed) :] if owed else owed
+                except BlockingIOError:
+                    pass
+                events = selectors.EVENT_READ if len(owed) < CAP else 0
+                events |= selectors.EVENT_WRITE if owed else 0
+                selector.modify(sock, events, owed)
+
+
+def _a_slow_reader(seed: int) -> Space:
+    slow = clients.script(
+        ("send", MUCH), ("wait", ms(900 + seed % 9)), ("receive", MUCH), rcvbuf=40
+    )
+    quick = clients.echo(2, 20, every_ms=100)
+    return Space(
+        clients.of(slow, quick), delays=(ms(3), ms(50)), cuts=False, in_vain=40,
+        options={"sndbuf": 50, "rcvbuf": 200},
+    )  # fmt: skip
+
+
+def _under_the_cap(outcome: Outcome) -> str:
+    slow, quick = outcome.visits
+    if quick.received < 40 or (quick.over or 0) > 700_000_000:
+        got = f"got {quick.received} of 40 bytes" if quick.received < 40 else "was served too late"
+        return f"the quick client {got}, beside one that does not read"
+    if slow.received < MUCH or slow.garbled:
+        return f"the slow client got {slow.received} of {MUCH} bytes"
+    held: dict[int | None, int] = {}
+    for call in outcome.timeline.call_log:
+        held[call.fd] = held.get(call.fd, 0) + call.nbytes - call.sent
+        if held[call.fd] > CAP:
+            return f"it held {held[call.fd]} bytes for a connection, more than {CAP}"
+    return ""
+
+
+RELAY = Exercise(
+    9, "relay", "a relay under a memory cap",
+    (Part(over_listener, _a_slow_reader, lambda seed: _under_the_cap, cases=60),),
+    (
+        Mistake(
+            "one slow reader stops all",
+            "You wait for one client to take what it is owed, and meanwhile serve nobody else.",
+            lambda part, found: "quick client" in found.words,
+        ),
+        Mistake(
+            "a buffer without bound",
+            "You read on while a client does not take what it is owed: stop asking for "
+            "EVENT_READ when "
+            "the cap is reached. TCP then holds the sender back.",
+            lambda part, found: "more than" in found.words,
+        ),
+        Mistake(
+            "asks without a pause",
+            "You are told again and again of what you do not take: ask only for what you can do "
+            "now.",
+            lambda part, found: found.kind in ("spins", "endless"),
+        ),
+        Mistake(
+            "EAGAIN is no error",
+            "BlockingIOError (EAGAIN) says that there is no room now: wait for EVENT_WRITE.",
+            lambda part, found: found.kind == "error" and "BlockingIOError" in found.words,
+        ),
+        Mistake(
+            "bytes are lost",
+            "What does not fit must not be thrown away, nor left lying: ask for EVENT_WRITE, and "
+            "go on "
+            "reading once there is room.",
+            lambda part, found: found.kind in ("claim", "stuck"),
+        ),
+    ),
+    relay,
+)  # fmt: skip
+
+
+# -- 10: deadlines -------------------------------------------------------------------------------
+
+SIZE, SECONDS = 10, 1.0
+
+
+def serve_in_time(listener: socket.socket) -> None:
+    """A right answer."""
+    listener.setblocking(False)
+    due: dict[Any, float] = {}
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            now = time.monotonic()
+            ready = selector.select(max(0, min(due.values()) - now) if due else None)
+            for key, _ in ready:
+                sock: Any = key.fileobj
+                if sock is listener:
+                    connection, _ = listener.accept()
+                    selector.register(connection, selectors.EVENT_READ, b"")
+                    due[connection] = time.monotonic() + SECONDS
+                    continue
+                data = sock.recv(SIZE)
+                if data and len(key.data + data) < SIZE:
+                    selector.modify(sock, selectors.EVENT_READ, key.data + data)
+                    continue
+                if data:
+                    sock.sendall(key.data + data)
+                _close(selector, due, sock)
+            for sock in [one for one, at in due.items() if at <= time.monotonic()]:
+                _close(selector, due, sock)
+
+
+def _close(selector: Any, due: dict[Any, float], sock: Any) -> None:
+    del due[sock]
+    selector.unregister(sock)
+    sock.close()
+
+
+def _a_dribbler(seed: int) -> Space:
+    dribble = [step for _ in range(SIZE) for step in (("send", 1), ("wait", ms(400 + seed % 5)))]
+    honest = (("send", 5), ("wait", ms(700)), ("send", 5), ("receive", SIZE))
+    story = clients.of(
+        clients.script(*dribble, ("receive", SIZE)), clients.script(*honest, at_ms=1)
+    )
+    return Space(story, delays=(ms(2), ms(40)), cuts=False, short_writes=False, in_vain=60)
+
+
+def _in_time(outcome: Outcome) -> str:
+    dribbler, honest = outcome.visits
+    if honest.received < SIZE:
+        return f"the client that needed 0.7 s got {honest.received} of {SIZE} bytes"
+    first = honest.answered[0]
+    if first > 950_000_000:
+        return f"the client that needed 0.7 s was answered at {first / 1e9:.1f} s"
+    if dribbler.received:
+        return "the client that sent a byte now and then was waited for, and answered"
+    late = [
+        one.received for one in outcome.timeline.deliveries
+        if one.connection == 0 and one.received is not None and one.received > 1_500_000_000
+    ]  # fmt: skip
+    return f"a client was still read from at {late[0] / 1e9:.1f} s" if late else ""
+
+
+SERVE_IN_TIME = Exercise(
+    10, "serve_in_time", "deadlines",
+    (Part(over_listener, _a_dribbler, lambda seed: _in_time, cases=60),),
+    (
+        Mistake(
+            "each byte renews it",
+            "Each byte starts your time-out anew, so that who sends one now and then holds a "
+            "connection "
+            "for ever: a deadline is an instant, fixed when the request begins.",
+            lambda part, found: "now and then" in found.words or "still read" in found.words,
+        ),
+        Mistake(
+            "closes an honest one",
+            "A slow client that was within its second was cut off.",
+            lambda part, found: "bytes" in found.words and "0.7 s got" in found.words,
+        ),
+        Mistake(
+            "the others wait",
+            "While you wait for one client, the others wait for you.",
+            lambda part, found: "was answered at" in found.words or found.kind == "stuck",
+        ),
+        Mistake(
+            "a time-out ends it",
+            "A deadline that passes, or a client that is gone, is the end of one connection, not "
+            "of "
+            "the server.",
+            lambda part, found: found.kind == "error",
+        ),
+        Mistake(
+            "asks without a pause",
+            "You look at the clock again and again: sleep in select until the next deadline.",
+            lambda part, found: found.kind in ("spins", "endless"),
+        ),
+    ),
+    serve_in_time,
+)  # fmt: skip
+
+
+# -- 11: accept when descriptors run out ---------------------------------------------------------
+
+
+def accept_all(listener: socket.socket) -> None:
+    """A right answer."""
+    listener.setblocking(False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                sock: Any = key.fileobj
+                if sock is listener:
+                    try:
+                        connection, _ = listener.accept()
+                    except OSError as error:
+                        if error.errno not in (errno.EMFILE, errno.ENFILE):
+                            raise
+                        time.sleep(0.05)  # it stays readable: wait, until somebody has gone
+                        continue
+                    selector.register(connection, selectors.EVENT_READ)
+                elif data := sock.recv(100):
+                    sock.sendall(data)
+                else:
+                    selector.unregister(sock)
+                    sock.close()
+
+
+def _no_descriptor_left(seed: int) -> Space:
+    story = clients.several(3, clients.echo(2, 10 + seed % 3, every_ms=40), every_ms=15)
+    return Space(story, delays=(ms(20),), cuts=False, short_writes=False, full=2, in_vain=30)
+
+
+ACCEPT_ALL = Exercise(
+    11, "accept_all", "accept when descriptors run out",
+    (Part(over_listener, _no_descriptor_left, lambda seed: everybody_is_served(3_000), cases=80),),
+    (
+        Mistake(
+            "dies of it",
+            "accept failed with EMFILE: no descriptor was left. The clients that are there can "
+            "go on, "
+            "and one of them will leave.",
+            lambda part, found: found.kind == "error" and "Too many open files" in found.words,
+        ),
+        Mistake(
+            "spins",
+            "With no descriptor left the connection stays in the queue, and the listener readable: "
+            "select returns at once, accept fails again. Wait a little, or stop asking for a "
+            "while.",
+            lambda part, found: found.kind in ("spins", "endless"),
+        ),
+        Mistake(
+            "gives up",
+            "You stopped accepting for good: ask again once a descriptor may be free.",
+            lambda part, found: found.kind in ("claim", "stuck"),
+        ),
+    ),
+    accept_all,
+)  # fmt: skip

@@ -1,0 +1,255 @@
+"""Exercises 1 to 3: bytes come as they like, and go as there is room."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import Any
+
+from ..calls import ms
+from ..hunting.claims import nothing_lost, returns
+from ..hunting.search import Broken
+from ..hunting.space import Space
+from ..workloads import clients, traffic
+from .exercise import Answer, Exercise, Mistake, Part
+
+__all__ = ["READ_MESSAGES", "RECV_EXACTLY", "SEND_ALL"]
+
+Program = Callable[..., Any]
+
+
+def _bytes(seed: int, size: int) -> bytes:
+    """So many bytes, other ones for each seed."""
+    return bytes(Random(seed).choices(b"abcdefghijklmnopqrstuvwxyz", k=size))
+
+
+# -- 1: receive exactly n bytes ------------------------------------------------------------------
+
+
+def recv_exactly(sock: socket.socket, n: int) -> bytes:
+    """A right answer."""
+    data = b""
+    while len(data) < n:
+        more = sock.recv(n - len(data))
+        if not more:
+            raise EOFError(f"the stream ended {n - len(data)} bytes too early")
+        data += more
+    return data
+
+
+def _two_parts(answer: Answer, first: int, second: int) -> Program:
+    def program(sock: socket.socket) -> list[bytes]:
+        return [answer(sock, first), answer(sock, second)]
+
+    return program
+
+
+def _too_early(answer: Answer) -> Program:
+    def program(sock: socket.socket) -> Any:
+        try:
+            return answer(sock, 10)
+        except EOFError:
+            return "EOFError"
+
+    return program
+
+
+def _first_returned(found: Broken) -> bytes:
+    returned = found.outcome.returned
+    return returned[0] if isinstance(returned, list) and isinstance(returned[0], bytes) else b""
+
+
+RECV_EXACTLY = Exercise(
+    1, "recv_exactly", "receive exactly n bytes",
+    (
+        Part(
+            partial(_two_parts, first=4, second=6),
+            lambda seed: Space(traffic.stream(_bytes(seed, 10)).then("eof", after_ms=500)),
+            lambda seed: returns([_bytes(seed, 10)[:4], _bytes(seed, 10)[4:]]),
+        ),
+        Part(
+            _too_early, lambda seed: Space(traffic.stream(_bytes(seed, 3)).then("eof")),
+            lambda seed: returns("EOFError"),
+        ),
+    ),
+    (
+        Mistake(
+            "spins on the end",
+            "An empty result is the end of the stream: recv returns b'' at once, again and again.",
+            lambda part, found: found.kind == "spins",
+        ),
+        Mistake(
+            "the end is not told",
+            "The stream ended before n bytes had come, and your caller was not told: raise "
+            "EOFError.",
+            lambda part, found: part == 1,
+        ),
+        Mistake(
+            "one recv is one message",
+            "One recv is not one message: it returns what has come by then, at least one byte.",
+            lambda part, found: part == 0 and found.kind == "claim"
+            and len(_first_returned(found)) < 4,
+        ),
+        Mistake(
+            "takes too much",
+            "You took more than n bytes off the stream: what comes after them is somebody else's.",
+            lambda part, found: part == 0 and found.kind in ("claim", "error"),
+        ),
+    ),
+    recv_exactly,
+)  # fmt: skip
+
+
+# -- 2: send all of it on a nonblocking socket ---------------------------------------------------
+
+
+def send_all(sock: socket.socket, data: bytes) -> None:
+    """A right answer."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[sock.send(view) :]
+        except BlockingIOError:
+            select.select([], [sock], [])
+
+
+MUCH = 120  # bytes, in three messages
+
+
+def _sends_it_back(answer: Answer) -> Program:
+    def program(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            data = b""
+            while len(data) < MUCH:
+                data += connection.recv(MUCH - len(data))
+            connection.setblocking(False)
+            answer(connection, data)
+            connection.setblocking(True)
+            connection.shutdown(socket.SHUT_WR)
+            connection.recv(1)  # until the client has taken all, and is gone
+
+    return program
+
+
+def _slow_reader(seed: int) -> Space:
+    third = ("send", MUCH // 3)
+    story = clients.of(
+        clients.script(
+            third, third, third, ("wait", ms(50 + seed % 7)), ("receive", MUCH), rcvbuf=32
+        )
+    )
+    return Space(story, delays=(ms(10), ms(200)), cuts=False, options={"sndbuf": 48}, in_vain=40)
+
+
+SEND_ALL = Exercise(
+    2, "send_all", "send all of it on a nonblocking socket",
+    (Part(_sends_it_back, _slow_reader, lambda seed: nothing_lost),),
+    (
+        Mistake(
+            "EAGAIN is no error",
+            "BlockingIOError (EAGAIN) only says that there is no room now: wait until there is.",
+            lambda part, found: found.kind == "error" and "BlockingIOError" in found.words,
+        ),
+        Mistake(
+            "asks without a pause",
+            "You ask again and again while there is no room, and keep a core busy: sleep in "
+            "select, "
+            "poll or a selector until the socket is writable.",
+            lambda part, found: found.kind in ("spins", "endless"),
+        ),
+        Mistake(
+            "sends bytes twice",
+            "Bytes went out twice, or in another order: go on behind what send says it has taken.",
+            lambda part, found: "other bytes" in found.words,
+        ),
+        Mistake(
+            "a short write",
+            "send takes what it has room for and says how many bytes that was: the rest is yours "
+            "to "
+            "send again.",
+            lambda part, found: found.kind == "claim",
+        ),
+    ),
+    send_all,
+)  # fmt: skip
+
+
+# -- 3: frame messages by their length -----------------------------------------------------------
+
+
+def read_messages(sock: socket.socket) -> list[bytes]:
+    """A right answer."""
+    messages, buffer = [], b""
+    while data := sock.recv(4_096):
+        buffer += data
+        while len(buffer) >= 2:
+            size = int.from_bytes(buffer[:2], "big")
+            if len(buffer) < 2 + size:
+                break
+            messages.append(buffer[2 : 2 + size])
+            buffer = buffer[2 + size :]
+    return messages
+
+
+def _framed(answer: Answer) -> Program:
+    def program(sock: socket.socket) -> list[bytes]:
+        return list(answer(sock))
+
+    return program
+
+
+def _messages(seed: int) -> list[bytes]:
+    return [_bytes(seed, 5), b"", _bytes(seed + 1, 300), _bytes(seed + 2, 4)]
+
+
+def _frames(seed: int) -> Space:
+    frames = b"".join(len(one).to_bytes(2, "big") + one for one in _messages(seed))
+    return Space(traffic.stream(frames[:9], frames[9:], every_ms=5).then("eof"))
+
+
+def _whole_but_fewer(found: Broken) -> bool:
+    """All bytes came, each message that it returned is one that was sent, and some are missing."""
+    returned, story = found.outcome.returned, found.story
+    assert isinstance(story, traffic.Traffic)
+    if sum(call.nbytes for call in found.timeline.call_log) < story.nbytes():
+        return False
+    frames = b"".join(one.content for one in story.messages)
+    sent = []
+    while frames:
+        end = 2 + int.from_bytes(frames[:2], "big")
+        sent.append(frames[2:end])
+        frames = frames[end:]
+    return isinstance(returned, list) and len(returned) < len(sent) and set(returned) <= set(sent)
+
+
+READ_MESSAGES = Exercise(
+    3, "read_messages", "frame messages by their length",
+    (Part(_framed, _frames, lambda seed: returns(_messages(seed)), cases=600),),
+    (
+        Mistake(
+            "the end is not seen",
+            "recv returned b'', the end of the stream, and you went on: the last message is over.",
+            lambda part, found: found.kind == "spins",
+        ),
+        Mistake(
+            "a header in two pieces",
+            "The two bytes of a length may come one by one: look at them only when both are there.",
+            lambda part, found: found.kind == "error",
+        ),
+        Mistake(
+            "two messages in one",
+            "Several messages may come with one recv: when one is whole, look whether the next is.",
+            lambda part, found: found.kind == "claim" and _whole_but_fewer(found),
+        ),
+        Mistake(
+            "a message in two pieces",
+            "A message may come in pieces: keep what has come until all of it is there.",
+            lambda part, found: found.kind in ("claim", "stuck"),
+        ),
+    ),
+    read_messages,
+)  # fmt: skip

@@ -1,0 +1,507 @@
+"""The exercises: right answers pass; each wrong one is refused, with its diagnosis."""
+
+import contextlib
+import io
+import json
+import os
+import select
+import selectors
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wrong_answers import WRONG
+
+from iosim.exercises import EXERCISES, check
+from iosim.exercises.loop import EventLoop
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="epoll, SIGIO: Linux's are simulated"
+)
+
+SEEDS = range(20)
+BOUND_S = 3.0
+
+# -- right ones, in another style ------------------------------------------------------------------
+
+
+def by_waitall(sock: Any, n: int) -> bytes:
+    """With a buffer that is filled."""
+    buffer = bytearray(n)
+    view = memoryview(buffer)
+    while view:
+        count = sock.recv_into(view)
+        if count == 0:
+            raise EOFError
+        view = view[count:]
+    return bytes(buffer)
+
+
+def by_file(sock: Any, n: int) -> bytes:
+    """byte by byte: slow, and right."""
+    data = [sock.recv(1) for _ in range(n)]
+    if b"" in data:
+        raise EOFError
+    return b"".join(data)
+
+
+def made_blocking(sock: Any, data: bytes) -> None:
+    sock.setblocking(True)
+    sock.sendall(data)
+
+
+def by_a_selector(sock: Any, data: bytes) -> None:
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_WRITE)
+        while data:
+            selector.select()
+            with contextlib.suppress(BlockingIOError):
+                data = data[sock.send(data) :]
+
+
+def by_readers(sock: Any) -> list[bytes]:
+    def exactly(size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            more = sock.recv(size - len(data))
+            if not more:
+                raise EOFError
+            data += more
+        return data
+
+    messages = []
+    with contextlib.suppress(EOFError):
+        while True:
+            messages.append(exactly(int.from_bytes(exactly(2), "big")))
+    return messages
+
+
+def by_makefile(sock: Any) -> list[bytes]:
+    messages = []
+    with sock.makefile("rb") as stream:
+        while header := stream.read(2):
+            messages.append(stream.read(int.from_bytes(header, "big")))
+    return messages
+
+
+def by_select(sock: Any) -> bytes:
+    select.select([sock], [], [])
+    data: bytes = sock.recv(100)
+    return data
+
+
+def by_a_clock(sock: Any) -> bytes:
+    next_look = time.monotonic()
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            data: bytes = sock.recv(100)
+            return data
+        next_look += 0.025
+        time.sleep(max(0, next_look - time.monotonic()))
+
+
+def in_threads(listener: Any) -> None:
+    import threading
+
+    def serve(connection: Any) -> None:
+        with connection:
+            while data := connection.recv(100):
+                connection.sendall(data)
+
+    while True:
+        threading.Thread(target=serve, args=(listener.accept()[0],)).start()
+
+
+async def in_asyncio(listener: Any) -> None:
+    import asyncio
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(100):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(handle, sock=listener)
+    async with server:
+        await server.serve_forever()
+
+
+def edge_again(listener: Any) -> None:
+    """EPOLL_CTL_MOD asks anew: who is not drained is told again."""
+    listener.setblocking(False)
+    of_fd: dict[int, Any] = {}
+    events = select.EPOLLIN | select.EPOLLET
+    with select.epoll() as epoll:
+        epoll.register(listener, select.EPOLLIN)
+        while True:
+            for fd, _ in epoll.poll():
+                if fd == listener.fileno():
+                    connection, _ = listener.accept()
+                    of_fd[connection.fileno()] = connection
+                    epoll.register(connection, events)
+                elif data := of_fd[fd].recv(50):
+                    of_fd[fd].sendall(data)
+                    epoll.modify(fd, events)
+                else:
+                    of_fd.pop(fd).close()
+
+
+def reads_the_pipe(arrived: list[int], reader: int) -> None:
+    os.read(reader, 1)
+
+
+def polls_the_pipe(arrived: list[int], reader: int) -> None:
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
+    while not arrived:
+        poll.poll()
+
+
+def while_there_is_something(sock: Any, taken: list[bytes]) -> None:
+    while select.select([sock], [], [], 0)[0]:
+        taken.append(sock.recv(100))
+
+
+def by_dontwait(sock: Any, taken: list[bytes]) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            taken.append(sock.recv(100, socket.MSG_DONTWAIT))
+
+
+def relay_of_pieces(listener: Any) -> None:
+    """Reads only when nothing is owed."""
+    listener.setblocking(False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                sock: Any = key.fileobj
+                if sock is listener:
+                    connection, _ = listener.accept()
+                    connection.setblocking(False)
+                    selector.register(connection, selectors.EVENT_READ, b"")
+                    continue
+                owed = key.data
+                if not owed:
+                    owed = sock.recv(64)
+                    if not owed:
+                        selector.unregister(sock)
+                        sock.close()
+                        continue
+                with contextlib.suppress(BlockingIOError):
+                    owed = owed[sock.send(owed) :]
+                wanted = selectors.EVENT_WRITE if owed else selectors.EVENT_READ
+                selector.modify(sock, wanted, owed)
+
+
+def relay_in_threads(listener: Any) -> None:
+    import threading
+
+    def serve(connection: Any) -> None:
+        with connection:
+            while data := connection.recv(50):
+                connection.sendall(data)
+
+    while True:
+        threading.Thread(target=serve, args=(listener.accept()[0],)).start()
+
+
+async def deadlines_in_asyncio(listener: Any) -> None:
+    import asyncio
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(TimeoutError, asyncio.IncompleteReadError, ConnectionError):
+            async with asyncio.timeout(1):
+                data = await reader.readexactly(10)
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(handle, sock=listener)
+    async with server:
+        await server.serve_forever()
+
+
+def deadlines_in_threads(listener: Any) -> None:
+    import threading
+
+    def serve(connection: Any) -> None:
+        end, data = time.monotonic() + 1, b""
+        with connection, contextlib.suppress(OSError):
+            while len(data) < 10 and (left := end - time.monotonic()) > 0:
+                connection.settimeout(left)
+                if not (more := connection.recv(10)):
+                    return
+                data += more
+            if len(data) == 10:
+                connection.sendall(data)
+
+    while True:
+        threading.Thread(target=serve, args=(listener.accept()[0],)).start()
+
+
+def not_asked_for_a_while(listener: Any) -> None:
+    """Looks away from the listener for a tenth of a second."""
+    listener.setblocking(False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        back = None
+        while True:
+            for key, _ in selector.select(0.1 if back else None):
+                sock: Any = key.fileobj
+                if sock is listener:
+                    try:
+                        connection, _ = listener.accept()
+                    except OSError:
+                        selector.unregister(listener)
+                        back = time.monotonic() + 0.1
+                        continue
+                    selector.register(connection, selectors.EVENT_READ)
+                elif data := sock.recv(100):
+                    sock.sendall(data)
+                else:
+                    selector.unregister(sock)
+                    sock.close()
+            if back and time.monotonic() >= back:
+                back = None
+                selector.register(listener, selectors.EVENT_READ)
+
+
+def tries_again(listener: Any) -> None:
+    """With blocking calls, one client after the other."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            time.sleep(0.01)
+            continue
+        with connection:
+            while data := connection.recv(100):
+                connection.sendall(data)
+
+
+class Piped(EventLoop):
+    """Woken by a pipe."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        self._selector.register(self._reader, selectors.EVENT_READ, self._empty)
+
+    def _empty(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._reader, 100)
+
+    def call_soon_threadsafe(self, function: Any) -> None:
+        self.call_soon(function)
+        os.write(self._writer, b"!")
+
+
+class Ticking(EventLoop):
+    """Looks, at the latest, after a hundredth of a second: for who hands it something."""
+
+    def call_soon_threadsafe(self, function: Any) -> None:
+        self.call_soon(function)
+
+    def _round(self) -> None:
+        self.call_later(0.01, lambda: None)
+        super()._round()
+
+
+RIGHT = {
+    "recv_exactly": (by_waitall, by_file), "send_all": (made_blocking, by_a_selector),
+    "read_messages": (by_readers, by_makefile), "poll_for": (by_select, by_a_clock),
+    "serve_owed": (in_threads, in_asyncio), "serve_edge": (edge_again, in_threads),
+    "wait_for": (reads_the_pipe, polls_the_pipe),
+    "on_signal": (while_there_is_something, by_dontwait),
+    "relay": (relay_of_pieces, relay_in_threads),
+    "serve_in_time": (deadlines_in_asyncio, deadlines_in_threads),
+    "accept_all": (not_asked_for_a_while, tries_again), "EventLoop": (Piped, Ticking),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_a_right_answer_passes(name: str) -> None:
+    exercise = EXERCISES[name]
+    for answer in (exercise.solution, *RIGHT[name]):
+        verdict = exercise.check(answer)
+        assert verdict.right, f"{answer.__name__}: {verdict}"
+        assert str(verdict) == f"RIGHT: {name} holds in every case that was tried"
+
+
+@pytest.mark.parametrize(
+    ("name", "mistake", "answer"), WRONG, ids=[f"{n}-{a.__name__}" for n, _, a in WRONG]
+)
+def test_a_wrong_answer_gets_its_diagnosis(name: str, mistake: str, answer: Any) -> None:
+    begun = time.process_time()
+    verdict = EXERCISES[name].check(answer)
+    assert time.process_time() - begun < BOUND_S
+    assert (verdict.right, verdict.mistake) == (False, mistake), str(verdict)
+    assert str(verdict).startswith("NOT YET: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "mistake", "answer"), WRONG, ids=[f"{n}-{a.__name__}" for n, _, a in WRONG]
+)
+def test_none_passes_by_luck(name: str, mistake: str, answer: Any) -> None:
+    seeds = SEEDS if mistake != "runs on" else SEEDS[:2]  # each takes its whole limit
+    said = Counter(EXERCISES[name].check(answer, seed).right for seed in seeds)
+    assert said == {False: len(seeds)}
+
+
+def test_there_are_many_of_them() -> None:
+    assert len(EXERCISES) == 12
+    assert len(WRONG) >= 40
+    every = {(one.name, mistake.name) for one in EXERCISES.values() for mistake in one.mistakes}
+    assert {(name, mistake) for name, mistake, _ in WRONG} >= every - {
+        ("serve_edge", "asks without a pause"), ("relay", "EAGAIN is no error"),
+        ("serve_in_time", "asks without a pause"),
+    }  # fmt: skip
+
+
+# -- answers that are none -------------------------------------------------------------------------
+
+
+def prints(sock: Any, n: int) -> bytes:
+    print("got here")
+    return by_waitall(sock, n)
+
+
+def not_simulated(sock: Any, n: int) -> bytes:
+    socket.socket(type=socket.SOCK_DGRAM)
+    return b""
+
+
+def returns_nothing(sock: Any, n: int) -> None:
+    sock.recv(n)
+
+
+def hangs(sock: Any, n: int) -> bytes:
+    while True:
+        pass
+
+
+def misused(sock: Any) -> bytes:
+    return b""
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (None, "NOT YET: recv_exactly is not there yet"),
+        (..., "NOT YET: recv_exactly is not there yet"),
+        (7, "NOT YET: recv_exactly must be a function, got 7"),
+        (misused, "NOT YET: recv_exactly must take (sock: 'socket.socket', n: 'int')"),
+        (prints, "NOT YET: it works, and prints 'got here': take that out"),
+        (not_simulated, "NOT YET: recv_exactly: socket(family=2, type=2) is not simulated"),
+        (returns_nothing, "NOT YET: it returned [None, None], not [b'"),
+        (hangs, "NOT YET: it runs on and on, and makes no call: nothing can happen meanwhile"),
+        (lambda sock, n: 1 // 0, "NOT YET: it raised ZeroDivisionError: "),
+        (lambda sock, n: exit(3), "NOT YET: "),
+    ],
+    ids=["none", "dots", "number", "parameters", "prints", "not simulated", "nothing", "hangs",
+         "raises", "exits"],
+)  # fmt: skip
+def test_an_answer_that_is_none_gets_one_line(answer: Any, says: str) -> None:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        verdict = EXERCISES["recv_exactly"].check(answer)
+    assert str(verdict).splitlines()[0].startswith(says)
+    assert said.getvalue() == ""
+    assert not verdict.right
+
+
+def test_the_name_of_a_function_says_which_exercise() -> None:
+    def recv_exactly(sock: Any, n: int) -> bytes:
+        return by_waitall(sock, n)
+
+    assert check(recv_exactly).right
+    assert check(by_waitall, "recv_exactly").right
+    with pytest.raises(ValueError, match=r"no exercise is called 'recv_exact'.*mean recv_exactly"):
+        check(by_waitall, "recv_exact")
+
+
+def test_a_verdict_has_a_picture_and_a_text() -> None:
+    answer = lambda sock, n: sock.recv(n)  # noqa: E731
+    verdict = EXERCISES["recv_exactly"].check(answer)
+    shown = verdict._repr_mimebundle_()
+    assert "One recv is not one message" in shown["text/plain"]
+    assert "<img alt=" in shown["text/markdown"]
+    assert str(verdict) == str(EXERCISES["recv_exactly"].check(answer))
+
+
+# -- from a shell ----------------------------------------------------------------------------------
+
+ANSWERS = """
+def recv_exactly(sock, n):
+    return sock.recv(n)
+
+def on_signal(sock, taken):
+    while True:
+        try:
+            taken.append(sock.recv(100))
+        except BlockingIOError:
+            return
+"""
+
+
+def iosim(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "iosim", *arguments], cwd=cwd, capture_output=True, text=True,
+        check=False, timeout=120,
+    )  # fmt: skip
+
+
+def test_answers_are_checked_from_a_shell(tmp_path: Path) -> None:
+    (tmp_path / "answers.py").write_text(ANSWERS, encoding="utf-8")
+    said = iosim("check", "answers.py", cwd=tmp_path)
+    assert said.returncode == 1
+    assert "recv_exactly: NOT YET: it returned" in said.stdout
+    assert "on_signal: RIGHT" in said.stdout
+    told = json.loads(iosim("check", "--json", "answers.py", cwd=tmp_path).stdout)
+    assert [(row["exercise"], row["right"], row["mistake"]) for row in told] == [
+        ("recv_exactly", False, "one recv is one message"), ("on_signal", True, ""),
+    ]  # fmt: skip
+    (tmp_path / "right.py").write_text(ANSWERS[ANSWERS.index("def on_signal") :], encoding="utf-8")
+    assert iosim("check", "right.py", "--seed", "3", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("def recv_exactly(", "answers.py: SyntaxError: "),
+        ("x = 1", "answers.py: no exercise is answered there: recv_exactly, send_all, "),
+        ("import nowhere_at_all", "answers.py: ModuleNotFoundError: "),
+    ],
+)
+def test_a_file_without_answers_is_told(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "answers.py").write_text(text, encoding="utf-8")
+    said = iosim("check", "answers.py", cwd=tmp_path)
+    assert said.returncode == 2
+    assert says in said.stderr
+    assert said.stdout == ""
+
+
+SERVER = """
+def serve(listener):
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            data = connection.recv(100)
+            connection.sendall(data)
+"""
+
+
+def test_anybodys_code_is_hunted_from_a_shell(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SERVER, encoding="utf-8")
+    said = iosim("hunt", "mine:serve", "--clients", "2", "--messages", "1", cwd=tmp_path)
+    assert said.returncode == 1
+    assert said.stdout.startswith("broken in case ")
+    said = iosim("hunt", "mine:nothing", cwd=tmp_path)
+    assert (said.returncode, said.stderr) == (2, "mine has no function 'nothing'\n")

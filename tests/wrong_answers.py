@@ -1,0 +1,723 @@
+"""Answers to the exercises that are known to be wrong, each with the diagnosis that it must get."""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import select
+import selectors
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from iosim.exercises.loop import EventLoop, _Task
+
+__all__ = ["WRONG"]
+
+#: Of each exercise: the mistake, and an answer that makes it.
+WRONG: list[tuple[str, str, Callable[..., Any]]] = []
+
+
+def wrong(exercise: str, mistake: str) -> Callable[[Any], Any]:
+    def register(answer: Any) -> Any:
+        WRONG.append((exercise, mistake, answer))
+        return answer
+
+    return register
+
+
+# -- 1 -------------------------------------------------------------------------------------------
+
+
+@wrong("recv_exactly", "one recv is one message")
+def one_recv(sock: Any, n: int) -> bytes:
+    return sock.recv(n)
+
+
+@wrong("recv_exactly", "one recv is one message")
+def two_recvs(sock: Any, n: int) -> bytes:
+    data = sock.recv(n)
+    if len(data) < n:
+        data += sock.recv(n - len(data))
+    if not data:
+        raise EOFError
+    return data
+
+
+@wrong("recv_exactly", "spins on the end")
+def no_end(sock: Any, n: int) -> bytes:
+    data = b""
+    while len(data) < n:
+        data += sock.recv(n - len(data))
+    return data
+
+
+@wrong("recv_exactly", "the end is not told")
+def silent_end(sock: Any, n: int) -> bytes:
+    data = b""
+    while len(data) < n and (more := sock.recv(n - len(data))):
+        data += more
+    return data
+
+
+@wrong("recv_exactly", "the end is not told")
+def another_error(sock: Any, n: int) -> bytes:
+    data = silent_end(sock, n)
+    if len(data) < n:
+        raise ValueError("too short")
+    return data
+
+
+@wrong("recv_exactly", "takes too much")
+def whole_buffers(sock: Any, n: int) -> bytes:
+    data = b""
+    while len(data) < n:
+        more = sock.recv(4_096)
+        if not more:
+            raise EOFError
+        data += more
+    return data[:n]
+
+
+# -- 2 -------------------------------------------------------------------------------------------
+
+
+@wrong("send_all", "a short write")
+def one_send(sock: Any, data: bytes) -> None:
+    try:
+        sock.send(data)
+    except BlockingIOError:
+        select.select([], [sock], [])
+        sock.send(data)
+
+
+@wrong("send_all", "EAGAIN is no error")
+def plain_sendall(sock: Any, data: bytes) -> None:
+    sock.sendall(data)
+
+
+@wrong("send_all", "EAGAIN is no error")
+def without_a_try(sock: Any, data: bytes) -> None:
+    while data:
+        data = data[sock.send(data) :]
+
+
+@wrong("send_all", "asks without a pause")
+def again_and_again(sock: Any, data: bytes) -> None:
+    while data:
+        try:
+            data = data[sock.send(data) :]
+        except BlockingIOError:
+            continue
+
+
+@wrong("send_all", "a short write")
+def gives_up(sock: Any, data: bytes) -> None:
+    while data:
+        try:
+            data = data[sock.send(data) :]
+        except BlockingIOError:
+            return
+
+
+@wrong("send_all", "sends bytes twice")
+def from_the_start(sock: Any, data: bytes) -> None:
+    left = len(data)
+    while left > 0:
+        try:
+            left -= sock.send(data[:left])
+        except BlockingIOError:
+            select.select([], [sock], [])
+
+
+# -- 3 -------------------------------------------------------------------------------------------
+
+
+@wrong("read_messages", "a message in two pieces")
+def one_recv_each(sock: Any) -> list[bytes]:
+    messages = []
+    while len(header := sock.recv(2)) == 2:
+        messages.append(sock.recv(int.from_bytes(header, "big")))
+    return messages
+
+
+@wrong("read_messages", "two messages in one")
+def one_a_recv(sock: Any) -> list[bytes]:
+    messages, buffer = [], b""
+    while data := sock.recv(4_096):
+        buffer += data
+        if len(buffer) >= 2 and len(buffer) >= 2 + int.from_bytes(buffer[:2], "big"):
+            size = int.from_bytes(buffer[:2], "big")
+            messages.append(buffer[2 : 2 + size])
+            buffer = buffer[2 + size :]
+    return messages
+
+
+@wrong("read_messages", "a header in two pieces")
+def unpacks_at_once(sock: Any) -> list[bytes]:
+    import struct
+
+    messages, buffer = [], b""
+    while data := sock.recv(4_096):
+        buffer += data
+        while buffer:
+            (size,) = struct.unpack(">H", buffer[:2])
+            if len(buffer) < 2 + size:
+                break
+            messages.append(buffer[2 : 2 + size])
+            buffer = buffer[2 + size :]
+    return messages
+
+
+@wrong("read_messages", "the end is not seen")
+def no_end_of_messages(sock: Any) -> list[bytes]:
+    messages, buffer = list[bytes](), b""
+    while len(messages) < 5:
+        buffer += sock.recv(4_096)
+        while len(buffer) >= 2 and len(buffer) >= 2 + int.from_bytes(buffer[:2], "big"):
+            size = int.from_bytes(buffer[:2], "big")
+            messages.append(buffer[2 : 2 + size])
+            buffer = buffer[2 + size :]
+    return messages
+
+
+@wrong("read_messages", "two messages in one")
+def skips_the_empty_one(sock: Any) -> list[bytes]:
+    messages, buffer = [], b""
+    while data := sock.recv(4_096):
+        buffer += data
+        while len(buffer) >= 2 and len(buffer) >= 2 + int.from_bytes(buffer[:2], "big"):
+            size = int.from_bytes(buffer[:2], "big")
+            if size:
+                messages.append(buffer[2 : 2 + size])
+            buffer = buffer[2 + size :]
+    return messages
+
+
+# -- 4 -------------------------------------------------------------------------------------------
+
+
+@wrong("poll_for", "EAGAIN is no error")
+def asks_once(sock: Any) -> bytes:
+    return sock.recv(100)
+
+
+@wrong("poll_for", "too often")
+def without_a_pause(sock: Any) -> bytes:
+    while True:
+        try:
+            return sock.recv(100)
+        except BlockingIOError:
+            pass
+
+
+@wrong("poll_for", "too often")
+def every_ms(sock: Any) -> bytes:
+    while True:
+        try:
+            return sock.recv(100)
+        except BlockingIOError:
+            time.sleep(0.001)
+
+
+@wrong("poll_for", "too rarely")
+def every_half_second(sock: Any) -> bytes:
+    while True:
+        try:
+            return sock.recv(100)
+        except BlockingIOError:
+            time.sleep(0.5)
+
+
+@wrong("poll_for", "gives up")
+def ten_times(sock: Any) -> bytes:
+    for _ in range(10):
+        try:
+            return sock.recv(100)
+        except BlockingIOError:
+            time.sleep(0.02)
+    return b""
+
+
+# -- 5 -------------------------------------------------------------------------------------------
+
+
+def echo_server(listener: Any, events_of: Callable[[bytes], int], careful: bool = True) -> None:
+    """An echo server that asks for what `events_of` says of what is owed."""
+    listener.setblocking(False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, mask in selector.select():
+                sock: Any = key.fileobj
+                if sock is listener:
+                    connection, _ = listener.accept()
+                    connection.setblocking(False)
+                    selector.register(connection, events_of(b""), b"")
+                    continue
+                owed = key.data
+                if mask & selectors.EVENT_READ:
+                    data = sock.recv(1_000)
+                    if not data:
+                        selector.unregister(sock)
+                        sock.close()
+                        continue
+                    owed += data
+                try:
+                    owed = owed[sock.send(owed) :] if owed else owed
+                except BlockingIOError:
+                    if not careful:
+                        raise
+                selector.modify(sock, events_of(owed), owed)
+
+
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
+@wrong("serve_owed", "always writable")
+def always_both(listener: Any) -> None:
+    echo_server(listener, lambda owed: READ | WRITE)
+
+
+@wrong("serve_owed", "told no more")
+def never_write(listener: Any) -> None:
+    echo_server(listener, lambda owed: READ)
+
+
+@wrong("serve_owed", "told no more")
+def only_if_much(listener: Any) -> None:
+    echo_server(listener, lambda owed: READ | (WRITE if len(owed) > 10 else 0))
+
+
+@wrong("serve_owed", "EAGAIN is no error")
+def no_eagain(listener: Any) -> None:
+    echo_server(listener, lambda owed: READ | (WRITE if owed else 0), careful=False)
+
+
+# -- 6 -------------------------------------------------------------------------------------------
+
+
+def edge_server(listener: Any, drain: Callable[[Any], bool], wait: float = -1) -> None:
+    """With EPOLLET; `drain` takes what there is of a connection: is it over?"""
+    listener.setblocking(False)
+    of_fd: dict[int, Any] = {}
+    with select.epoll() as epoll:
+        epoll.register(listener, select.EPOLLIN)
+        while True:
+            for fd, _ in epoll.poll(wait):
+                if fd == listener.fileno():
+                    connection, _ = listener.accept()
+                    connection.setblocking(False)
+                    of_fd[connection.fileno()] = connection
+                    epoll.register(connection, select.EPOLLIN | select.EPOLLET)
+                elif drain(of_fd[fd]):
+                    of_fd.pop(fd).close()
+
+
+def give_back(sock: Any, data: bytes) -> None:
+    sock.setblocking(True)
+    sock.sendall(data)
+    sock.setblocking(False)
+
+
+def drain_once(sock: Any) -> bool:
+    data = sock.recv(20)
+    give_back(sock, data)
+    return not data
+
+
+def drain_wholly(sock: Any) -> bool:
+    while True:
+        try:
+            data = sock.recv(20)
+        except BlockingIOError:
+            return False
+        if not data:
+            return True
+        give_back(sock, data)
+
+
+def drain_in_turns(sock: Any) -> bool:
+    for _ in range(4):
+        try:
+            data = sock.recv(20)
+        except BlockingIOError:
+            return False
+        if not data:
+            return True
+        give_back(sock, data)
+    return False
+
+
+def drain_without_a_try(sock: Any) -> bool:
+    while data := sock.recv(20):
+        give_back(sock, data)
+    return True
+
+
+@wrong("serve_edge", "sleeps beside data")
+def once_an_event(listener: Any) -> None:
+    edge_server(listener, drain_once)
+
+
+@wrong("serve_edge", "the others starve")
+def to_the_end(listener: Any) -> None:
+    edge_server(listener, drain_wholly)
+
+
+@wrong("serve_edge", "sleeps beside data")
+def four_an_event(listener: Any) -> None:
+    edge_server(listener, drain_in_turns)
+
+
+@wrong("serve_edge", "EAGAIN is no error")
+def until_the_end(listener: Any) -> None:
+    edge_server(listener, drain_without_a_try)
+
+
+# -- 7 -------------------------------------------------------------------------------------------
+
+
+@wrong("wait_for", "the lost wake-up")
+def looks_then_pauses(arrived: list[int], reader: int) -> None:
+    while not arrived:
+        signal.pause()
+
+
+@wrong("wait_for", "does not wait")
+def does_nothing(arrived: list[int], reader: int) -> None:
+    return
+
+
+@wrong("wait_for", "polls")
+def naps(arrived: list[int], reader: int) -> None:
+    while not arrived:
+        time.sleep(0.01)
+
+
+@wrong("wait_for", "sleeps on")
+def long_naps(arrived: list[int], reader: int) -> None:
+    while not arrived:
+        time.sleep(1)
+
+
+@wrong("wait_for", "runs on")
+def spins_in_its_own_code(arrived: list[int], reader: int) -> None:
+    while not arrived:
+        pass
+
+
+@wrong("wait_for", "polls")
+def looks_at_the_pipe(arrived: list[int], reader: int) -> None:
+    while not select.select([reader], [], [], 0)[0]:
+        pass
+
+
+# -- 8 -------------------------------------------------------------------------------------------
+
+
+@wrong("on_signal", "one receive a signal")
+def one_receive(sock: Any, taken: list[bytes]) -> None:
+    taken.append(sock.recv(100))
+
+
+@wrong("on_signal", "EAGAIN is no error")
+def until_it_raises(sock: Any, taken: list[bytes]) -> None:
+    while True:
+        taken.append(sock.recv(100))
+
+
+@wrong("on_signal", "blocks in the handler")
+def blocking(sock: Any, taken: list[bytes]) -> None:
+    sock.setblocking(True)
+    while len(taken) < 4:
+        taken.append(sock.recv(100))
+
+
+@wrong("on_signal", "asks without a pause")
+def never_returns(sock: Any, taken: list[bytes]) -> None:
+    while len(taken) < 4:
+        try:
+            taken.append(sock.recv(100))
+        except BlockingIOError:
+            continue
+
+
+# -- 9 -------------------------------------------------------------------------------------------
+
+
+@wrong("relay", "one slow reader stops all")
+def blocking_sendall(listener: Any) -> None:
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                sock: Any = key.fileobj
+                if sock is listener:
+                    selector.register(listener.accept()[0], selectors.EVENT_READ)
+                elif data := sock.recv(50):
+                    sock.sendall(data)
+                else:
+                    selector.unregister(sock)
+                    sock.close()
+
+
+@wrong("relay", "a buffer without bound")
+def no_bound(listener: Any) -> None:
+    echo_server(listener, lambda owed: READ | (WRITE if owed else 0))
+
+
+def relay_with(
+    listener: Any, events_of: Callable[[bytes], int], take: Callable[[Any, bytes], bytes | None]
+) -> None:
+    """`take` is what is owed after reading more; None at the end."""
+    listener.setblocking(False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, mask in selector.select():
+                sock: Any = key.fileobj
+                if sock is listener:
+                    connection, _ = listener.accept()
+                    connection.setblocking(False)
+                    selector.register(connection, selectors.EVENT_READ, b"")
+                    continue
+                owed: bytes | None = key.data
+                if mask & selectors.EVENT_READ:
+                    owed = take(sock, key.data)
+                    if owed is None:
+                        selector.unregister(sock)
+                        sock.close()
+                        continue
+                assert owed is not None
+                try:
+                    owed = owed[sock.send(owed) :] if owed else owed
+                except BlockingIOError:
+                    pass
+                selector.modify(sock, events_of(owed), owed)
+
+
+@wrong("relay", "asks without a pause")
+def reads_nothing_when_full(listener: Any) -> None:
+    def take(sock: Any, owed: bytes) -> bytes | None:
+        if len(owed) >= 100:
+            return owed
+        data = sock.recv(100 - len(owed))
+        return owed + data if data else None
+
+    relay_with(listener, lambda owed: READ | (WRITE if owed else 0), take)
+
+
+@wrong("relay", "bytes are lost")
+def throws_away(listener: Any) -> None:
+    def take(sock: Any, owed: bytes) -> bytes | None:
+        data = sock.recv(100)
+        return (owed + data)[:100] if data else None
+
+    relay_with(
+        listener, lambda owed: (READ if len(owed) < 100 else 0) | (WRITE if owed else 0), take
+    )
+
+
+# -- 10 ------------------------------------------------------------------------------------------
+
+
+def timed_server(listener: Any, seconds: float, renews: bool = False, never: bool = False) -> None:
+    listener.setblocking(False)
+    due: dict[Any, float] = {}
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            left = min(due.values()) - time.monotonic() if due and not never else None
+            for key, _ in selector.select(None if left is None else max(0, left)):
+                sock: Any = key.fileobj
+                if sock is listener:
+                    connection, _ = listener.accept()
+                    selector.register(connection, selectors.EVENT_READ, b"")
+                    due[connection] = time.monotonic() + seconds
+                    continue
+                data = sock.recv(10)
+                if data and len(key.data + data) < 10:
+                    selector.modify(sock, selectors.EVENT_READ, key.data + data)
+                    if renews:
+                        due[sock] = time.monotonic() + seconds
+                    continue
+                if data:
+                    sock.sendall(key.data + data)
+                del due[sock]
+                selector.unregister(sock)
+                sock.close()
+            if never:
+                continue
+            for sock in [one for one, at in due.items() if at <= time.monotonic()]:
+                del due[sock]
+                selector.unregister(sock)
+                sock.close()
+
+
+@wrong("serve_in_time", "each byte renews it")
+def renewed(listener: Any) -> None:
+    timed_server(listener, 1.0, renews=True)
+
+
+@wrong("serve_in_time", "each byte renews it")
+def no_deadline(listener: Any) -> None:
+    timed_server(listener, 1.0, never=True)
+
+
+@wrong("serve_in_time", "closes an honest one")
+def too_short(listener: Any) -> None:
+    timed_server(listener, 0.5)
+
+
+@wrong("serve_in_time", "a time-out ends it")
+def raises(listener: Any) -> None:
+    while True:
+        connection, _ = listener.accept()
+        connection.settimeout(1.0)
+        with connection:
+            data = b""
+            while len(data) < 10 and (more := connection.recv(10)):
+                data += more
+            connection.settimeout(0.05)
+            connection.sendall(data)
+            connection.recv(1)
+
+
+@wrong("serve_in_time", "the others wait")
+def one_by_one(listener: Any) -> None:
+    while True:
+        connection, _ = listener.accept()
+        end = time.monotonic() + 1
+        with connection:
+            data = b""
+            while len(data) < 10 and (left := end - time.monotonic()) > 0:
+                connection.settimeout(left)
+                try:
+                    more = connection.recv(10)
+                except TimeoutError:
+                    break
+                if not more:
+                    break
+                data += more
+            if len(data) == 10:
+                connection.settimeout(None)
+                connection.sendall(data)
+
+
+# -- 11 ------------------------------------------------------------------------------------------
+
+
+def accepting(listener: Any, full: Callable[[Any, Any], None]) -> None:
+    listener.setblocking(False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                sock: Any = key.fileobj
+                if sock is listener:
+                    try:
+                        connection, _ = listener.accept()
+                    except OSError as error:
+                        if error.errno != errno.EMFILE:
+                            raise
+                        full(selector, listener)
+                        continue
+                    selector.register(connection, selectors.EVENT_READ)
+                elif data := sock.recv(100):
+                    sock.sendall(data)
+                else:
+                    selector.unregister(sock)
+                    sock.close()
+
+
+@wrong("accept_all", "spins")
+def goes_on(listener: Any) -> None:
+    accepting(listener, lambda selector, listener: None)
+
+
+@wrong("accept_all", "gives up")
+def never_again(listener: Any) -> None:
+    accepting(listener, lambda selector, listener: selector.unregister(listener))
+
+
+@wrong("accept_all", "dies of it")
+def not_thought_of(listener: Any) -> None:
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            while data := connection.recv(100):
+                connection.sendall(data)
+
+
+# -- 12 ------------------------------------------------------------------------------------------
+
+
+@wrong("EventLoop", "a timer at the wrong time")
+class InOrderOfMaking(EventLoop):
+    def call_later(self, seconds: float, function: Callable[[], object]) -> None:
+        last = self._timers[-1][0] if self._timers else 0.0
+        when = max(last, time.monotonic() + seconds)
+        heapq.heappush(self._timers, (when, next(self._numbers), function))
+
+
+@wrong("EventLoop", "a timer at the wrong time")
+class TooEarly(EventLoop):
+    def call_later(self, seconds: float, function: Callable[[], object]) -> None:
+        super().call_later(seconds / 2, function)
+
+
+@wrong("EventLoop", "spins")
+class Busy(EventLoop):
+    def _round(self) -> None:
+        self._ready.append(lambda: None)
+        super()._round()
+
+
+@wrong("EventLoop", "an error ends the loop")
+class Fragile(EventLoop):
+    def _round(self) -> None:
+        count = len(self.errors)
+        super()._round()
+        if len(self.errors) > count:
+            raise self.errors[-1]
+
+
+@wrong("EventLoop", "starved readers")
+class ReadyFirst(EventLoop):
+    def _round(self) -> None:
+        while self._ready and self._running:
+            try:
+                self._ready.popleft()()
+            except Exception as error:
+                self.errors.append(error)
+        if self._running:
+            super()._round()
+
+
+@wrong("EventLoop", "the lost wake-up")
+class NotWoken(EventLoop):
+    def call_soon_threadsafe(self, function: Callable[[], object]) -> None:
+        self.call_soon(function)
+
+
+class _NeverTold(_Task):
+    def cancel(self) -> None:
+        self.done = True
+
+
+@wrong("EventLoop", "cancelling")
+class DropsTheCoroutine(EventLoop):
+    def create_task(self, coroutine: Any) -> Any:
+        self._kept = [*getattr(self, "_kept", []), coroutine]
+        return _NeverTold(self, coroutine)
+
+
+@wrong("EventLoop", "cancelling")
+class CancelsAtTheEnd(EventLoop):
+    def create_task(self, coroutine: Any) -> Any:
+        task = super().create_task(coroutine)
+        now = task.cancel
+        task.cancel = lambda: self.call_later(0.2, now)  # type: ignore[method-assign]
+        return task
