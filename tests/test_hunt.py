@@ -321,3 +321,15 @@ def test_cut_bytes_are_the_same_bytes() -> None:
         other: Any = varied(Space(story), Choices((), Random(seed), 2))
         pieces = [one.payload(number) for number, one in enumerate(other.messages, 1)]
         assert b"".join(pieces) == whole or len(other.messages) == 3
+
+
+def test_the_server_of_the_readme_is_found_out() -> None:
+    def server(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        while data := connection.recv(1_000):
+            connection.sendall(data)
+
+    simulate(server, clients.of(clients.echo(2, 100)))
+    found = hunt(server, nothing_lost, clients.several(2, clients.echo(2, 100)))
+    assert isinstance(found, Broken)
+    assert found.words == "client 1 got 0 of 200 bytes"

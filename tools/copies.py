@@ -63,8 +63,8 @@ def fresh(course: Path, work: Path, name: str) -> list[str]:
 
     `name` is its file name, or the beginning of it. ValueError if no notebook has it, or several.
     """
-    names = sorted(path.name for path in course.glob("*.ipynb"))
-    found = [each for each in names if name and each.startswith(Path(name).name)]
+    names = {path.name: path.relative_to(course) for path in sorted(course.rglob("*.ipynb"))}
+    found = [names[each] for each in names if name and each.startswith(Path(name).name)]
     if len(found) != 1:
         stems = ", ".join(each.removesuffix(".ipynb") for each in names)
         raise ValueError(f"no notebook is called {name!r}; name one: NOTEBOOK=... of {stems}")

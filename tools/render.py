@@ -7,8 +7,8 @@ is stored of them is the picture and the text that they show without one.
     python tools/render.py [NOTEBOOK ...]            execute in place
     python tools/render.py --check [NOTEBOOK ...]    execute nothing; exit 1 and name what is amiss
 
-Without a name, every notebook in notebooks/. A plain run of Jupyter stores times, random widget
-ids and the interpreter's version, so that each run would change every file.
+Without a name, every notebook in notebooks/ and its exercises. A plain run of Jupyter stores times,
+random widget ids and the interpreter's version, so that each run would change every file.
 """
 
 from __future__ import annotations
@@ -46,6 +46,12 @@ Json = dict[str, Any]
 def text_of(value: str | list[str]) -> str:
     """The source or the output text of a cell, which the format stores as a string or as lines."""
     return value if isinstance(value, str) else "".join(value)
+
+
+def course() -> list[Path]:
+    """The notebooks in their order, and then the exercises."""
+    folder = ROOT / "notebooks"
+    return [*sorted(folder.glob("*.ipynb")), *sorted(folder.glob("exercises/*.ipynb"))]
 
 
 # --- the normal form ------------------------------------------------------------------------------
@@ -233,7 +239,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("notebooks", nargs="*", type=Path)
     parser.add_argument("--check", action="store_true", help="execute nothing, only look")
     options = parser.parse_args(arguments)
-    paths = options.notebooks or sorted((ROOT / "notebooks").glob("*.ipynb"))
+    paths = options.notebooks or course()
     status = 0
     for path in paths:
         found = check(path) if options.check else render(path)

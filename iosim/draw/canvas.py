@@ -23,6 +23,7 @@ __all__ = [
 
 FONT = "DejaVu Sans, Verdana, sans-serif"
 INK, MUTED, HAIR, PAPER = "#1a1a1a", "#5a5a5a", "#c9c9c9", "#ffffff"
+ALARM = "#b00020"
 
 # Advance widths in 1/100 em of the characters 32 to 126: DejaVu Sans and its bold.
 _REGULAR = (

@@ -19,6 +19,7 @@ from ..trace.part import unclipped
 from ..validate import whole
 from .bars import bars, network
 from .canvas import (
+    ALARM,
     INK,
     LOOKS,
     MUTED,
@@ -315,7 +316,7 @@ def _marked(sheet: Sheet, mark: Mark, x: float, y: float) -> None:
 
 def svg(
     timeline: Timeline, width: int = 700, window: tuple[int, int] | None = None,
-    lanes: int | None = None, joined: bool = False,
+    lanes: int | None = None, joined: bool = False, mark: tuple[int, str] | None = None,
 ) -> str:  # fmt: skip
     """The picture of `timeline` as an SVG document, `width` px wide.
 
@@ -323,7 +324,8 @@ def svg(
     is followed, magnified, by a message's way to the program if that is too short to be seen.
     `lanes`: draw at most so many of processes, and so many of data; the legend says how many are
     left out.  `joined`: draw the bars of a lane and a state as one path, without their tooltips and
-    facts, for a page that has these by itself.
+    facts, for a page that has these by itself.  `mark`: an instant (ns) at which a line is drawn
+    through all lanes, and what is said of it.
     ValueError unless 320 <= width <= 4000, 0 <= start < end and 1 <= lanes <= 1000.
     """
     whole("width", width, 320, 4000, "px")
@@ -337,17 +339,30 @@ def svg(
     left = MARGIN + min(names, 110.0) + 8
     start, end = (timeline.start, timeline.end) if timeline.window else (0, timeline.end)
     scale = Scale(start, max(end, start + 1), left, width - MARGIN - 2)
-    y = _heading(scene.sheet, timeline, width)
+    y = top = _heading(scene.sheet, timeline, width) + (LINE + 4 if mark else 0)
+    below = len(scene.sheet.parts)
     y = panel(scene, rows, scale, y, lambda at: axis(scene, scale, at))
+    if mark:
+        scene.sheet.parts.insert(below, _mark(scene.sheet, scale, mark, (top, y)))
     if timeline.window is None:
         y = _zoom(scene, rows, scale, y)
     y = legend(scene, width, y + 4)
     tag = _tag(timeline.kernel)
     return scene.sheet.finish(
-        width, y + 8, _title(timeline), describe(timeline),
+        width, y + 8, _title(timeline), f"{describe(timeline)}{f' {mark[1]}.' if mark else ''}",
         [state for state in LOOKS if state in scene.states], tag,
         f' data-kernel="{esc(timeline.kernel)}"',
     )  # fmt: skip
+
+
+def _mark(sheet: Sheet, scale: Scale, mark: tuple[int, str], ends: tuple[float, float]) -> str:
+    """A line through all lanes, from above them down to the axis, and what is said of it."""
+    at, words = mark
+    x, (top, bottom) = min(scale.x(at), scale.right), ends
+    before = x - text_width(words, SMALL) > scale.left
+    where, anchor = (x - 4, "end") if before else (x + 4, "start")
+    sheet.text(where, top - 6, words, SMALL, anchor, ALARM)
+    return stroked(f"M{x:.1f} {top - 4:.1f}V{bottom - 22:.1f}", ALARM, 2, "")
 
 
 def _title(timeline: Timeline) -> str:

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..trace import Timeline
 from .exercise import Exercise as Exercise
+from .exercise import Solution as Solution
 from .exercise import Verdict as Verdict
 from .exercise import near
 from .loop import EVENT_LOOP
@@ -19,7 +21,9 @@ from .servers import ACCEPT_ALL, RELAY, SERVE_IN_TIME
 from .signals import ON_SIGNAL, WAIT_FOR
 from .streams import READ_MESSAGES, RECV_EXACTLY, SEND_ALL
 
-__all__ = ["EXERCISES", "Exercise", "Verdict", "check"]
+__all__ = [
+    "EXERCISES", "Exercise", "Solution", "Verdict", "check", "on_this_machine", "solution",
+]  # fmt: skip
 
 #: By the names of the functions that are to be written, the easiest first.
 EXERCISES = {
@@ -31,16 +35,30 @@ EXERCISES = {
 }  # fmt: skip
 
 
+def solution(answer: Callable[..., Any] | str) -> Solution:
+    """A right answer, folded; `answer`: the exercise's function, or its name."""
+    return _exercise(answer if isinstance(answer, str) else answer.__name__).solved()
+
+
+def on_this_machine(answer: Callable[..., Any], name: str = "") -> Timeline:
+    """The answer's run on the real kernel, over the exercise's first story.
+
+    Raises what it raises; TimeoutError after three seconds.
+    """
+    return _exercise(name or answer.__name__).measured(answer)
+
+
 def check(answer: Callable[..., Any], name: str = "", *, seed: int = 0) -> Verdict:
     """Try an answer; its own name says to which exercise, or `name`.
 
     `seed`: other sizes and bytes for each (a hidden variant).  ValueError for a name that no
     exercise has.
     """
-    called = name or str(getattr(answer, "__name__", ""))
-    if called not in EXERCISES:
+    return _exercise(name or str(getattr(answer, "__name__", ""))).check(answer, seed)
+
+
+def _exercise(name: str) -> Exercise:
+    if name not in EXERCISES:
         names = list(EXERCISES)
-        raise ValueError(
-            f"no exercise is called {called!r}: {', '.join(names)}{near(called, names)}"
-        )
-    return EXERCISES[called].check(answer, seed)
+        raise ValueError(f"no exercise is called {name!r}: {', '.join(names)}{near(name, names)}")
+    return EXERCISES[name]

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from io import StringIO
+from textwrap import dedent
+from threading import Timer
 from typing import Any
 
+from ..hunting.choices import Choices
 from ..hunting.claims import Claim
+from ..hunting.kernel import HuntedKernel
 from ..hunting.search import Broken, hunt
 from ..hunting.space import Space
+from ..plain.measure import measure_plain
 from ..plain.run import NotSimulated
+from ..plain.simulate import PlainProgram
 from ..shown import bundle, picture
+from ..trace import Timeline
 from ..validate import whole
 
 __all__ = ["Answer", "Exercise", "Mistake", "Part", "Verdict", "right"]
@@ -80,6 +89,32 @@ class Exercise:
                 return verdict
         return right(self)
 
+    def measured(self, answer: Answer) -> Timeline:
+        """Run the answer on this machine's kernel, as its first part does; raises what it raises.
+
+        A signal that may come at any time comes here after a tenth of a second.
+        """
+        part = self.parts[0]
+        space = part.space(0)
+        timers = [Timer(0.1, os.kill, (os.getpid(), signo)) for signo in space.signals]
+        for timer in timers:
+            timer.start()
+        try:
+            return measure_plain(part.program(answer), space.story, limit_s=3, shown=answer)
+        finally:
+            for timer in timers:
+                timer.cancel()
+                timer.join()
+
+    def solved(self) -> Solution:
+        """The solution, and its run over the first part's story."""
+        part = self.parts[0]
+        space = part.space(0)
+        program = part.program(self.solution)
+        with PlainProgram(program, space.story, space.options, self.solution) as prepared:
+            kind: Any = partial(HuntedKernel, Choices(), space)
+            return Solution(self, prepared.run(space.story, kind=kind).timeline)
+
     def _try(self, place: int, part: Part, answer: Answer, seed: int) -> Verdict | None:
         try:
             with _printed() as said:
@@ -109,6 +144,31 @@ class Exercise:
 
 
 @dataclass(frozen=True)
+class Solution:
+    """A right answer, folded, with its run."""
+
+    exercise: Exercise
+    run: Timeline
+
+    @property
+    def text(self) -> str:
+        """Its source, without the note that it is right."""
+        source = dedent(inspect.getsource(self.exercise.solution))
+        return source.replace('    """A right answer."""\n', "")
+
+    def __str__(self) -> str:
+        return f"{self.text}\n{self.run}"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        from ..draw import svg
+
+        shown = picture(svg(self.run))
+        head = "<summary>A solution, and its run</summary>"
+        fold = f"<details>{head}<pre>{_escaped(self.text)}</pre>{shown}</details>"
+        return bundle("a solution, and its run: print(solution(...))", fold)
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What is said of an answer: `right` or not, what happened, and what that is called."""
 
@@ -132,10 +192,9 @@ class Verdict:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         if self.found is None:
             return bundle(str(self), "")
-        from ..draw import svg
-
-        run = self.found.timeline
-        return bundle(f"{self}\n\n{run}", f"<pre>{_escaped(str(self))}</pre>{picture(svg(run))}")
+        shown = picture(self.found.picture())
+        text = f"{self}\n\n{self.found.timeline}"
+        return bundle(text, f"<pre>{_escaped(str(self))}</pre>{shown}")
 
 
 def _escaped(text: str) -> str:

@@ -24,6 +24,11 @@ from .space import Space, varied
 
 __all__ = ["Broken", "Held", "hunt"]
 
+MOST = 70  # characters that stand beside the mark
+HERE = {
+    "claim": "what was claimed does not hold", "error": "it raises", "stuck": "it waits for ever",
+    "spins": "it spins", "endless": "it never ends",
+}  # fmt: skip
 RANDOM_SHARE = 3  # one case of so many is a random one
 REPORT = 50  # cases between two reports of progress
 SHRINKING = 300  # cases, at most, to make a row shorter
@@ -86,10 +91,18 @@ class Broken:
         )
 
     def _repr_mimebundle_(self, **named: Any) -> dict[str, str]:
-        from ..draw import svg
         from ..shown import bundle, picture
 
-        return bundle(f"{self}\n\n{self.timeline}", picture(svg(self.timeline)))
+        return bundle(f"{self}\n\n{self.timeline}", picture(self.picture()))
+
+    def picture(self) -> str:
+        """An SVG of the run, with the instant at which it failed."""
+        from ..draw import svg
+
+        run = self.timeline
+        at = run.call_log[-1].start if self.kind == "stuck" and run.call_log else run.run_end
+        words = self.words if self.kind == "claim" and len(self.words) <= MOST else HERE[self.kind]
+        return svg(run, mark=(at, f"here: {words}"))
 
 
 def hunt(

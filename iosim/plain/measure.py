@@ -46,15 +46,17 @@ Outside = TrafficOutside | ClientsOutside
 def measure_plain(
     program: Callable[..., Any], story: Story, *, limit_s: float = 10.0, cores: int | None = None,
     costs: Any = None, rcvbuf: int | None = None, sndbuf: int | None = None,
-    backlog: int = calls.SOMAXCONN, nofile: int | None = None, **options: Any,
+    backlog: int = calls.SOMAXCONN, nofile: int | None = None,
+    shown: Callable[..., Any] | None = None, **options: Any,
 ) -> Timeline:  # fmt: skip
     """Run plain code over `story` on real sockets, and return its `Timeline`.
 
-    The options are those of `measure`.  A message is what one call received, and its arrival is
+    The options are those of `measure`; `shown` is the function whose text is the program's, if it
+    is another one.  A message is what one call received, and its arrival is
     when it was there at the latest: see `iosim.recorder.record`.  Raises what the program raises;
     TypeError or ValueError for bad input; TimeoutError at the limit.
     """
-    plan = launch_plain(program, *what_is_given(story), options)
+    plan = launch_plain(program, *what_is_given(story), options, shown)
     for name, size in (("sndbuf", sndbuf), ("rcvbuf", rcvbuf)):
         if size is not None:
             whole(name, size, 1, 1 << 30, "bytes")
@@ -83,7 +85,7 @@ class _Measurement:
     def __init__(self, plan: PlainPlan, outside: Outside | None, limit_s: float) -> None:
         self._plan, self._outside, self._limit_s = plan, outside, limit_s
         self._opened = Opened()
-        self._tape = record(plan.text.title, self._gate)
+        self._tape = record(plan.text.title, self._gate, "process")
         self._run = Run([], False, title=plan.text.title)
         self._seen = SimpleNamespace(
             run=self._run, messages=SimpleNamespace(connection={}),
@@ -126,6 +128,7 @@ class _Measurement:
                 world.load(name)
             fds = [one.detach() for one in self._outside.sockets()] if self._outside else []
             stack.enter_context(_no_running_loop())
+            stack.enter_context(_handlers_restored())
             stack.enter_context(_without_collector())
             helper = self._outside.helper if self._outside else None
             end = stack.enter_context(_end_of_story(helper))
@@ -266,6 +269,21 @@ def _no_running_loop() -> Iterator[None]:
         yield
     finally:
         asyncio._set_running_loop(running)
+
+
+@contextmanager
+def _handlers_restored() -> Iterator[None]:
+    """No handler of a signal that the program has set outlasts it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signo: signal.getsignal(signo) for signo in signal.valid_signals()}
+    try:
+        yield
+    finally:
+        for signo, handler in before.items():
+            if handler is not None and signal.getsignal(signo) is not handler:
+                signal.signal(signo, handler)
 
 
 @contextmanager

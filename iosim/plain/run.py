@@ -77,6 +77,7 @@ class PlainKernel(Kernel):
         """Nothing more is on its way: the end, if the story is over."""
         if self.deadline_of_program is None:
             self.stopped = TimeoutError(self._deadlock())
+            self.now += self.now // 8  # so that its sleep is to be seen
             raise Ended  # which the program does not take for an errno
         self.end_program()
 

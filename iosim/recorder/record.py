@@ -111,16 +111,18 @@ class record:
     """`with record() as tape:` takes down the system calls of what `tape.wrap` is given.
 
     `title` names the timeline; without one the function with the `with` statement does.  `gates`
-    makes what is told of each call in a thread, from the number of that thread.
+    makes what is told of each call in a thread, from the number of that thread; `process` is what
+    the thread that begins is called, if not by its name.
     `tape.timeline` is the run up to now, or, after the block, all of it.  Each thread that makes a
     call is a process of it, by its name.  After the block everything that was wrapped is what it
     was before, whatever happened in it.
     """
 
     def __init__(
-        self, title: str = "", gates: Callable[[int], CallGate | None] | None = None
-    ) -> None:
-        self._title, self._gates = title, gates
+        self, title: str = "", gates: Callable[[int], CallGate | None] | None = None,
+        process: str = "",
+    ) -> None:  # fmt: skip
+        self._title, self._gates, self._process = title, gates, process
         self._lock = threading.Lock()
         self._here: _Here
         self._tracks: list[Track] = []
@@ -344,6 +346,8 @@ class record:
             count = len(self._tracks)
             gate = self._gates(count) if self._gates and self._running else None
             track = Track(self._undo, self._running and count < METERS, gate)
+            if self._process and not count:
+                track.name = self._process
             if self._running:
                 self._tracks.append(track)
             else:
