@@ -229,7 +229,7 @@ def test_from_a_shell_where_nothing_can_be_measured(
     def nothing(*_: Any) -> Calibration:
         raise Unsupported("calibration", "no sockets")
 
-    monkeypatch.setattr("iosim.__main__.calibrate", nothing)
+    monkeypatch.setattr("iosim.calibration.calibrate.calibrate", nothing)
     assert main(["calibrate"]) == 1
     assert capsys.readouterr().err == "this system has no calibration: no sockets\n"
 

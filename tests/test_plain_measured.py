@@ -2,6 +2,7 @@
 
 import os
 import selectors
+import signal
 import socket
 import sys
 import threading
@@ -162,3 +163,22 @@ def test_nothing_is_patched() -> None:
     measure(one_after_the_other, clients.of(clients.echo()))
     for module, content in before:
         assert vars(module) == content
+
+
+def test_where_ctrl_c_is_ignored_it_ends_all_the_same() -> None:
+    """As in the background of a shell: nohup, and many a CI."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert answered(measure(one_after_the_other, clients.of(clients.echo())))
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_no_handler_of_the_program_outlasts_it() -> None:
+    def program() -> None:
+        signal.signal(signal.SIGUSR1, lambda signo, frame: None)
+
+    before = signal.getsignal(signal.SIGUSR1)
+    measure(program)
+    assert signal.getsignal(signal.SIGUSR1) is before

@@ -23,7 +23,7 @@ from ..sim.threads import start_thread
 
 __all__ = [
     "FIONBIO", "FIONREAD", "SIOCOUTQ", "bind", "futex", "getpeername", "getsockopt", "ioctl",
-    "pthread_create", "sendto", "setsockopt", "socketpair",
+    "pthread_create", "sendto", "setsockopt", "socketpair", "tgkill",
 ]  # fmt: skip
 
 # Linux's values, the same on all of its machines: ioctl(2), socket(7).
@@ -88,6 +88,7 @@ def new_pair(kernel: Kernel, task: Task, request: socketpair) -> tuple[int, int]
     """socketpair(2)."""
     one, other = kernel.network.new_stream(), kernel.network.new_stream()
     one.peer, other.peer = other, one
+    one.local = other.local = True
     first = kernel.table.new(one)
     try:
         return first, kernel.table.new(other)
@@ -205,6 +206,18 @@ class pthread_create(create_program):
 
 
 answers(pthread_create)(start_thread)
+
+
+@dataclass(slots=True, eq=False)
+class tgkill(Request):
+    """Send a signal to a thread, here oneself: tgkill(2)."""
+
+    role: ClassVar[str] = PREPARES
+
+
+@answers(tgkill)
+def send_signal(kernel: Kernel, task: Task, request: tgkill) -> None:
+    """It is pending by now, and comes before the call is entered."""
 
 
 @dataclass(slots=True, eq=False)

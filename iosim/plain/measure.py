@@ -195,10 +195,11 @@ class _EndOfStory:
     """
 
     def __init__(self, helper: HelperProcess | None) -> None:
-        self.can_come = helper is not None and (
-            threading.current_thread() is threading.main_thread()
-            and callable(signal.getsignal(signal.SIGINT))
-        )
+        in_main = threading.current_thread() is threading.main_thread()
+        self.can_come = helper is not None and in_main
+        if self.can_come and not callable(signal.getsignal(signal.SIGINT)):
+            # Ignored, as in the background of a shell; what was there is restored.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         self._lock, self._left = threading.Lock(), threading.Event()
         self._main = threading.get_ident()
         self._came = False

@@ -148,5 +148,5 @@ def module(world: World) -> ModuleType:
 
     made = ModuleType("select", real.__doc__)
     kind = type("epoll", (Epoll,), {"_world": world, "__module__": "select"})
-    vars(made).update(CONSTANTS, select=select, poll=partial(Poll, world), epoll=kind)
+    vars(made).update(CONSTANTS, select=partial(select), poll=partial(Poll, world), epoll=kind)
     return made

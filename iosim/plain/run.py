@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import CodeType, GeneratorType
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..calls import Request, ms
 from ..kernels.watchdog import Expired
 from ..sim.kernel import Kernel
 from ..sim.task import Task
-from .calls import pthread_create
+from .calls import pthread_create, tgkill
 
 __all__ = ["GRACE_NS", "Ended", "NotSimulated", "PlainKernel", "PlainThread", "Run"]
 
@@ -150,6 +151,7 @@ class Run:
         self.handlers: dict[int, Any] = {}  # of signals, as Python knows them
         self._others: list[PlainThread] = []
         self._begun = 0
+        self._alarm = 0, 0  # when it is due, and how often again (ns)
         self._here = threading.local()  # `thread`: the one that asks
         self._failure: BaseException | None = None
         self._here.thread = self._main = PlainThread()
@@ -314,9 +316,28 @@ class Run:
         handler: Any = lambda signo: Handler(function, signo, self._main.line)  # noqa: E731
         main.handlers = {**(main.handlers or {}), signo: handler}
 
+    def alarm(self, ns: int, interval: int = 0) -> tuple[int, int]:
+        """SIGALRM in `ns` (0: never), and again every `interval`: setitimer(2).  What was left."""
+        kernel, (due, again) = self.kernel, self._alarm
+        left = max(0, due - kernel.now) if due else 0
+        self._alarm = kernel.now + ns if ns else 0, interval
+        if ns:
+            kernel.later(ns, partial(self._ring, self._alarm))
+        return left, again
+
+    def _ring(self, alarm: tuple[int, int]) -> None:
+        if alarm != self._alarm or self.over:
+            return
+        self._alarm = 0, 0
+        if alarm[1]:
+            self.alarm(alarm[1], alarm[1])
+        self.kernel.signal(self._main.task, signal.SIGALRM)
+
     def raise_signal(self, signo: int) -> None:
-        """Send oneself a signal: raise(3)."""
-        self.kernel.signal(self._main.task, signo)
+        """Send oneself a signal: raise(3); its handler has run when this returns."""
+        task = self._main.task
+        task.pending = [*(task.pending or []), signo]
+        self.call(tgkill())
 
     def _handle(self, task: Task, handler: Handler) -> None:
         handler.begun = True

@@ -28,6 +28,7 @@ __all__ = [
     "without_processes",
 ]
 
+SECOND = 1_000_000_000
 LOOK_NS = 50  # to read a clock: vdso(7)
 EPOCH_NS = 946_684_800_000_000_000  # 2000-01-01, when every run begins
 FILES = (
@@ -112,16 +113,24 @@ def virtual_signal(world: World) -> ModuleType:
 
     refused = {
         name: refusing(f"signal.{name}")
-        for name in ("setitimer", "alarm", "pthread_kill", "sigwaitinfo", "sigtimedwait", "sigwait",
+        for name in ("pthread_kill", "sigwaitinfo", "sigtimedwait", "sigwait",
                      "pidfd_send_signal", "siginterrupt")
         if hasattr(_signal, name)
     }  # fmt: skip
+
+    def setitimer(which: int, seconds: float, interval: float = 0.0) -> tuple[float, float]:
+        if which != signal.ITIMER_REAL:
+            refusing("a timer of CPU time")()
+        left, again = world.run.alarm(math.ceil(seconds * 1e9), math.ceil(interval * 1e9))
+        return left / 1e9, again / 1e9
+
     return _like(
         _signal, signal=set_handler, set_wakeup_fd=lambda fd, **_: -1,
         getsignal=lambda signo: world.run.handlers.get(int(signo), signal.SIG_DFL),
         pause=lambda: world.call(calls.pause()), **refused,
         raise_signal=lambda signo: world.run.raise_signal(int(signo)),
-        pthread_sigmask=lambda how, mask: set(),
+        pthread_sigmask=lambda how, mask: set(), setitimer=setitimer,
+        alarm=lambda seconds: math.ceil(world.run.alarm(int(seconds) * SECOND)[0] / SECOND),
     )  # fmt: skip
 
 

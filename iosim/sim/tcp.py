@@ -93,7 +93,7 @@ class Stream(InternetSocket):
 
     __slots__ = (
         "arrives", "begun", "breaks_off", "broken", "client", "closed", "connecting", "expected",
-        "finishing", "got_end", "outbox", "peer", "sent_end", "sndbuf", "unsent", "untold",
+        "finishing", "got_end", "local", "outbox", "peer", "sent_end", "sndbuf", "unsent", "untold",
     )  # fmt: skip
 
     def __init__(self, rcvbuf: int, sndbuf: int) -> None:
@@ -112,6 +112,7 @@ class Stream(InternetSocket):
         self.closed = self.broken = False  # by its owner; by a reset
         self.breaks_off = False  # its close is a reset: SO_LINGER of 0 s (socket(7))
         self.client: Any = None  # whose end this is
+        self.local = False  # both ends are here, in one process: unix(7)
 
     @property
     def unconnected(self) -> bool:
@@ -320,6 +321,9 @@ class Network:
 
     def _carry(self, end: Stream, nbytes: int, arrive: Callable[[], None]) -> None:
         """To the other side, behind all that was sent before."""
+        if end.local:
+            arrive()
+            return
         now = self._kernel.now
         end.arrives = max(end.arrives, now + self._kernel.costs.transit(nbytes))
         self._kernel.later(end.arrives - now, arrive)

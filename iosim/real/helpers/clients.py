@@ -190,7 +190,7 @@ class ClientLoop(Scripts):
         self.clients = [SocketClient(self, row) for row in plan["clients"]]
         self.of_fd = {client.socket.fileno(): client for client in self.clients}
         self.here = len(self.clients)
-        self.announces: bool = plan["announces"]
+        self.announces: bool = plan.get("announces", False)
 
     def now(self) -> int:
         """ns since the start of the run."""

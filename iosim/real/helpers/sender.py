@@ -55,7 +55,7 @@ class Sender:
         self.unseen = 0  # ns for which it was looked in vain whether the program sleeps
         self.said = b""  # what the program is at
         self.stepwise: bool = plan["stepwise"]
-        self.announces: bool = plan["announces"]
+        self.announces: bool = plan.get("announces", False)
         self.input = 0  # the descriptor on which the program says what it is at
         self.zero = 0
         self.look: Any = partial(sample, *plan["thread"])
@@ -70,9 +70,9 @@ class Sender:
     def replay(self) -> None:
         """Send everything at its time."""
         last = 0
-        for number, at, size, connection, kind, content in self.schedule:
+        for number, at, size, connection, kind, *content in self.schedule:
             same = bytes([number % 251]) * size
-            payload = content.encode("latin-1") or same  # made while there is time
+            payload = "".join(content).encode("latin-1") or same  # made while there is time
             if at > last and (self.stepwise or not self.sent):
                 self.hold_back(last, at)
             last, deadline = at, self.zero + self.moved + at
