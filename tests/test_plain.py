@@ -616,8 +616,10 @@ def test_what_is_not_there_is_not_looked_for() -> None:
         (lambda: socket.create_connection(("example.org", 80)), "'example.org' is not simulated"),
         (lambda: os.open("file", os.O_RDONLY), "os.open is not simulated"),
         (lambda: os.fork(), "os.fork is not simulated"),
+        (lambda: os.fdopen(os.pipe()[0]), "os.fdopen is not simulated"),
+        (lambda: open("file"), "open is not simulated"),  # noqa: SIM115
         (lambda: time.process_time(), "time.process_time is not simulated"),
-        (lambda: signal.alarm(1), "signal.alarm is not simulated"),
+        (lambda: signal.sigwait([1]), "signal.sigwait is not simulated"),
         (lambda: fcntl.fcntl(0, fcntl.F_GETLK), "is not simulated"),
         (lambda: asyncio.run(asyncio.create_subprocess_exec("ls")), "is not simulated"),
     ],
@@ -708,3 +710,19 @@ def test_what_is_thrown_away_closes_nothing_of_the_next_run() -> None:
 
     simulate(first)
     assert result(second) == b"still open"
+
+
+def test_an_alarm_interrupts_in_virtual_time() -> None:
+    def program() -> list[Any]:
+        said: list[Any] = []
+        signal.signal(signal.SIGALRM, lambda signo, frame: said.append(round(monotonic())))
+        assert signal.alarm(2) == 0
+        sleep(5)
+        signal.setitimer(signal.ITIMER_REAL, 1, 1)
+        sleep(2.5)
+        assert 0 < signal.alarm(0) <= 1
+        sleep(5)
+        signal.raise_signal(signal.SIGALRM)
+        return said
+
+    assert result(program, costs=Costs.typical()) == [2, 6, 7, 13]

@@ -84,7 +84,8 @@ class _Adoption:
         if isinstance(thing, types.ModuleType):
             return self._world.knows(thing.__name__)
         if isinstance(thing, types.CodeType):
-            return any(name == "__import__" or self._world.knows(name) for name in thing.co_names)
+            other = ("__import__", *self._world.floor.builtin)
+            return any(name in other or self._world.knows(name) for name in thing.co_names)
         return _home(thing, self._world) is not None or _is_instance(thing, self._world)
 
     # -- what it is here -----------------------------------------------------------------------

@@ -21,6 +21,7 @@ SIMULATED = Floor(
         "ssl": "TLS", "_ssl": "TLS", "multiprocessing": "multiprocessing", "mmap": "mmap",
         "_overlapped": "_overlapped", "_winapi": "_winapi",
     },
+    builtin={"open": system.refusing("open")},
     in_c=frozenset(("_asyncio", "_queue")),
     in_sets={
         "threading": "Thread", "asyncio.futures": "Future", "concurrent.futures._base": "Future",

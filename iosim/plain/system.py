@@ -31,18 +31,13 @@ __all__ = [
 SECOND = 1_000_000_000
 LOOK_NS = 50  # to read a clock: vdso(7)
 EPOCH_NS = 946_684_800_000_000_000  # 2000-01-01, when every run begins
+#: Of processes, files and terminals: their numbers would be those of real descriptors.
 FILES = (
-    "open",
-    "openpty",
-    "fork",
-    "forkpty",
-    "dup",
-    "dup2",
-    "sendfile",
-    "splice",
-    "readv",
-    "writev",
-)
+    "copy_file_range", "dup", "dup2", "fchdir", "fchmod", "fchown", "fdatasync", "fdopen", "fork",
+    "forkpty", "fpathconf", "fstat", "fstatvfs", "fsync", "ftruncate", "isatty", "lockf", "lseek",
+    "memfd_create", "open", "openpty", "pread", "preadv", "pwrite", "pwritev", "readv", "sendfile",
+    "splice", "tcgetpgrp", "tcsetpgrp", "ttyname", "writev",
+)  # fmt: skip
 
 
 def refusing(what: str) -> Callable[..., Any]:

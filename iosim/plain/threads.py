@@ -9,12 +9,12 @@ from __future__ import annotations
 import _thread as real
 import math
 from collections.abc import Callable
+from signal import SIGINT
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..validate import HOUR_NS
 from .calls import futex
-from .run import NotSimulated
 
 if TYPE_CHECKING:
     from ..sim.task import Task
@@ -142,15 +142,15 @@ def module(world: World) -> ModuleType:
         while joinable:
             joinable.pop().join()
 
-    def refuse(*_: object) -> None:
-        raise NotSimulated("_thread.interrupt_main is not simulated")
+    def interrupt_main(signum: int = SIGINT) -> None:
+        world.run.raise_signal(signum)
 
     made = ModuleType("_thread", real.__doc__)
     vars(made).update(vars(real))
     vars(made).pop("RLock", None)  # threading has its own, which stands on ours
     vars(made).update(
         lock=lock, LockType=lock, allocate_lock=lock, allocate=lock, start_new_thread=start,
-        start_new=start, _set_sentinel=sentinel, interrupt_main=refuse,
+        start_new=start, _set_sentinel=sentinel, interrupt_main=interrupt_main,
     )  # fmt: skip
     if hasattr(real, "start_joinable_thread"):
         vars(made).update(

@@ -14,7 +14,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from itertools import count
 from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any
@@ -31,6 +31,7 @@ class Floor:
 
     library  modules, and packages with all that is in them, to be executed anew on them
     refused  what cannot be had, and what it is called: ImportError
+    builtin  functions that are everywhere, and are others here
     in_c     twins of the library's modules that stand on another floor: the text in Python does
     in_sets  a class of some modules, whose instances stand in sets: the order there is that in
              which they were made, not that of their addresses, so that all runs are alike
@@ -39,6 +40,7 @@ class Floor:
     modules: Mapping[str, Callable[[World], ModuleType]]
     library: frozenset[str]
     refused: Mapping[str, str] = field(default_factory=dict)
+    builtin: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     in_c: frozenset[str] = frozenset()
     in_sets: Mapping[str, str] = field(default_factory=dict)
 
@@ -71,7 +73,7 @@ class World:
         self._importing = 0
         self._numbers = count(1)
         self._enum = _enumerations(self)
-        self.builtins = {**vars(builtins), "__import__": self._import}
+        self.builtins = {**vars(builtins), **floor.builtin, "__import__": self._import}
 
     def as_new(self) -> bool:
         """Is it as if nothing had run in it: no threads, and no module was changed?"""
@@ -177,12 +179,10 @@ class World:
 @functools.cache
 def _text(name: str, path: tuple[str, ...] | None) -> tuple[ModuleSpec, CodeType]:
     """Where a module of the library comes from, and its code, compiled once."""
-    for finder in sys.meta_path:
-        spec = finder.find_spec(name, path)
-        if spec is not None:
-            code = spec.loader.get_code(name)  # type: ignore[union-attr]
-            return spec, code
-    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    spec = PathFinder.find_spec(name, path)
+    if spec is None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    return spec, spec.loader.get_code(name)  # type: ignore[union-attr]
 
 
 def _enumerations(world: World) -> ModuleType:
