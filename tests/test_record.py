@@ -1269,3 +1269,61 @@ def test_a_stamp_is_small(pair: Pair) -> None:
         tracemalloc.stop()
     assert used / 2_000 < 400
     assert tape.timeline.check().checks() == 2_000
+
+
+# -- what is wrapped stays what it is ------------------------------------------------------------
+
+
+class Counting(socket.socket):
+    """With a recv and a send of its own, and other parameters."""
+
+    def recv(self, size: int = 10) -> bytes:  # type: ignore[override]
+        self.asked = getattr(self, "asked", 0) + 1
+        return super().recv(size)
+
+    def send(self, data: bytes, *, twice: bool = False) -> int:  # type: ignore[override]
+        return super().send(data * (1 + twice))
+
+
+def test_a_subclass_keeps_its_own_methods() -> None:
+    one, other = socket.socketpair()
+    mine = Counting(one.family, one.type, one.proto, one.detach())
+    with mine, other, record("own methods") as tape:
+        wrapped = tape.wrap(mine)
+        assert wrapped is mine
+        assert isinstance(mine, Counting)
+        assert mine.send(b"ab", twice=True) == 4
+        other.send(b"xyz")
+        assert mine.recv() == b"xyz"
+        assert mine.asked == 1
+    assert type(mine) is Counting
+    assert [call.name for call in tape.timeline.call_log] == ["sendto", "recvfrom"]
+
+
+class OwnAccept(socket.socket):
+    """Whose accept returns something else."""
+
+    def accept(self) -> Any:
+        connection, _ = super().accept()
+        return {"connection": connection}
+
+
+def test_an_accept_of_its_own_may_return_something_else() -> None:
+    with OwnAccept() as listener, record("accept") as tape:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        tape.wrap(listener)
+        with socket.create_connection(listener.getsockname()):
+            found = listener.accept()
+        found["connection"].close()
+    assert "accept" in [call.name for call in tape.timeline.call_log]
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="epoll is Linux's")
+def test_a_wrapped_module_has_types() -> None:
+    with record("types") as tape:
+        wrapped = tape.wrap(select)
+        with wrapped.epoll() as epoll, wrapped.epoll.fromfd(os.dup(epoll.fileno())) as again:
+            assert isinstance(epoll, wrapped.epoll)
+            assert isinstance(again, wrapped.epoll)
+            assert not isinstance(3, wrapped.epoll)

@@ -141,10 +141,11 @@ def _select(tape: record, opened: Opened) -> ModuleType:
     if hasattr(select, "epoll"):
         epoll = made.epoll
 
-        def epoll_kept(*args: Any, **named: Any) -> Any:
-            one = epoll(*args, **named)
-            opened.things.add(one)
-            return one
+        class Kept(type(epoll)):  # type: ignore[misc]
+            def __call__(cls, *args: Any, **named: Any) -> Any:
+                one = epoll(*args, **named)
+                opened.things.add(one)
+                return one
 
-        vars(made)["epoll"] = partial(epoll_kept)  # which no class makes a method of
+        vars(made)["epoll"] = Kept("epoll", (epoll,), {"__module__": "select"})
     return made

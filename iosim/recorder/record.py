@@ -19,6 +19,7 @@ seen from there is a call into Python's library, and that is not always one syst
   it is wrapped or accepted (socket(2)), the close of one that was thrown away, the lookup of a
   name, signals.  A thread that sleeps in no call is in one of those, or waits for a lock or for
   the GIL.
+- A library that asks for the exact type of a socket, as trio does, takes no recorded one.
 - The sender is not seen.  A message is what one call received, and its arrival is when it was there
   at the latest: `blocked("wait")` says what it was to the program, `latency_ns` is a lower bound.
 
@@ -63,6 +64,9 @@ from .stamped import (
 )
 
 __all__ = ["record", "waits_for_ever"]
+
+LIBRARY = ("socket", "_socket")  # where the library's own classes of sockets are
+SOCKETS: Any = socket.socket.__mro__[1]  # of C, which all of them derive from
 
 T = TypeVar("T")
 Rows = tuple[str, list[tuple[Any, ...]]]  # a thread's name, and what was taken down in it
@@ -248,22 +252,27 @@ class record:
         """A class of sockets like `plain`, whose calls are taken down."""
         if _recorder_of(plain) is self:
             return cast(type, plain)
+        if plain not in self._classes:
+            library = next(kind for kind in plain.__mro__ if kind.__module__ in LIBRARY)
+            beneath = self.class_of(library) if library is not plain else None
+            methods = {} if beneath else self._methods(plain)
+            self._classes[plain] = _derived(plain, self, methods, beneath)
+        return self._classes[plain]
+
+    def _methods(self, plain: Any) -> dict[str, Any]:
         stamped = {
             method.what: self.stamped(method, getattr(plain, method.what))
             for method in SOCKET
             if hasattr(plain, method.what)
         }
-        stamped["accept"] = self._accept(plain.accept)
-        stamped["dup"] = self._dup(plain.dup)
-        self._classes[plain] = _derived(plain, self, stamped)
-        return self._classes[plain]
+        return {**stamped, "accept": self._accept(plain.accept), "dup": self._dup(plain.dup)}
 
     def _accept(self, plain: Callable[..., Any]) -> Callable[..., Any]:
         """The stamp of `_accept`, which it calls, tells of the new connection."""
 
         def accept(one: socket.socket) -> Any:
             made = plain(one)
-            if self._running:
+            if self._running and isinstance(made[0], SOCKETS):
                 self._newborn(made[0])
             return made
 
@@ -292,9 +301,25 @@ class record:
         if _POLLS:
             module.poll = lambda: self._poll(real_select.poll())
         if _EPOLLS:
-            create = self.stamped(EPOLL_CREATE, real_select.epoll)
-            module.epoll = lambda *args, **kwargs: self._epoll(create(*args, **kwargs))
+            module.epoll = self._epolls()
         return module
+
+    def _epolls(self) -> type:
+        """What stands for the type `select.epoll`: it makes recorded ones, and knows them."""
+        create = self.stamped(EPOLL_CREATE, real_select.epoll)
+        wrap = self._epoll
+
+        class Kind(type):
+            def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+                return wrap(create(*args, **kwargs))
+
+            def __instancecheck__(cls, thing: object) -> bool:
+                return isinstance(getattr(thing, "_real", thing), real_select.epoll)
+
+        def fromfd(fd: int) -> Any:
+            return wrap(real_select.epoll.fromfd(fd))
+
+        return Kind("epoll", (), {"fromfd": staticmethod(fromfd), "__module__": "select"})
 
     def _selector(self, selector: Any) -> Any:
         """In place: what a selector waits with is an attribute of it."""
@@ -379,10 +404,15 @@ def _recorder_of(thing: Any) -> record | None:
     return found if isinstance(found, record) else None
 
 
-def _derived(plain: type, recorder: record, methods: Mapping[str, Any]) -> type:
-    """A class of the same layout and name with other methods."""
+def _derived(
+    plain: type, recorder: record, methods: Mapping[str, Any], beneath: type | None = None
+) -> type:
+    """A class of the same layout and name with other methods.
+
+    They stand in `beneath` if `plain` has methods of its own by these names, which call them.
+    """
     return type(
-        plain.__name__, (plain,),
+        plain.__name__, (plain, beneath) if beneath else (plain,),
         {
             "__slots__": (), "__module__": plain.__module__, "__qualname__": plain.__qualname__,
             "_recorder": recorder, "_unrecorded": plain, **methods,
