@@ -726,3 +726,39 @@ def test_an_alarm_interrupts_in_virtual_time() -> None:
         return said
 
     assert result(program, costs=Costs.typical()) == [2, 6, 7, 13]
+
+
+def test_each_task_has_a_lane() -> None:
+    """When it runs, and what it waits for; the loop's own tasks have none."""
+
+    async def program(listener: socket.socket) -> None:
+        async def tick() -> None:
+            for _ in range(2):
+                await asyncio.sleep(0.02)
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(100):
+                writer.write(data)
+            writer.close()
+
+        server = await asyncio.start_server(handle, sock=listener)
+        asyncio.create_task(tick(), name="the clock")  # noqa: RUF006
+        async with server:
+            await server.serve_forever()
+
+    run = simulate(program, clients.several(2, clients.echo(1, 100)))
+    assert run.check() is run
+    assert run.helpers == ("program", "the clock", "handle", "handle (2)")
+    notes = {
+        lane: {i.note for i in run.intervals if i.lane == lane and i.state == "awaits"}
+        for lane in run.helpers
+    }
+    assert notes == {
+        "program": {"start_server", "Server.serve_forever"}, "the clock": {"sleep"},
+        "handle": {"StreamReader.read"}, "handle (2)": {"StreamReader.read"},
+    }  # fmt: skip
+    steps = [i for i in run.intervals if i.lane == "the clock" and i.state == "step"]
+    assert len(steps) == 3
+    busy = [i for i in run.intervals if i.lane == "process" and i.state in ("user", "kernel")]
+    assert all(any(b.start <= s.start < b.end for b in busy) for s in steps)
+    assert "T a task runs" in str(run)

@@ -116,6 +116,10 @@ LOOKS = {
     "sleeping": Look(
         "#eceef2", _line("M0 3.5H7", "#9aa0ab", 1), 7, "sleeping", "z", "--",
     ),
+    "step": Look("#6a3d9a", _line("M0 0L4 4", "#ffffff", 0.8), 4, "a task runs", "T", "oo"),
+    "awaits": Look(
+        "#efe6f7", '<circle cx="4" cy="4" r="0.9" fill="#6a3d9a"/>', 8, "a task awaits", "t", "..",
+    ),
     "wait": Look(
         "#cfe6f7", _line("M0 0L9 9M-1 8L1 10M8 -1L10 1", "#5b9bc8", 1), 9,
         "wait: data not here yet", "w", "\\\\",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ..trace import COPY, GIL, KERNEL, SLEEPING, WAIT, Interval, errno_name
+from ..trace.records import AWAITS
 from .canvas import INK, MUTED, Free, stroked, text_width
 from .formatting import blocked_of, copying, duration, signal_name
 from .scene import MERGE, TINY, Lane, Scale, Scene
@@ -253,6 +254,8 @@ def inside(
         bound = i.state == COPY and not exact
         length = copying(scene.timeline, i.duration) if bound else duration(i.duration)
         full = (f"{i.state} {length}",) if whole_time else ()
+        if i.state == AWAITS:
+            full = (f"awaits {i.note}, {length}", f"awaits {i.note}", i.note, *full)
         for text in (*full, i.state):
             wide = text_width(text, TINY)
             if wide + 12 <= right - left:

@@ -22,6 +22,7 @@ from ..kernels.watchdog import Expired
 from ..sim.kernel import Kernel
 from ..sim.task import Task
 from .calls import pthread_create, tgkill
+from .tasks import TaskLanes
 
 __all__ = ["GRACE_NS", "Ended", "NotSimulated", "PlainKernel", "PlainThread", "Run"]
 
@@ -150,6 +151,7 @@ class Run:
         self.over = False
         self.handlers: dict[int, Any] = {}  # of signals, as Python knows them
         self._others: list[PlainThread] = []
+        self.tasks = TaskLanes(self)
         self._begun = 0
         self._alarm = 0, 0  # when it is due, and how often again (ns)
         self._here = threading.local()  # `thread`: the one that asks

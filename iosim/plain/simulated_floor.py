@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import readiness, sockets, system, threads
+from . import readiness, sockets, system, tasks, threads
 from .world import Floor
 
 __all__ = ["SIMULATED"]
@@ -23,6 +23,7 @@ SIMULATED = Floor(
     },
     builtin={"open": system.refusing("open")},
     in_c=frozenset(("_asyncio", "_queue")),
+    watched={"asyncio.tasks": tasks.watched},
     in_sets={
         "threading": "Thread", "asyncio.futures": "Future", "concurrent.futures._base": "Future",
     },

@@ -31,6 +31,7 @@ class Floor:
 
     library  modules, and packages with all that is in them, to be executed anew on them
     refused  what cannot be had, and what it is called: ImportError
+    watched  what is done with a module once it was executed
     builtin  functions that are everywhere, and are others here
     in_c     twins of the library's modules that stand on another floor: the text in Python does
     in_sets  a class of some modules, whose instances stand in sets: the order there is that in
@@ -42,6 +43,7 @@ class Floor:
     refused: Mapping[str, str] = field(default_factory=dict)
     builtin: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     in_c: frozenset[str] = frozenset()
+    watched: Mapping[str, Callable[[World, ModuleType], None]] = field(default_factory=dict)
     in_sets: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -140,6 +142,8 @@ class World:
             raise
         finally:
             self._importing -= 1
+        if name in self.floor.watched:
+            self.floor.watched[name](self, made)
         if name in self.floor.in_sets:
             kind = vars(made)[self.floor.in_sets[name]]
             kind.__hash__ = lambda thing: self._number(thing)

@@ -12,11 +12,10 @@ from errno import errorcode
 from typing import NamedTuple
 
 __all__ = [
-    "ASYNCHRONOUS", "BLOCKING", "COPY", "FIGURE_6_6", "FOUR_CORNERS", "GIL", "KERNEL", "NETWORK",
-    "PHASES", "PROCESS_STATES", "QUEUED", "READY", "SLEEPING", "TRANSIT", "USER", "WAIT", "Call",
-    "Corner", "Delivery", "Disturbance", "Evidence", "Interval", "KernelLine", "Outcome", "Row",
-    "Span", "Visit", "Window", "errno_name", "merged",
-    "without",
+    "ASYNCHRONOUS", "AWAITS", "BLOCKING", "COPY", "FIGURE_6_6", "FOUR_CORNERS", "GIL", "KERNEL",
+    "NETWORK", "PHASES", "PROCESS_STATES", "QUEUED", "READY", "SLEEPING", "STEP", "TRANSIT",
+    "USER", "WAIT", "Call", "Corner", "Delivery", "Disturbance", "Evidence", "Interval",
+    "KernelLine", "Outcome", "Row", "Span", "Visit", "Window", "errno_name", "merged", "without",
 ]  # fmt: skip
 
 # States of a process.  `user` and `kernel` hold a core; `ready` wants one; `sleeping` does not.
@@ -25,6 +24,8 @@ USER, KERNEL, READY, SLEEPING = PROCESS_STATES = ("user", "kernel", "ready", "sl
 WAIT, QUEUED, COPY = PHASES = ("wait", "queued", "copy")
 NETWORK, TRANSIT = "network", "transit"
 Span = tuple[int, int]  # from ns to ns
+#: What a task of asyncio does, on a lane of its own: its step, on its loop's core, or it waits.
+STEP, AWAITS = "step", "awaits"
 GIL = "GIL"  # the note of a sleep in which a thread waits for its process's interpreter lock
 
 
