@@ -7,6 +7,7 @@ import heapq
 import select
 import selectors
 import signal
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -131,10 +132,36 @@ def from_the_start(sock: Any, data: bytes) -> None:
             select.select([], [sock], [])
 
 
+@wrong("send_all", "waits for the wrong thing")
+def waits_to_read(sock: Any, data: bytes) -> None:
+    while data:
+        try:
+            data = data[sock.send(data) :]
+        except BlockingIOError:
+            select.select([sock], [], [])
+
+
+@wrong("send_all", "closes it")
+def closes_it(sock: Any, data: bytes) -> None:
+    sock.setblocking(True)
+    sock.sendall(data)
+    sock.close()
+
+
+@wrong("send_all", "sends bytes twice")
+def counts_only(sock: Any, data: bytes) -> None:
+    sent = 0
+    while sent < len(data):
+        try:
+            sent += sock.send(data)
+        except BlockingIOError:
+            select.select([], [sock], [])
+
+
 # -- 3 -------------------------------------------------------------------------------------------
 
 
-@wrong("read_messages", "a message in two pieces")
+@wrong("read_messages", "a header in two pieces")
 def one_recv_each(sock: Any) -> list[bytes]:
     messages = []
     while len(header := sock.recv(2)) == 2:
@@ -170,6 +197,14 @@ def unpacks_at_once(sock: Any) -> list[bytes]:
     return messages
 
 
+@wrong("read_messages", "a message in two pieces")
+def one_recv_for_a_message(sock: Any) -> list[bytes]:
+    messages = []
+    while header := sock.recv(2, socket.MSG_WAITALL):
+        messages.append(sock.recv(int.from_bytes(header, "big")))
+    return messages
+
+
 @wrong("read_messages", "the end is not seen")
 def no_end_of_messages(sock: Any) -> list[bytes]:
     messages, buffer = list[bytes](), b""
@@ -182,7 +217,7 @@ def no_end_of_messages(sock: Any) -> list[bytes]:
     return messages
 
 
-@wrong("read_messages", "two messages in one")
+@wrong("read_messages", "an empty message")
 def skips_the_empty_one(sock: Any) -> list[bytes]:
     messages, buffer = [], b""
     while data := sock.recv(4_096):
@@ -240,6 +275,40 @@ def ten_times(sock: Any) -> bytes:
     return b""
 
 
+@wrong("poll_for", "does not poll")
+def sleeps_in_select(sock: Any) -> bytes:
+    select.select([sock], [], [])
+    data: bytes = sock.recv(100)
+    return data
+
+
+@wrong("poll_for", "cut off")
+def asks_for_ten(sock: Any) -> bytes:
+    while True:
+        try:
+            return sock.recv(10)
+        except BlockingIOError:
+            time.sleep(0.02)
+
+
+@wrong("poll_for", "too often")
+def looks_by_select(sock: Any) -> bytes:
+    while not select.select([sock], [], [], 0)[0]:
+        time.sleep(0.001)
+    data: bytes = sock.recv(100)
+    return data
+
+
+@wrong("poll_for", "no return")
+def forgets_to_return(sock: Any) -> None:
+    while True:
+        try:
+            sock.recv(100)
+            return
+        except BlockingIOError:
+            time.sleep(0.02)
+
+
 # -- 5 -------------------------------------------------------------------------------------------
 
 
@@ -293,6 +362,38 @@ def only_if_much(listener: Any) -> None:
 @wrong("serve_owed", "EAGAIN is no error")
 def no_eagain(listener: Any) -> None:
     echo_server(listener, lambda owed: READ | (WRITE if owed else 0), careful=False)
+
+
+@wrong("recv_exactly", "asks without a pause")
+def without_waiting(sock: Any, n: int) -> bytes:
+    sock.setblocking(False)
+    data = b""
+    while len(data) < n:
+        try:
+            more = sock.recv(n - len(data))
+        except BlockingIOError:
+            continue
+        if not more:
+            raise EOFError
+        data += more
+    return data
+
+
+@wrong("serve_owed", "one client at a time")
+def one_after_the_other(listener: Any) -> None:
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            while data := connection.recv(100):
+                connection.sendall(data)
+
+
+@wrong("serve_owed", "the server ends")
+def only_one(listener: Any) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        while data := connection.recv(100):
+            connection.sendall(data)
 
 
 # -- 6 -------------------------------------------------------------------------------------------
@@ -396,6 +497,12 @@ def naps(arrived: list[int], reader: int) -> None:
         time.sleep(0.01)
 
 
+@wrong("wait_for", "polls")
+def with_a_time_out(arrived: list[int], reader: int) -> None:
+    while not arrived:
+        select.select([reader], [], [], 0.05)
+
+
 @wrong("wait_for", "sleeps on")
 def long_naps(arrived: list[int], reader: int) -> None:
     while not arrived:
@@ -431,8 +538,17 @@ def until_it_raises(sock: Any, taken: list[bytes]) -> None:
 @wrong("on_signal", "blocks in the handler")
 def blocking(sock: Any, taken: list[bytes]) -> None:
     sock.setblocking(True)
-    while len(taken) < 4:
+    while len(taken) < 9:
         taken.append(sock.recv(100))
+
+
+@wrong("on_signal", "one receive a signal")
+def counts_on_three(sock: Any, taken: list[bytes]) -> None:
+    for _ in range(3):
+        try:
+            taken.append(sock.recv(100))
+        except BlockingIOError:
+            return
 
 
 @wrong("on_signal", "asks without a pause")
@@ -561,9 +677,32 @@ def renewed(listener: Any) -> None:
     timed_server(listener, 1.0, renews=True)
 
 
-@wrong("serve_in_time", "each byte renews it")
+@wrong("serve_in_time", "nobody wakes you")
 def no_deadline(listener: Any) -> None:
     timed_server(listener, 1.0, never=True)
+
+
+@wrong("serve_in_time", "nobody wakes you")
+def looks_only_when_something_comes(listener: Any) -> None:
+    due: dict[Any, float] = {}
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                sock: Any = key.fileobj
+                if sock is listener:
+                    connection, _ = listener.accept()
+                    selector.register(connection, selectors.EVENT_READ, b"")
+                    due[connection] = time.monotonic() + 1
+                    continue
+                data = sock.recv(10)
+                if data and len(key.data + data) < 10 and time.monotonic() < due[sock]:
+                    selector.modify(sock, selectors.EVENT_READ, key.data + data)
+                    continue
+                if data and time.monotonic() < due[sock]:
+                    sock.sendall(key.data + data)
+                selector.unregister(sock)
+                sock.close()
 
 
 @wrong("serve_in_time", "closes an honest one")
@@ -638,6 +777,11 @@ def goes_on(listener: Any) -> None:
 
 
 @wrong("accept_all", "gives up")
+def sleeps_for_long(listener: Any) -> None:
+    accepting(listener, lambda selector, listener: time.sleep(1))
+
+
+@wrong("accept_all", "gives up")
 def never_again(listener: Any) -> None:
     accepting(listener, lambda selector, listener: selector.unregister(listener))
 
@@ -673,6 +817,19 @@ class Busy(EventLoop):
     def _round(self) -> None:
         self._ready.append(lambda: None)
         super()._round()
+
+
+@wrong("EventLoop", "spins")
+class NotDrained(EventLoop):
+    def _drain(self) -> None:
+        return
+
+
+@wrong("EventLoop", "the lost wake-up")
+class WakesTooEarly(EventLoop):
+    def call_soon_threadsafe(self, function: Callable[[], object]) -> None:
+        self._wakes.send(b"!")
+        self.call_soon(function)
 
 
 @wrong("EventLoop", "an error ends the loop")

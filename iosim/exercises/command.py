@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".py or .ipynb")
     parser.add_argument("--seed", type=int, default=0, help="other sizes and bytes for each seed")
+    parser.add_argument(
+        "--trace", action="store_true", help="show the run in which an answer failed"
+    )
     parser.add_argument("--json", action="store_true", help="a list of objects, for a program")
 
 
@@ -40,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     rows = []
     try:
         for file in options.files:
-            rows += [_row(file, *found, options.seed) for found in _answers(file)]
+            rows += [_row(file, *found, options.seed, options.trace) for found in _answers(file)]
     except _NoAnswers as error:
         print(error, file=sys.stderr)
         return 2
@@ -51,12 +54,13 @@ def run(options: argparse.Namespace) -> int:
     return 0 if all(row["right"] for row in rows) else 1
 
 
-def _row(file: Path, exercise: Exercise, answer: Any, seed: int) -> dict[str, Any]:
+def _row(file: Path, exercise: Exercise, answer: Any, seed: int, trace: bool) -> dict[str, Any]:
     verdict = exercise.check(answer, seed)
+    run = f"\n\n{verdict.found.timeline}" if trace and verdict.found is not None else ""
     return {
         "file": str(file), "exercise": exercise.name, "right": verdict.right,
         "mistake": verdict.mistake, "words": verdict.words, "advice": verdict.advice,
-        "text": str(verdict),
+        "text": f"{verdict}{run}",
     }  # fmt: skip
 
 

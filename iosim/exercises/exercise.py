@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from io import StringIO
-from textwrap import dedent
+from textwrap import dedent, indent
 from threading import Timer
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..hunting.choices import Choices
 from ..hunting.claims import Claim
 from ..hunting.kernel import HuntedKernel
 from ..hunting.search import Broken, hunt
-from ..hunting.space import Space
+from ..hunting.space import Space, told
 from ..plain.measure import measure_plain
 from ..plain.run import NotSimulated
 from ..plain.simulate import PlainProgram
@@ -29,6 +29,7 @@ from ..validate import whole
 __all__ = ["Answer", "Exercise", "Mistake", "Part", "Verdict", "right"]
 
 Answer = Callable[..., Any]
+CANNOT = "not simulated"
 LIMIT_S = 1.0  # of processor time for one run of an answer
 SECONDS = 20.0  # for one part, on a slow machine
 
@@ -58,6 +59,38 @@ class Mistake:
     when: Callable[[int, Broken], bool]
 
 
+#: Errors that say something of the code, whatever it is to do.
+OWN = ("TypeError", "NameError", "AttributeError", "UnboundLocalError")
+
+
+def _in_own_code(part: int, found: Broken) -> bool:
+    return type(found.outcome.error).__name__ in OWN
+
+
+def _without_result(part: int, found: Broken) -> bool:
+    """It gives back nothing, where something is asked for: `None` among what the program "
+    "returns."""
+    outcome = found.outcome
+    if outcome.error is not None or outcome.ended or "it returned" not in found.words:
+        return False
+    returned = outcome.returned
+    return returned is None or (isinstance(returned, list) and None in returned)
+
+
+OF_ALL = (
+    Mistake(
+        "an error in the code",
+        "That is an error in your own code: it has nothing to do with the network.",
+        _in_own_code,
+    ),
+    Mistake(
+        "no return",
+        "Your function returns nothing: is there a return at its end?",
+        _without_result,
+    ),
+)
+
+
 @dataclass(frozen=True)
 class Exercise:
     """`name` is that of the function to be written; `title` says what it is about.
@@ -65,6 +98,7 @@ class Exercise:
     parts     how an answer is tried; the first part that breaks it counts
     mistakes  the first one that fits is the diagnosis
     solution  a right answer
+    waits     may it be a coroutine function?  A server may.
     """
 
     number: int
@@ -73,6 +107,7 @@ class Exercise:
     parts: tuple[Part, ...]
     mistakes: tuple[Mistake, ...]
     solution: Answer
+    waits: bool = False
 
     def check(self, answer: object, seed: int = 0) -> Verdict:
         """Try it, in many cases: the same ones for the same seed."""
@@ -81,6 +116,8 @@ class Exercise:
             return Verdict(self, False, f"{self.name} is not there yet")
         if not callable(answer):
             return Verdict(self, False, f"{self.name} must be a function, got {answer!r}")
+        if inspect.iscoroutinefunction(answer) and not self.waits:
+            return Verdict(self, False, f"{self.name} must be an ordinary function, without async")
         if trouble := _parameters(answer, self.solution):
             return Verdict(self, False, f"{self.name}{trouble}")
         for place, part in enumerate(self.parts):
@@ -123,7 +160,7 @@ class Exercise:
                     cases=part.cases, seconds=SECONDS, limit_s=LIMIT_S, shown=answer,
                 )  # fmt: skip
         except NotSimulated as error:
-            return Verdict(self, False, f"{self.name}: {error}")
+            return Verdict(self, False, f"{self.name}: {error}", mistake=CANNOT)
         except TimeoutError:
             words = "it runs on and on, and makes no call: nothing can happen meanwhile"
             return Verdict(self, False, words, mistake="runs on")
@@ -137,7 +174,7 @@ class Exercise:
         return None
 
     def _diagnosed(self, place: int, found: Broken) -> Verdict:
-        for mistake in self.mistakes:
+        for mistake in (*OF_ALL, *self.mistakes):
             if mistake.when(place, found):
                 return Verdict(self, False, found.words, mistake.words, mistake.name, found)
         return Verdict(self, False, found.words, found=found)
@@ -180,13 +217,14 @@ class Verdict:
     found: Broken | None = None
 
     def __str__(self) -> str:
-        head = f"{'RIGHT' if self.right else 'NOT YET'}: {self.words}"
+        judged = "CANNOT JUDGE" if self.mistake == CANNOT else "RIGHT" if self.right else "NOT YET"
+        head = f"{judged}: {self.words}"
         lines = [head]
         if self.found is not None:
             lines[0] += f" ({self.found.call})"
         lines += [self.advice] if self.advice else []
         if self.found is not None:
-            lines.append(f"It happens in this story: {self.found.story!r}")
+            lines.append(f"It happens when:\n{indent(told(self.found.story), '  ')}")
         return "\n".join(lines)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:

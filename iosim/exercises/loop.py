@@ -213,10 +213,10 @@ def _from_another_thread(answer: Answer) -> Program:
 
         def woken() -> None:
             said.append("woken")
-            loop.stop()
+            loop.call_later(0.3, loop.stop)  # it sleeps until then
 
         def outside() -> None:
-            time.sleep(0.02)  # by then the loop sleeps, or is about to
+            time.sleep(0.2)  # by then the loop sleeps
             loop.call_soon_threadsafe(woken)
 
         thread = threading.Thread(target=outside)
@@ -274,6 +274,10 @@ def _nothing_else(seed: int) -> Space:
     return Space(delays=(ms(1),), in_vain=400)
 
 
+def _two_threads(seed: int) -> Space:
+    return Space(delays=(), in_vain=60)
+
+
 def _one_message(seed: int) -> Space:
     return Space(traffic.one(5 + seed % 5, 10), delays=(ms(3), ms(40)), in_vain=2_000)
 
@@ -283,7 +287,7 @@ SAYS: tuple[tuple[Callable[[Answer], Program], Callable[[int], Space], Any], ...
     (_after_an_error, _nothing_else, ["after", "ZeroDivisionError"]),
     (_reader_beside_a_flood, _one_message, "in time"),
     (_tasks, _nothing_else, ["tick 0", "tick 1", "cleaned up", "tick 2"]),
-    (_from_another_thread, _nothing_else, ["woken"]),
+    (_from_another_thread, _two_threads, ["woken"]),
 )
 TIMERS, ERRORS, READERS, TASKS, THREADS = range(len(SAYS))
 

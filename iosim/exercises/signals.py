@@ -58,7 +58,7 @@ def _woken(outcome: Outcome) -> str:
     if outcome.returned != [SIGNO]:
         return "it returned before the signal had come"
     calls = len(outcome.timeline.call_log)
-    if calls > 12:
+    if calls > 5:
         return f"it made {calls} calls while it waited"
     over = outcome.kernel.now / 1e6
     return (
@@ -125,15 +125,16 @@ def _armed(answer: Answer) -> Program:
     return program
 
 
-COUNT = 3
+def _count(seed: int) -> int:
+    return 4 + seed % 3
 
 
 def _burst(seed: int) -> Space:
-    return Space(traffic.burst(COUNT, 20, 10 + seed % 5), delays=(ms(1), ms(10)))
+    return Space(traffic.burst(_count(seed), 20, 10 + seed % 5), delays=(ms(1), ms(10)), in_vain=6)
 
 
 def _all_of_them(seed: int) -> Any:
-    return returns([bytes([number]) * (10 + seed % 5) for number in range(1, COUNT + 1)])
+    return returns([bytes([number]) * (10 + seed % 5) for number in range(1, _count(seed) + 1)])
 
 
 ON_SIGNAL = Exercise(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 from collections.abc import Callable
@@ -62,6 +63,11 @@ def _first_returned(found: Broken) -> bytes:
     return returned[0] if isinstance(returned, list) and isinstance(returned[0], bytes) else b""
 
 
+def _in_vain(found: Broken) -> bool:
+    """Did its last calls find nothing?"""
+    return found.timeline.call_log[-1].errno is not None
+
+
 RECV_EXACTLY = Exercise(
     1, "recv_exactly", "receive exactly n bytes",
     (
@@ -79,24 +85,35 @@ RECV_EXACTLY = Exercise(
         Mistake(
             "spins on the end",
             "An empty result is the end of the stream: recv returns b'' at once, again and again.",
-            lambda part, found: found.kind == "spins",
+            lambda part, found: found.kind == "spins" and not _in_vain(found),
+        ),
+        Mistake(
+            "asks without a pause",
+            "You made the socket nonblocking, and ask again and again: let recv wait.",
+            lambda part, found: found.kind in ("spins", "endless"),
         ),
         Mistake(
             "the end is not told",
             "The stream ended before n bytes had come, and your caller was not told: raise "
             "EOFError.",
-            lambda part, found: part == 1,
+            lambda part, found: part == 1 and found.kind in ("claim", "error"),
         ),
         Mistake(
             "one recv is one message",
             "One recv is not one message: it returns what has come by then, at least one byte.",
-            lambda part, found: part == 0 and found.kind == "claim"
-            and len(_first_returned(found)) < 4,
+            lambda part, found: part == 0
+            and found.kind == "claim"
+            and 0 < len(_first_returned(found)) < 4,
         ),
         Mistake(
             "takes too much",
             "You took more than n bytes off the stream: what comes after them is somebody else's.",
-            lambda part, found: part == 0 and found.kind in ("claim", "error"),
+            lambda part, found: part == 0
+            and (
+                "EOFError" in found.words
+                or found.kind == "stuck"
+                or len(_first_returned(found)) >= 4
+            ),
         ),
     ),
     recv_exactly,
@@ -129,8 +146,9 @@ def _sends_it_back(answer: Answer) -> Program:
             connection.setblocking(False)
             answer(connection, data)
             connection.setblocking(True)
-            connection.shutdown(socket.SHUT_WR)
-            connection.recv(1)  # until the client has taken all, and is gone
+            with contextlib.suppress(OSError):  # the client may be gone by then
+                connection.shutdown(socket.SHUT_WR)
+                connection.recv(1)  # until the client has taken all
 
     return program
 
@@ -160,6 +178,17 @@ SEND_ALL = Exercise(
             "select, "
             "poll or a selector until the socket is writable.",
             lambda part, found: found.kind in ("spins", "endless"),
+        ),
+        Mistake(
+            "waits for the wrong thing",
+            "You wait until something can be read. Room to send is what the second list of "
+            "select.select is for, or EVENT_WRITE, or POLLOUT.",
+            lambda part, found: found.kind == "stuck",
+        ),
+        Mistake(
+            "closes it",
+            "The socket is your caller's: leave it open.",
+            lambda part, found: "Bad file descriptor" in found.words,
         ),
         Mistake(
             "sends bytes twice",
@@ -223,7 +252,28 @@ def _whole_but_fewer(found: Broken) -> bool:
         end = 2 + int.from_bytes(frames[:2], "big")
         sent.append(frames[2:end])
         frames = frames[end:]
-    return isinstance(returned, list) and len(returned) < len(sent) and set(returned) <= set(sent)
+    whole = isinstance(returned, list) and 0 < len(returned) < len(sent)
+    return whole and set(returned) <= set(sent)
+
+
+def _half_a_header(found: Broken) -> bool:
+    """A length of which one byte only was there: 0 for the first message, or the end of all."""
+    returned, story = found.outcome.returned, found.story
+    assert isinstance(story, traffic.Traffic)
+    taken = sum(call.nbytes for call in found.timeline.call_log)
+    gave_up = returned == [] and taken < story.nbytes()
+    return gave_up or (isinstance(returned, list) and returned[:1] == [b""])
+
+
+def _without_the_empty_one(found: Broken) -> bool:
+    returned = found.outcome.returned
+    return isinstance(returned, list) and len(returned) == 3 and b"" not in returned
+
+
+def _in_pieces(found: Broken) -> bool:
+    """It gives back less of a message than there was, or comes to no end."""
+    returned = found.outcome.returned
+    return found.kind == "stuck" or (isinstance(returned, list) and bool(returned))
 
 
 READ_MESSAGES = Exercise(
@@ -238,7 +288,13 @@ READ_MESSAGES = Exercise(
         Mistake(
             "a header in two pieces",
             "The two bytes of a length may come one by one: look at them only when both are there.",
-            lambda part, found: found.kind == "error",
+            lambda part, found: _half_a_header(found)
+            or any(name in found.words for name in ("IndexError", "it raised error:")),
+        ),
+        Mistake(
+            "an empty message",
+            "A message may be empty: its length is 0, and it is one of the list all the same.",
+            lambda part, found: _without_the_empty_one(found),
         ),
         Mistake(
             "two messages in one",
@@ -248,7 +304,7 @@ READ_MESSAGES = Exercise(
         Mistake(
             "a message in two pieces",
             "A message may come in pieces: keep what has come until all of it is there.",
-            lambda part, found: found.kind in ("claim", "stuck"),
+            lambda part, found: _in_pieces(found),
         ),
     ),
     read_messages,

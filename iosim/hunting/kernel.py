@@ -17,6 +17,7 @@ from ..sim.descriptions import changed
 from ..sim.readiness import Interest
 from ..sim.task import Task
 from ..sim.tcp import Listener
+from ..trace import READY
 from .choices import Choices
 from .space import Space
 
@@ -24,6 +25,7 @@ __all__ = ["HuntedKernel"]
 
 SIGNAL_NS = ms(300)  # until a signal comes that has not come before
 FULL_NS = ms(200)  # for which no descriptor is left
+ASIDE_NS = ms(2)  # for which a thread stands aside: somebody else has its core
 SOON = ms(3)  # until a socket that took nothing says that it takes something
 SPURIOUS = 2  # times, at most, that a descriptor is reported and is not ready
 
@@ -50,6 +52,18 @@ class HuntedKernel(PlainKernel):
         if self.space.threads and self._queue and self.choices.pick(2):
             task.slice_end = self.now
             self._plan_preemption(task)
+
+    def _resume(self, task: Task, value: Any, error: BaseException | None = None) -> None:
+        """Somebody else may go on before the code behind the call does."""
+        if not (self.space.threads and self.threads and self.choices.pick(2)):
+            super()._resume(task, value, error)
+            return
+        task.then = lambda task: PlainKernel._resume(self, task, value, error)
+        task.left = 0
+        task.token += 1
+        self._mark(task, READY)
+        self.off_core(task)
+        self.plan(ASIDE_NS, self._when_ready, task)
 
     def _send_signals(self, task: Task) -> None:
         """Those for which there is a handler: now, or else some time later."""
@@ -113,12 +127,12 @@ class HuntedKernel(PlainKernel):
             super()._answer(task)
 
     def take_less(self, task: Task, request: Any) -> bool:
-        """A send on a nonblocking socket: all of it, one byte, half of it, or EAGAIN."""
+        """A send on a nonblocking socket: all of it, one byte, half of it; or EAGAIN."""
         thing = self.table.open.get(request.fd)
         nonblocking = getattr(thing, "flags", 0) & calls.O_NONBLOCK
         if not (self.space.short_writes and nonblocking and len(request.data)):
             return False
-        way = self.choices.pick(4)
+        way = self.choices.pick(4 if self.space.spurious else 3)
         if way == 3:
             assert thing is not None
             self.later(SOON, lambda: changed(self, thing, calls.EPOLLOUT))

@@ -77,12 +77,13 @@ class Broken:
 
     @property
     def call(self) -> str:
-        """The last call of the run, and its line."""
+        """The last call of the run that the program's own text has made, and its line."""
         log = self.timeline.call_log
         if not log:
             return "before its first call"
-        line = f", line {log[-1].line}" if log[-1].line else ""
-        return f"at call {len(log)}, {log[-1].name}{line}"
+        last = next((call for call in reversed(log) if call.line), log[-1])
+        line = f", line {last.line}" if last.line else ""
+        return f"at call {last.id + 1}, {last.name}{line}"
 
     def __str__(self) -> str:
         return (

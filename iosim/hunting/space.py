@@ -8,16 +8,28 @@ from typing import Any
 
 from ..calls import ms
 from ..validate import whole
-from ..workloads.clients import CLOSE, RESET, SEND, SHUTDOWN, WAIT, Client, Clients, Step
+from ..workloads.clients import (
+    CLOSE,
+    RESET,
+    SEND,
+    SHUTDOWN,
+    UNTIL,
+    WAIT,
+    Client,
+    Clients,
+    Step,
+)
 from ..workloads.traffic import Message, Traffic
 from .choices import Choices
 
-__all__ = ["Space", "varied"]
+__all__ = ["Space", "told", "varied"]
 
 Story = Traffic | Clients | None
 
 EACH = -1  # byte by byte
 MANY = 64  # bytes that may come one by one
+SHOWN = 12  # bytes of a content that are told
+TIMED = (WAIT, UNTIL)
 FAULTS = (SHUTDOWN, RESET)
 
 
@@ -28,8 +40,9 @@ class Space:
     story         what happens, if nothing is otherwise
     delays        ns by which each message, or act of a client, may come later
     cuts          may a stream be cut anywhere?  (A datagram is never.)
-    short_writes  may a send on a nonblocking socket take fewer bytes, or none (EAGAIN)?
-    spurious      may select, poll and epoll report a descriptor that is not ready?  select(2), BUGS
+    short_writes  may a send on a nonblocking socket take fewer bytes than there is room for?
+    spurious      may select, poll and epoll report what is not ready (select(2), BUGS), and a
+                  send find no room after all (EAGAIN)?
     threads       may any thread that is ready go on?
     signals       which signals may come between any two steps of the program: each does, once
     full          how often the program may have no descriptor left, for a while (EMFILE)
@@ -144,3 +157,34 @@ def _client(space: Space, client: Client, choices: Choices) -> Client:
                 steps.append((WAIT, gap))
             steps.append((SEND, size))
     return replace(client, at_ns=client.at_ns + later, steps=tuple(steps))
+
+
+# -- in words ----------------------------------------------------------------------------------
+
+
+def told(story: Story) -> str:
+    """What happens in a story, in a line for each connection or client."""
+    if isinstance(story, Traffic):
+        return "\n".join(_coming(story, place) for place in range(story.connections))
+    if isinstance(story, Clients):
+        return "\n".join(_doing(number, one) for number, one in enumerate(story.clients))
+    return "nothing comes from outside"
+
+
+def _coming(story: Traffic, connection: int) -> str:
+    words = []
+    for message in story.messages:
+        if message.connection == connection:
+            content = f" {message.content!r}" if 0 < len(message.content) <= SHOWN else ""
+            size = "1 byte" if message.size == 1 else f"{message.size:,} bytes"
+            what = {"eof": "the end", "reset": "a reset"}.get(message.kind, f"{size}{content}")
+            words.append(f"at {message.at_ns / 1e6:g} ms {what}")
+    return f"comes: {', '.join(words)}"
+
+
+def _doing(number: int, client: Client) -> str:
+    words = [f"connects at {client.at_ns / 1e6:g} ms"]
+    for kind, amount in client.steps:
+        value = f" {amount:,}" if amount else ""
+        words.append(f"{kind} {amount / 1e6:g} ms" if kind in TIMED else f"{kind}{value}")
+    return f"client {number}: {', '.join(words)}"

@@ -10,6 +10,7 @@ from errno import EADDRINUSE, EBADF, EINVAL, EMFILE, ENOPROTOOPT, ENOTCONN, ENOT
 from typing import Any, ClassVar
 
 from ..calls import O_NONBLOCK, send
+from ..calls import getsockname as named_so
 from ..calls import pthread_create as create_program
 from ..calls.request import PASSES, PREPARES, OfDescriptor, Request
 from ..sim.answers import answers
@@ -22,8 +23,8 @@ from ..sim.tcp import Listener, Stream
 from ..sim.threads import start_thread
 
 __all__ = [
-    "FIONBIO", "FIONREAD", "SIOCOUTQ", "bind", "futex", "getpeername", "getsockopt", "ioctl",
-    "pthread_create", "sendto", "setsockopt", "socketpair", "tgkill",
+    "FIONBIO", "FIONREAD", "SIOCOUTQ", "bind", "futex", "getpeername", "getsockname",
+    "getsockopt", "ioctl", "pthread_create", "sendto", "setsockopt", "socketpair", "tgkill",
 ]  # fmt: skip
 
 # Linux's values, the same on all of its machines: ioctl(2), socket(7).
@@ -54,6 +55,18 @@ def bind_to(kernel: Kernel, task: Task, request: bind) -> None:
     if request.port in kernel.network.ports:
         raise failure(EADDRINUSE)
     thing.port, thing.bound = request.port or kernel.network.free_port(), True
+
+
+class getsockname(named_so):
+    """The same, also of a connection of a story of traffic, whose port is not known."""
+
+    __slots__ = ()
+
+
+@answers(getsockname)
+def own_port(kernel: Kernel, task: Task, request: getsockname) -> int:
+    """getsockname(2)."""
+    return int(getattr(socket_of(kernel, request.fd), "port", 0))
 
 
 @dataclass(slots=True, eq=False)

@@ -20,7 +20,7 @@ from typing import Any
 from ..calls import Request, ms
 from ..kernels.watchdog import Expired
 from ..sim.kernel import Kernel
-from ..sim.task import Task
+from ..sim.task import NotSimulated, Task
 from .calls import pthread_create, tgkill
 from .tasks import TaskLanes
 
@@ -33,10 +33,6 @@ JOIN_S = 0.2  # for a thread of ours to end
 
 class Ended(BaseException):
     """The run is over.  Not an Exception, so that no program goes on after it."""
-
-
-class NotSimulated(RuntimeError):
-    """What plain code has asked for is not simulated."""
 
 
 class PlainKernel(Kernel):

@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any
 from .. import calls
 from ..machine.errors import failure
 from ..sim.answers import sides
-from .calls import FIONBIO, bind, getpeername, getsockopt, ioctl, sendto, setsockopt, socketpair
+from .calls import (
+    FIONBIO,
+    bind,
+    getpeername,
+    getsockname,
+    getsockopt,
+    ioctl,
+    sendto,
+    setsockopt,
+    socketpair,
+)
 from .run import NotSimulated
 
 if TYPE_CHECKING:
@@ -135,8 +145,17 @@ class Socket:
             raise ValueError("negative buffersize in recv")
         if size == 0:
             return b""
-        make = lambda: calls.recvfrom(fd, size, int(flags))  # noqa: E731
-        data: bytes = self._waiting(make, calls.EPOLLIN, self._until())
+        whole, asked = int(flags) & _socket.MSG_WAITALL, int(flags) & ~_socket.MSG_WAITALL
+        if asked & ~(calls.MSG_PEEK | calls.MSG_DONTWAIT):
+            raise NotSimulated(f"recv(flags={asked:#x}) is not simulated")
+        until, data = self._until(), b""
+        while len(data) < size:
+            left = size - len(data)
+            make = lambda: calls.recvfrom(fd, left, asked)  # noqa: B023, E731 (called at once)
+            more: bytes = self._waiting(make, calls.EPOLLIN, until)
+            data += more
+            if not (whole and more):
+                break
         return data
 
     # -- receiving -----------------------------------------------------------------------------
@@ -241,7 +260,7 @@ class Socket:
 
     def getsockname(self) -> Any:
         """getsockname(2)."""
-        return self._address(self._ask(calls.getsockname(self._open())))
+        return self._address(self._ask(getsockname(self._open())))
 
     def getpeername(self) -> Any:
         """getpeername(2)."""

@@ -35,7 +35,7 @@ from .answers import answers
 from .descriptions import File, changed, failure, in_line, refusal, sleep_on
 from .kernel import Kernel
 from .sockets import nothing_there, socket_of
-from .task import FOREVER, Side, Task
+from .task import FOREVER, NotSimulated, Side, Task
 from .tcp import ANY, InternetSocket, Listener, Stream
 
 __all__ = ["connected", "internet", "listening", "send_bytes"]
@@ -44,11 +44,11 @@ EPHEMERAL = 50_000  # the first of the ports for who does not ask for a certain 
 
 
 def internet(kernel: Kernel, request: Any) -> Any:
-    """The socket of a call: EBADF, ENOTSOCK.  RuntimeError for a connection of a traffic story."""
+    """The socket of a call: EBADF, ENOTSOCK.  `NotSimulated` for one of a traffic story."""
     thing = socket_of(kernel, request.fd)
     if not isinstance(thing, InternetSocket):
         name = type(request).__name__
-        raise RuntimeError(f"{name}: to a connection of Traffic one only listens; take Clients")
+        raise NotSimulated(f"{name}: to a connection of Traffic one only listens; take Clients")
     return thing
 
 

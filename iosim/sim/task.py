@@ -11,7 +11,17 @@ from ..trace import USER
 if TYPE_CHECKING:
     from .interpreter import Interpreter
 
-__all__ = ["FOREVER", "Frame", "Handler", "Side", "Sleep", "Task", "Thrown", "asleep"]
+__all__ = [
+    "FOREVER",
+    "Frame",
+    "Handler",
+    "NotSimulated",
+    "Side",
+    "Sleep",
+    "Task",
+    "Thrown",
+    "asleep",
+]
 
 #: The kernel's side of a call: it yields ns of work in the kernel, or a `Sleep`; returns the reply.
 Side = Generator[Any, Any, Any]
@@ -42,6 +52,10 @@ class Thrown(Exception):
 def asleep(deadline: int | None) -> Sleep:
     """Until it is woken, or until `deadline` (ns; None: for ever)."""
     return FOREVER if deadline is None else Sleep(deadline)
+
+
+class NotSimulated(RuntimeError):
+    """What was asked for is not simulated: one line that names it."""
 
 
 class Frame(NamedTuple):
