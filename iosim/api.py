@@ -48,6 +48,12 @@ def simulate(
 
     Whatever else is named is an argument of the program.  A program of one `fd` gets a process for
     each connection of the story.
+
+    A program that yields nothing is plain Python: a function, a bound method or a coroutine
+    function.  Over Traffic it is given a socket for each connection, over Clients the listening
+    socket, without a story nothing; `socket`, `selectors`, `threading`, `asyncio`, ... mean the
+    simulated ones in it (`iosim.plain`).  If it does not end when its story is over, it is ended as
+    by Ctrl-C: at once if it waits for what will never come, and else after 0.15 s.
     Raises what the program raises; TypeError or ValueError for bad input; TimeoutError if a process
     would wait for ever, or the program never yields.
     """
@@ -87,6 +93,9 @@ def measure(
 
     backlog, nofile  as for `simulate`
     sndbuf, rcvbuf   SO_SNDBUF and SO_RCVBUF in bytes; None: the system tunes them itself
+
+    Plain Python is given real sockets, and its calls are taken down (`iosim.recorder.record`): a
+    message is what one call received.
 
     What other work did to the run is in `disturbances` (see `undisturbed`).
 

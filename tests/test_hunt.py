@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +21,6 @@ from iosim.hunting.claims import (
     everybody_is_served,
     memory_below,
     nothing_lost,
-    of_timeline,
     returns,
 )
 from iosim.hunting.space import varied
@@ -73,7 +73,7 @@ def test_a_small_space_is_searched_wholly() -> None:
 
 
 def test_the_same_seed_finds_the_same_case() -> None:
-    found = [hunt(until_there, of_timeline(late), TWO_MESSAGES, seed=5) for _ in range(2)]
+    found = [hunt(until_there, late, TWO_MESSAGES, seed=5) for _ in range(2)]
     assert str(found[0]) == str(found[1])
 
 
@@ -86,7 +86,7 @@ def late(run: Timeline) -> bool:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_it_is_the_smallest_case(seed: int) -> None:
-    found = hunt(until_there, of_timeline(late), TWO_MESSAGES, seed=seed)
+    found = hunt(until_there, late, TWO_MESSAGES, seed=seed)
     assert isinstance(found, Broken)
     assert found.words == "late does not hold"
     assert sum(map(bool, found.row)) == 2  # two delays of 200 ms
@@ -333,3 +333,40 @@ def test_the_server_of_the_readme_is_found_out() -> None:
     found = hunt(server, nothing_lost, clients.several(2, clients.echo(2, 100)))
     assert isinstance(found, Broken)
     assert found.words == "client 1 got 0 of 200 bytes"
+
+
+def test_any_function_of_a_timeline_is_a_claim() -> None:
+    def few_calls(run: Timeline) -> bool:
+        return len(run.call_log) < 3
+
+    def in_words(run: Timeline) -> str:
+        return "too many" if len(run.call_log) >= 3 else ""
+
+    assert hunt(until_there, few_calls, TEN).words == "few_calls does not hold"  # type: ignore[union-attr]
+    assert hunt(until_there, in_words, TEN).words == "too many"  # type: ignore[union-attr]
+    assert not hunt(until_there, lambda run: None, TEN, cases=20).broken
+
+
+def test_all_may_come_at_once() -> None:
+    """A queue for two: who comes while it is full asks again a second later (listen(2))."""
+
+    def program(listener: socket.socket) -> None:
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(10)
+                connection.sendall(b"answer")
+
+    def quickly(run: Timeline) -> bool:
+        return served(run, 500)
+
+    story = clients.several(4, clients.script(("send", 10), ("receive", 6)), every_ms=50)
+    quiet = Space(story, delays=(), cuts=False, options={"backlog": 1})
+    assert not hunt(program, quickly, quiet, cases=20).broken
+    found = hunt(program, quickly, replace(quiet, at_once=True))
+    assert isinstance(found, Broken)
+    assert {one.at_ns for one in found.story.clients} == {0}  # type: ignore[union-attr]
+
+
+def served(run: Timeline, within_ms: int) -> bool:
+    return all((one.over or 1 << 60) - (one.begun or 0) < within_ms * 1e6 for one in run.visits)

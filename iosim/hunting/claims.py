@@ -1,6 +1,7 @@
 """What should hold in every run: a claim says what is wrong with an outcome, or nothing.
 
-Any function of a `Timeline` is one, too: it returns what is wrong in words, or False.
+Any function of a `Timeline` is one: an outcome answers what its timeline answers, and besides what
+the program returned.  It returns what is wrong, in words, or False; "", None and True are fine.
 """
 
 from __future__ import annotations
@@ -10,33 +11,28 @@ from itertools import accumulate
 from typing import Any
 
 from ..plain.simulate import Outcome
-from ..trace import Timeline
 from ..validate import number, whole
 from ..workloads.clients import RECEIVE, Clients
 
 __all__ = [
     "Claim", "all_of", "clean_end", "everybody_is_served", "memory_below", "nothing_lost",
-    "of_timeline", "returns",
+    "nothing_reordered", "returns", "wrong",
 ]  # fmt: skip
 
-#: What is wrong, in words; "" if nothing is.
-Claim = Callable[[Outcome], str]
+Claim = Callable[[Any], str | bool | None]
+
+
+def wrong(claim: Claim, outcome: Outcome) -> str:
+    """What is wrong, in words; "" if nothing is."""
+    said = claim(outcome)
+    if said is False:
+        return f"{getattr(claim, '__name__', repr(claim))} does not hold"
+    return said if isinstance(said, str) else ""
 
 
 def all_of(*claims: Claim) -> Claim:
     """All of them; the first one that does not hold says so."""
-    return lambda outcome: next(filter(None, (claim(outcome) for claim in claims)), "")
-
-
-def of_timeline(claim: Callable[[Timeline], object]) -> Claim:
-    """A function of a timeline as a claim: words, or False, are what is wrong."""
-    name = getattr(claim, "__name__", repr(claim))
-
-    def holds(outcome: Outcome) -> str:
-        said = claim(outcome.timeline)
-        return said if isinstance(said, str) else f"{name} does not hold" if said is False else ""
-
-    return holds
+    return lambda outcome: next(filter(None, (wrong(claim, outcome) for claim in claims)), "")
 
 
 def returns(expected: Any) -> Claim:
@@ -62,6 +58,12 @@ def nothing_lost(outcome: Outcome) -> str:
             why = f": {visit.end}" if visit.end else ""
             return f"client {visit.client} got {visit.received} of {wanted} bytes{why}"
     return ""
+
+
+def nothing_reordered(outcome: Outcome) -> str:
+    """What a client gets is what it has sent, in order, as far as it gets anything."""
+    garbled = [visit.client for visit in outcome.visits if visit.garbled]
+    return f"client {garbled[0]} got other bytes than it should have" if garbled else ""
 
 
 def everybody_is_served(within_ms: float) -> Claim:

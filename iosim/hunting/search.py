@@ -18,7 +18,7 @@ from ..validate import number, whole
 from ..workloads.clients import Clients
 from ..workloads.traffic import Traffic
 from .choices import Choices
-from .claims import Claim
+from .claims import Claim, wrong
 from .kernel import HuntedKernel
 from .space import Space, varied
 
@@ -189,7 +189,7 @@ class _Hunt:
         outcome = self._outcome(choices)
         kind, words = _wrong(outcome)
         if not kind and self._claim is not None:
-            words = self._claim(outcome)
+            words = wrong(self._claim, outcome)
             kind = "claim" if words else ""
         return (kind, words, outcome) if kind else None
 

@@ -39,6 +39,7 @@ class Space:
 
     story         what happens, if nothing is otherwise
     delays        ns by which each message, or act of a client, may come later
+    at_once       may all come at the instant 0, and no client wait before an act?
     cuts          may a stream be cut anywhere?  (A datagram is never.)
     short_writes  may a send on a nonblocking socket take fewer bytes than there is room for?
     spurious      may select, poll and epoll report what is not ready (select(2), BUGS), and a
@@ -54,6 +55,7 @@ class Space:
 
     story: Story = None
     delays: tuple[int, ...] = (ms(1), ms(10), ms(200))
+    at_once: bool = False
     cuts: bool = True
     short_writes: bool = True
     spurious: bool = False
@@ -75,14 +77,26 @@ class Space:
 
 def varied(space: Space, choices: Choices) -> Story:
     """The story, with other times and cut otherwise: a story of its own, which can be repeated."""
-    if isinstance(space.story, Traffic):
-        return _traffic(space, space.story, choices)
-    if isinstance(space.story, Clients):
-        return replace(
-            space.story,
-            clients=tuple(_client(space, one, choices) for one in space.story.clients),
-        )
+    story = _hurried(space.story) if space.at_once and choices.pick(2) else space.story
+    if isinstance(story, Traffic):
+        return _traffic(space, story, choices)
+    if isinstance(story, Clients):
+        return replace(story, clients=tuple(_client(space, one, choices) for one in story.clients))
     return None
+
+
+def _hurried(story: Story) -> Story:
+    """All at the instant 0, as it comes after a time in which nobody was served."""
+    if isinstance(story, Traffic):
+        return replace(story, messages=tuple(replace(one, at_ns=0) for one in story.messages))
+    if isinstance(story, Clients):
+        return replace(story, clients=tuple(map(_without_waits, story.clients)))
+    return None
+
+
+def _without_waits(client: Client) -> Client:
+    steps = tuple(step for step in client.steps if step[0] not in TIMED)
+    return replace(client, at_ns=0, steps=steps)
 
 
 def _delay(space: Space, choices: Choices) -> int:

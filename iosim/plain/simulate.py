@@ -82,6 +82,12 @@ class Outcome:
         run = timeline_of(self.kernel, self.plan.text, self._fates())
         return replace(run, visits=self.visits)
 
+    def __getattr__(self, name: str) -> Any:
+        """Whatever its timeline answers."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.timeline, name)
+
     def _fates(self) -> list[MessageRecord]:
         if self.scripts is not None:
             return self.scripts.fates

@@ -334,10 +334,21 @@ class Network:
         if end.closed:  # nobody will read it: RFC 1122, 4.2.2.13
             self.break_off(end)
             return
+        if end.sent_end and end.ended and not end.got_end:
+            self._abort(end)
+            return
         if fate is not None and fate.number not in end.begun:
             fate.arrived = self._kernel.now  # of which nothing was taken: there only now
         end.put(fate, data)
         self._changed(end, EPOLLIN)
+
+    def _abort(self, end: Stream) -> None:
+        """Data come to who has shut both directions: a reset for both (tcp_rcv_state_process)."""
+        peer = end.peer
+        end.reset()
+        self._changed(end, ANY)
+        if peer is not None:
+            self._carry(end, 0, lambda: self._reset_arrives(peer))
 
     def _end_arrives(self, end: Stream) -> None:
         if not end.broken:
