@@ -251,6 +251,10 @@ FOUND: dict[str, tuple[list[Op], Acts, str]] = {
         [ACCEPTED, in_thread("send", Fd(1), b"x" * MUCH, 0), TURNED, looked(1), receive(1),
          looked(1)], [[[], [("reset", 0)]]], "recvfrom(fds[1], 100, 64): ECONNRESET",
     ),
+    "who sleeps in a call does not become nonblocking in it": (
+        [ACCEPTED, in_thread("send", Fd(1), b"x" * MUCH, 0), TURNED, Op("fcntl", (Fd(1), 4, 2048)),
+         Op("shutdown", (Fd(1), 0)), looked(1)], QUIET, "shutdown(fds[1], 0): None",
+    ),
     "a reset cuts an operation of a ring off, and nobody is told why": (
         [ACCEPTED, Op("io_uring_setup", (8,)),
          Op("io_uring_prep_send", (Fd(2), Fd(1), b"x" * MUCH)), PREPARED,

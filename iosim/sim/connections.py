@@ -134,9 +134,10 @@ def _replace(kernel: Kernel, thing: InternetSocket, other: InternetSocket) -> No
 
 @answers(accept)
 def take_connection(kernel: Kernel, task: Task, request: accept) -> Side:
-    """accept(2): sleep in the line until there is a connection."""
+    """accept(2): sleep in the line until there is a connection, if it may at the beginning."""
+    nonblocking = listening(kernel, request).flags & O_NONBLOCK
     while not (listener := listening(kernel, request)).incoming:
-        if listener.flags & O_NONBLOCK:
+        if nonblocking:
             yield from nothing_there(kernel)
         yield in_line(task, listener)
     stream = listener.incoming.popleft()
@@ -211,11 +212,12 @@ def _listen_no_more(kernel: Kernel, listener: Listener) -> None:
 
 @answers(send)
 def send_bytes(kernel: Kernel, task: Task, request: send) -> Side:
-    """send(2): copy to the send buffer, and sleep until all fit."""
+    """send(2): copy to the send buffer, and sleep until all fit, if it may at the beginning."""
     data, done = memoryview(request.data), 0
+    flags = connected(kernel, request, EPIPE).flags
+    nonblocking = request.flags & MSG_DONTWAIT or flags & O_NONBLOCK
     while True:
         stream = connected(kernel, request, EPIPE)
-        nonblocking = request.flags & MSG_DONTWAIT or stream.flags & O_NONBLOCK
         if done and not stream.can_send:
             return done  # why, the next call is told
         if errno := stream.send_error():

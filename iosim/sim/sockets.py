@@ -134,9 +134,9 @@ def arrived(
 ) -> Side:  # fmt: skip
     """Sleep until there is something, then copy it."""
     socket.receiving()
-    until = None
+    until, nonblocking = None, _nonblocking(socket, request)  # as it is when the call is made
     while not socket.readable:
-        if _nonblocking(socket, request) or kernel.passed(until):
+        if nonblocking or kernel.passed(until):
             forget(task, [socket])
             yield from nothing_there(kernel)
         if socket.timeout and until is None:
