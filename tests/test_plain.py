@@ -619,7 +619,7 @@ def test_what_is_not_there_is_not_looked_for() -> None:
         (lambda: os.fdopen(os.pipe()[0]), "os.fdopen is not simulated"),
         (lambda: open("file"), "open is not simulated"),  # noqa: SIM115
         (lambda: time.process_time(), "time.process_time is not simulated"),
-        (lambda: signal.sigwait([1]), "signal.sigwait is not simulated"),
+        (lambda: signal.sigwaitinfo([1]), "signal.sigwaitinfo is not simulated"),
         (lambda: fcntl.fcntl(0, fcntl.F_GETLK), "is not simulated"),
         (lambda: asyncio.run(asyncio.create_subprocess_exec("ls")), "is not simulated"),
     ],
@@ -762,3 +762,33 @@ def test_each_task_has_a_lane() -> None:
     busy = [i for i in run.intervals if i.lane == "process" and i.state in ("user", "kernel")]
     assert all(any(b.start <= s.start < b.end for b in busy) for s in steps)
     assert "T a task runs" in str(run)
+
+
+def test_a_loop_hears_of_signals() -> None:
+    """By a byte in its socketpair: signal.set_wakeup_fd."""
+
+    async def program() -> list[Any]:
+        said: list[Any] = []
+        loop = asyncio.get_running_loop()
+        stopped = asyncio.Event()
+        loop.add_signal_handler(signal.SIGALRM, lambda: (said.append("told"), stopped.set()))
+        signal.alarm(3)
+        await stopped.wait()
+        return [*said, round(loop.time())]
+
+    assert result(program, costs=Costs.typical()) == ["told", 3]
+
+
+def test_signals_are_held_back_and_waited_for() -> None:
+    def program() -> list[Any]:
+        said: list[Any] = []
+        signal.signal(signal.SIGUSR1, lambda signo, frame: said.append("handled"))
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGALRM]) == set()
+        signal.raise_signal(signal.SIGUSR1)
+        said.append("held back")
+        signal.pthread_sigmask(signal.SIG_SETMASK, [signal.SIGALRM])
+        signal.alarm(1)
+        said.append(signal.sigwait([signal.SIGALRM]))
+        return said
+
+    assert result(program) == ["held back", "handled", signal.SIGALRM]

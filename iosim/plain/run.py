@@ -13,11 +13,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import CodeType, GeneratorType
 from typing import Any
 
-from ..calls import Request, ms
+from ..calls import Request, ms, write
 from ..kernels.watchdog import Expired
 from ..sim.kernel import Kernel
 from ..sim.task import NotSimulated, Task
@@ -149,6 +150,7 @@ class Run:
         self._others: list[PlainThread] = []
         self.tasks = TaskLanes(self)
         self._begun = 0
+        self.wakeup_fd = -1  # to which the number of each signal is written
         self._alarm = 0, 0  # when it is due, and how often again (ns)
         self._here = threading.local()  # `thread`: the one that asks
         self._failure: BaseException | None = None
@@ -340,11 +342,22 @@ class Run:
     def _handle(self, task: Task, handler: Handler) -> None:
         handler.begun = True
         try:
+            self._write_wakeup(handler.signo)
             handler.function(handler.signo, None)
         except BaseException:
             self.kernel.abandon(task)
             raise
         self.kernel.over(task)
+
+    def _write_wakeup(self, signo: int) -> None:
+        """A byte for whoever sleeps in select meanwhile: signal.set_wakeup_fd."""
+        if self.wakeup_fd >= 0:
+            with suppress(OSError):  # as CPython, which may say so on stderr
+                self.call(write(self.wakeup_fd, bytes([signo])))
+
+    def held(self) -> set[int]:
+        """Which signals the thread that asks holds back."""
+        return set(self.mine().task.blocked or ())
 
     # -- the text ------------------------------------------------------------------------------
 

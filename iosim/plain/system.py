@@ -108,10 +108,23 @@ def virtual_signal(world: World) -> ModuleType:
 
     refused = {
         name: refusing(f"signal.{name}")
-        for name in ("pthread_kill", "sigwaitinfo", "sigtimedwait", "sigwait",
-                     "pidfd_send_signal", "siginterrupt")
+        for name in ("pthread_kill", "sigwaitinfo", "sigtimedwait",
+                     "pidfd_send_signal")
         if hasattr(_signal, name)
     }  # fmt: skip
+
+    def set_wakeup_fd(fd: int, *, warn_on_full_buffer: bool = True) -> int:
+        before, world.run.wakeup_fd = world.run.wakeup_fd, int(fd)
+        return before
+
+    def set_mask(how: int, mask: Any) -> set[int]:
+        held, named = world.run.held(), set(map(int, mask))
+        if how in (signal.SIG_BLOCK, signal.SIG_SETMASK):
+            world.call(calls.sigprocmask(calls.SIG_BLOCK, sorted(named)))
+        free = held - named if how == signal.SIG_SETMASK else named
+        if how != signal.SIG_BLOCK:
+            world.call(calls.sigprocmask(calls.SIG_UNBLOCK, sorted(free)))
+        return held
 
     def setitimer(which: int, seconds: float, interval: float = 0.0) -> tuple[float, float]:
         if which != signal.ITIMER_REAL:
@@ -120,11 +133,13 @@ def virtual_signal(world: World) -> ModuleType:
         return left / 1e9, again / 1e9
 
     return _like(
-        _signal, signal=set_handler, set_wakeup_fd=lambda fd, **_: -1,
+        _signal, signal=set_handler, set_wakeup_fd=set_wakeup_fd,
         getsignal=lambda signo: world.run.handlers.get(int(signo), signal.SIG_DFL),
         pause=lambda: world.call(calls.pause()), **refused,
         raise_signal=lambda signo: world.run.raise_signal(int(signo)),
-        pthread_sigmask=lambda how, mask: set(), setitimer=setitimer,
+        siginterrupt=lambda signo, flag: None,  # CPython repeats the call in any case: PEP 475
+        pthread_sigmask=set_mask, setitimer=setitimer,
+        sigwait=lambda signals: world.call(calls.sigtimedwait(tuple(map(int, signals)))),
         alarm=lambda seconds: math.ceil(world.run.alarm(int(seconds) * SECOND)[0] / SECOND),
     )  # fmt: skip
 
