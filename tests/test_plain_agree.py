@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from test_two_kernels import PROGRAMS, SEED
 
-from iosim import Costs, clients, measure, undisturbed
+from iosim import Costs, clients, inconclusive, measure, undisturbed
 from iosim.plain.simulate import run_plain
 from iosim.workloads.clients import Clients
 
@@ -149,8 +149,8 @@ def test_they_agree_on_any_plain_program(todo: list[Op], scripts: Any) -> None:
         return run
 
     results: list[list[str]] = []
-    undisturbed(again)
-    assert simulated == results[-1], f"IOSIM_SEED={SEED}"
+    run = undisturbed(again)
+    assert simulated == results[-1] or inconclusive(run), f"IOSIM_SEED={SEED}"
 
 
 FOUND = {
