@@ -23,7 +23,7 @@ from iosim.hunting.claims import (
     nothing_lost,
     returns,
 )
-from iosim.hunting.space import varied
+from iosim.hunting.space import told, varied
 from iosim.plain.run import NotSimulated
 
 pytestmark = pytest.mark.skipif(
@@ -370,3 +370,16 @@ def test_all_may_come_at_once() -> None:
 
 def served(run: Timeline, within_ms: int) -> bool:
     return all((one.over or 1 << 60) - (one.begun or 0) < within_ms * 1e6 for one in run.visits)
+
+
+def test_a_story_is_told_in_words() -> None:
+    assert told(traffic.stream(b"ab", b"c" * 20).then("eof")) == (
+        "comes: at 20 ms 2 bytes b'ab', at 40 ms 20 bytes, at 41 ms the end"
+    )
+    dribble = [("send", 1), ("wait", ms(400))] * 4
+    story = clients.of(clients.script(*dribble, ("receive", 4)), clients.echo(1, 2_000, at_ms=3))
+    assert told(story).splitlines() == [
+        "client 0: connects at 0 ms, 4 times (send 1, wait 400 ms), receive 4",
+        "client 1: connects at 3 ms, send 2,000, receive 2,000",
+    ]
+    assert told(None) == "nothing comes from outside"

@@ -197,8 +197,27 @@ def _coming(story: Traffic, connection: int) -> str:
 
 
 def _doing(number: int, client: Client) -> str:
-    words = [f"connects at {client.at_ns / 1e6:g} ms"]
+    words = []
     for kind, amount in client.steps:
         value = f" {amount:,}" if amount else ""
         words.append(f"{kind} {amount / 1e6:g} ms" if kind in TIMED else f"{kind}{value}")
-    return f"client {number}: {', '.join(words)}"
+    begins = f"connects at {client.at_ns / 1e6:g} ms"
+    return f"client {number}: {', '.join([begins, *_repeats(words)])}"
+
+
+def _repeats(words: list[str]) -> Iterator[str]:
+    """One word, or two in turn, that come more than twice are told once."""
+    place = 0
+    while place < len(words):
+        for length in (1, 2):
+            block = words[place : place + length]
+            times = 1
+            while words[place + times * length : place + (times + 1) * length] == block:
+                times += 1
+            if times > 2:
+                yield f"{times} times ({', '.join(block)})"
+                place += times * length
+                break
+        else:
+            yield words[place]
+            place += 1
