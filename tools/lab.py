@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page
 
 __all__ = [
-    "BROWSERS", "GAVE_UP", "Desk", "Notebook", "Seen", "Server", "browsing", "missing", "opened",
+    "BROWSERS", "Desk", "Notebook", "Seen", "Server", "browsing", "missing", "opened",
     "serving", "shown", "told", "until", "watched", "working",
 ]  # fmt: skip
 
@@ -68,9 +68,8 @@ FLAGS = [
 #: What anywidget says on a page that was too busy for it, the browser where JupyterLab has to
 #: connect anew, and JupyterLab's debugger where the kernel goes before it was greeted. None is a
 #: fault of what a notebook shows: that works all the same.
-GAVE_UP = "[anywidget] Failed to initialize model."
 TOLERATED = (
-    GAVE_UP,
+    "[anywidget] Failed to initialize model.",
     "WebSocket is already in CLOSING or CLOSED state.",
     "Could not restore the debugger state",
     "Canceled future for debug_request",

@@ -269,11 +269,13 @@ def test_a_real_run_outlives_an_interrupt_and_ends_with_its_kernel(
 # --- never heard ----------------------------------------------------------------------------------
 
 #: anywidget gives up on a module that is not there in 2 s, as on a busy page; here, at once.
+#: It counts itself: JupyterLab keeps silent about it where a message had come for the widget.
 GIVE_UP = """() => {
     window.timeout = AbortSignal.timeout;
+    window.givenUp = 0;
     AbortSignal.timeout = () => {
         const now = new AbortController();
-        queueMicrotask(() => now.abort());
+        queueMicrotask(() => { now.abort(); window.givenUp += 1; });
         return now.signal;
     };
 }"""
@@ -294,5 +296,5 @@ def test_it_works_where_anywidget_gave_up_on_it(given_up: lab.Notebook) -> None:
     checks.root(given_up.page).locator(".iosim-picture[data-seq='1'] svg").wait_for()
     assert checks.root(given_up.page).locator("[name=delay_ms]").input_value() == "40"
     works(given_up)
-    assert lab.GAVE_UP in given_up.seen.errors
+    assert given_up.page.evaluate("() => window.givenUp")
     assert given_up.seen.faults() == []
