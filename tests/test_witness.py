@@ -266,6 +266,21 @@ def test_a_stored_log_is_read_as_ever() -> None:
     assert heard_in(LOG).differences() == []
 
 
+def test_who_was_woken_slept_though_strace_began_late_to_count() -> None:
+    """A call that ends, as strace counts, before the message for which it returns was sent."""
+    line = LINES[place("epoll_wait(", "= 1 <0.186596652>")]
+    early = line.replace("<0.186", "<0.176")
+    assert waits_asleep(LOG.replace(line, early)) == waits_asleep(LOG) == 1
+
+
+def waits_asleep(log: str) -> int:
+    """How many of the process's sleeps in epoll_wait(2) have a length."""
+    sleeps = [i for i in heard_in(log).timeline.check().intervals if i.state == SLEEPING]
+    return sum(
+        i.duration > 0 and i.call is not None and i.call.name == "epoll_wait" for i in sleeps
+    )
+
+
 def place(*parts: str) -> int:
     """Where the first line of the run stands that holds all of `parts`."""
     begun = next(n for n, line in enumerate(LINES) if "iosim begin" in line)

@@ -13,6 +13,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 from iosim.calls import (
@@ -200,9 +201,15 @@ class Heard:
 
 @dataclass(slots=True)
 class Seen(Stretch):
-    """A stretch without the scheduler's word; `idle`: it slept unless something arrived."""
+    """A stretch without the scheduler's word; `idle`: it slept unless something arrived.
+
+    `latest`: when the thread was in its next line, and out of this one.  strace's clock of a call
+    starts once it has written down how it begins, so that `end` is too early by as long as that
+    took: on a busy machine, longer than a message needs.
+    """
 
     idle: bool = False
+    latest: int = 0
 
     def parts(self, woken: int | None) -> list[tuple[int, str]]:
         """Asleep until what it waited for arrived."""
@@ -231,6 +238,22 @@ class Watched(Run):
 
     fds: dict[int, int] = field(default_factory=dict)
     made: dict[int, Made] = field(default_factory=dict)
+
+    def _settle_fates(self) -> None:
+        super()._settle_fates()
+        arrivals = sorted(fate.arrived for fate in self.fates if fate.arrived is not None)
+        for stretch in self.stretches:
+            assert isinstance(stretch, Seen)
+            if stretch.call is not None and not stretch.idle:
+                self._outlast(stretch, stretch.call, arrivals)
+
+    def _outlast(self, stretch: Seen, call: int, arrivals: Sequence[int]) -> None:
+        """No call that a message ended was over before it."""
+        whole = replace(stretch, end=max(stretch.end, stretch.latest))
+        woken = self._woken(whole, arrivals)
+        if woken is not None and woken > stretch.end:
+            stretch.end = woken
+            self.tape.leave(call, woken)
 
     def _woken(self, stretch: Stretch, arrivals: Sequence[int]) -> int | None:
         """The first arrival for this call during it; None if something lay there before it."""
@@ -305,6 +328,8 @@ class Hearing:
         first = self._line(begun)
         self._main, self._zero = first.tid, int(first.words[1])
         self.run.end = self._at(self._line(over).start)
+        mine = [line.start for _, line in self._lines() if line.tid == self._main]
+        self._next = {start: self._at(after) for start, after in pairwise(mine)}
 
     def _line(self, place: int) -> Line:
         line = self._log[place]
@@ -418,7 +443,7 @@ class Hearing:
         if call is None:
             call = self._enter(line, meaning, name, waits)
         idle = meaning.request is sleep or (waits and self._in_vain(line))
-        self._stretch(line.start, line.end, call, idle=idle)
+        self._stretch(line.start, line.end, call, idle=idle, latest=self._next.get(line.start, 0))
         if line.interrupted and meaning.request is not pause:
             self._broken[name, meaning.fd, waits] = call
             return name, ""
@@ -446,13 +471,14 @@ class Hearing:
         return line.interrupted or not line.value or line.value < 0
 
     def _stretch(
-        self, start: int, end: int, call: int | None, note: str = "", idle: bool = False
-    ) -> None:
+        self, start: int, end: int, call: int | None, note: str = "", idle: bool = False,
+        latest: int = 0,
+    ) -> None:  # fmt: skip
         """Of the process's lane; never before the one before it."""
         last = self.run.stretches[-1].end if self.run.stretches else 0
         start = max(self._at(start), last)
         end = max(self._at(end), start)
-        self.run.stretches.append(Seen(start, end, KERNEL, call, note, idle=idle))
+        self.run.stretches.append(Seen(start, end, KERNEL, call, note, idle=idle, latest=latest))
 
     def _paused(self, first: Line, last: Line) -> tuple[str, str]:
         whole = replace(first, end=last.end, value=1, error="")
