@@ -8,10 +8,15 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from iosim.real.pool_adapters import _Executor
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -75,3 +80,27 @@ def test_what_is_left_is_seen() -> None:
     found = {name: runs("files", name)[-1] for name in names}
     assert all(found[name]["left"] for name in list(found)[:3])
     assert [found[name]["ends"] for name in found] == [True, True, True, False]
+
+
+def _broken(cause: str, alive: bool = False) -> tuple[Any, Future[Any]]:
+    """An executor whose workers its thread has just ended, and a job of it."""
+    thread = SimpleNamespace(is_alive=lambda: alive)
+    executor: Any = SimpleNamespace(_executor_manager_thread=thread, _broken="terminated")
+    job: Future[Any] = Future()
+    error = BrokenProcessPool("terminated")
+    error.__cause__ = RuntimeError(cause) if cause else None
+    job.set_exception(error)
+    return _Executor(executor, executor), job
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_workers_that_the_library_ended_for_want_of_a_thread(alive: bool) -> None:
+    """Its thread is still at it when they are found dead, or is not."""
+    executor, job = _broken("RuntimeError: can't start new thread", alive)
+    with pytest.raises(OSError, match="no thread"):
+        executor.check([job])
+
+
+def test_a_worker_that_died_is_no_want_of_a_thread() -> None:
+    executor, job = _broken("")
+    executor.check([job])

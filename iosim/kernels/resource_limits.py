@@ -9,7 +9,7 @@ from errno import EADDRNOTAVAIL, EAGAIN, EMFILE, ENETUNREACH, ENFILE, ENOMEM
 from traceback import walk_tb
 from types import TracebackType
 
-__all__ = ["beginning", "why"]
+__all__ = ["NO_THREAD", "beginning", "why"]
 
 NO_THREAD = "can't start new thread"  # what Python's _thread says of EAGAIN, in a RuntimeError
 FEW = 4  # descriptors: those that the failed attempt had open are free again

@@ -27,7 +27,7 @@ from multiprocessing.pool import TERMINATE, AsyncResult, Pool
 from typing import Any, Protocol
 
 from ..kernels.pools import crew, flavour
-from ..kernels.resource_limits import beginning
+from ..kernels.resource_limits import NO_THREAD, beginning
 from ..machine.children import how_it_ended
 from . import worker_tasks
 
@@ -49,7 +49,7 @@ class _Pool(Protocol):
     def done(self, handle: Any) -> bool: ...
     def wait(self, handles: Sequence[Any], timeout: float) -> None: ...
     def add(self, handle: Any, told: Told) -> bool: ...
-    def check(self) -> None: ...
+    def check(self, handles: Sequence[Any]) -> None: ...
     def close(self, at_once: bool) -> None: ...
 
 
@@ -187,7 +187,7 @@ class _Multiprocessing:
     def add(self, handle: AsyncResult[Any], told: Told) -> bool:
         return False  # it takes callbacks only when a job is handed in
 
-    def check(self) -> None:
+    def check(self, handles: Sequence[AsyncResult[Any]]) -> None:
         return
 
 
@@ -220,10 +220,15 @@ class _Executor:
         handle.add_done_callback(settle)
         return True
 
-    def check(self) -> None:
-        """OSError if its thread has died, as it does if it cannot start another: no job is done."""
+    def check(self, handles: Sequence[Future[Any]]) -> None:
+        """OSError if its thread could not start another: then no job is done.
+
+        It dies of that in Python 3.11; later ones end the workers, and tell the jobs the cause.
+        """
         thread = getattr(self._executor, "_executor_manager_thread", None)
-        if thread is not None and not thread.is_alive():
+        dead = thread is not None and not thread.is_alive() and not self._executor._broken  # type: ignore[attr-defined]
+        told = [handle.exception() for handle in handles if handle.done()]
+        if dead or any(NO_THREAD in str(error.__cause__) for error in told if error is not None):
             raise OSError(EAGAIN, f"no thread: {os.strerror(EAGAIN)}")
 
     def close(self, at_once: bool) -> None:
@@ -269,7 +274,7 @@ class OpenPool:
     def _greet(self, workers: int, arrived: Any, go: Any) -> list[tuple[int, int]]:
         """Start every worker: each is held back until all of them are there."""
         handles = [self.pool.submit(_nobody, worker_tasks.greet) for _ in range(workers)]
-        self._let_go(workers, arrived, go)
+        self._let_go(handles, arrived, go)
         return sorted(self.pool.get(handle, OPEN_S) for handle in handles)
 
     def _collector(self, arrived: Any, go: Any) -> int | None:
@@ -287,30 +292,31 @@ class OpenPool:
         handle = self.pool.submit(
             lambda *_: found.append(threading.get_native_id()), worker_tasks.greet
         )
-        self._let_go(1, arrived, go)
+        self._let_go([handle], arrived, go)
         self.pool.get(handle, OPEN_S)
         until = time.monotonic() + OPEN_S
         while not found and time.monotonic() < until:  # an executor wakes us before it calls back
             time.sleep(0.001)
         return found[0]
 
-    def _let_go(self, workers: int, arrived: Any, go: Any) -> None:
-        """Once so many are there, let all of them go on."""
+    def _let_go(self, jobs: Sequence[Any], arrived: Any, go: Any) -> None:
+        """Once the worker of each of these jobs is there, let all of them go on."""
         until = time.monotonic() + OPEN_S
-        for _ in range(workers):
+        for _ in jobs:
             while not arrived.acquire(True, LOOK_S):
-                self._look_for_dead()
+                self._look_for_dead(jobs)
                 if time.monotonic() > until:
-                    raise TimeoutError(f"{workers} workers did not start within {OPEN_S:g} s")
-        for _ in range(workers):
+                    raise TimeoutError(f"{len(jobs)} workers did not start within {OPEN_S:g} s")
+        for _ in jobs:
             go.release()
 
-    def _look_for_dead(self) -> None:
+    def _look_for_dead(self, jobs: Sequence[Any]) -> None:
         """A Pool would begin another worker, and again, for as long as they die."""
-        self.pool.check()
-        for process in self._context.started():
-            if process.exitcode is not None:
-                how = how_it_ended(process.exitcode)
+        codes = [process.exitcode for process in self._context.started()]
+        self.pool.check(jobs)  # after them: the library tells the jobs first, and ends workers then
+        for code in codes:
+            if code is not None:
+                how = how_it_ended(code)
                 raise RuntimeError(f"a worker of the pool {how} before it had begun to work")
 
     def close(self, at_once: bool) -> None:
