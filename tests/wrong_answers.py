@@ -705,6 +705,32 @@ def looks_only_when_something_comes(listener: Any) -> None:
                 sock.close()
 
 
+@wrong("serve_in_time", "answers half a request")
+def echoes_what_there_is(listener: Any) -> None:
+    due: dict[Any, float] = {}
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            at = min(due.values(), default=None)
+            for key, _ in selector.select(None if at is None else max(0, at - time.monotonic())):
+                sock: Any = key.fileobj
+                if sock is listener:
+                    connection, _ = listener.accept()
+                    selector.register(connection, selectors.EVENT_READ, b"")
+                    due[connection] = time.monotonic() + 1
+                    continue
+                data = sock.recv(10)
+                if data and len(key.data + data) < 10:
+                    selector.modify(sock, selectors.EVENT_READ, key.data + data)
+                    continue
+                sock.sendall(key.data + data)
+                due[sock] = 0
+            for sock in [one for one, at in due.items() if at <= time.monotonic()]:
+                del due[sock]
+                selector.unregister(sock)
+                sock.close()
+
+
 @wrong("serve_in_time", "closes an honest one")
 def too_short(listener: Any) -> None:
     timed_server(listener, 0.5)

@@ -186,10 +186,34 @@ def _in_time(outcome: Outcome) -> str:
     return f"a client was still read from at {late[0] / 1e9:.1f} s" if late else ""
 
 
+def _an_early_end(seed: int) -> Space:
+    early = clients.script(("send", 3 + seed % 5), ("shutdown", 0), ("receive", SIZE))
+    whole = clients.script(("send", SIZE), ("receive", SIZE), at_ms=3)
+    return Space(clients.of(early, whole), delays=(ms(2), ms(40)), cuts=False, short_writes=False)
+
+
+def _only_whole(outcome: Outcome) -> str:
+    early, whole = outcome.visits
+    if early.received:
+        return f"a request that ended early was answered, with {early.received} bytes"
+    if whole.received < SIZE:
+        return f"the client after one that ended early got {whole.received} of {SIZE} bytes"
+    return ""
+
+
 SERVE_IN_TIME = Exercise(
     10, "serve_in_time", "deadlines",
-    (Part(over_listener, _a_dribbler, lambda seed: _in_time, cases=60),),
     (
+        Part(over_listener, _a_dribbler, lambda seed: _in_time, cases=60),
+        Part(over_listener, _an_early_end, lambda seed: _only_whole, cases=60),
+    ),
+    (
+        Mistake(
+            "answers half a request",
+            'Where recv gives b"" before the tenth byte, the client has sent all that it will '
+            "send: that is no request. Close, and answer nothing.",
+            lambda part, found: "ended early was answered" in found.words,
+        ),
         Mistake(
             "nobody wakes you",
             "A client that sends nothing is never closed: when its deadline comes, nothing else "
