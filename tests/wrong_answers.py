@@ -579,6 +579,36 @@ def blocking_sendall(listener: Any) -> None:
                     sock.close()
 
 
+@wrong("relay", "closes what it owes")
+def closes_at_end_of_file(listener: Any) -> None:
+    listener.setblocking(False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, mask in selector.select():
+                sock: Any = key.fileobj
+                if sock is listener:
+                    connection, _ = listener.accept()
+                    connection.setblocking(False)
+                    selector.register(connection, selectors.EVENT_READ, b"")
+                    continue
+                owed = key.data
+                if mask & selectors.EVENT_READ and len(owed) < 100:
+                    data = sock.recv(100 - len(owed))
+                    if not data:
+                        selector.unregister(sock)
+                        sock.close()
+                        continue
+                    owed += data
+                try:
+                    owed = owed[sock.send(owed) :] if owed else owed
+                except BlockingIOError:
+                    pass
+                events = selectors.EVENT_READ if len(owed) < 100 else 0
+                events |= selectors.EVENT_WRITE if owed else 0
+                selector.modify(sock, events, owed)
+
+
 @wrong("relay", "a buffer without bound")
 def no_bound(listener: Any) -> None:
     echo_server(listener, lambda owed: READ | (WRITE if owed else 0))

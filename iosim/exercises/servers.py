@@ -28,33 +28,29 @@ MUCH = 600  # bytes that the slow reader sends
 
 
 def relay(listener: socket.socket) -> None:
-    """A right answer."""
+    """A right answer: it reads only when it owes nothing."""
     listener.setblocking(False)
     with selectors.DefaultSelector() as selector:
-        selector.register(listener, selectors.EVENT_READ)
+        selector.register(listener, selectors.EVENT_READ, b"")
         while True:
-            for key, mask in selector.select():
+            for key, _ in selector.select():
                 sock: Any = key.fileobj
                 if sock is listener:
                     connection, _ = listener.accept()
                     connection.setblocking(False)
                     selector.register(connection, selectors.EVENT_READ, b"")
                     continue
-                owed = key.data
-                if mask & selectors.EVENT_READ and len(owed) < CAP:
-                    data = sock.recv(CAP - len(owed))
-                    if not data:
-                        selector.unregister(sock)
-                        sock.close()
-                        continue
-                    owed += data
+                owed = key.data or sock.recv(CAP)
+                if not owed:
+                    selector.unregister(sock)
+                    sock.close()
+                    continue
                 try:
-                    owed = owed[sock.send(owed) :] if owed else owed
+                    owed = owed[sock.send(owed) :]
                 except BlockingIOError:
                     pass
-                events = selectors.EVENT_READ if len(owed) < CAP else 0
-                events |= selectors.EVENT_WRITE if owed else 0
-                selector.modify(sock, events, owed)
+                wanted = selectors.EVENT_WRITE if owed else selectors.EVENT_READ
+                selector.modify(sock, wanted, owed)
 
 
 def _a_slow_reader(seed: int) -> Space:
@@ -83,10 +79,36 @@ def _under_the_cap(outcome: Outcome) -> str:
     return ""
 
 
+def _a_half_close(seed: int) -> Space:
+    half = clients.script(
+        ("send", MUCH), ("shutdown", 0), ("wait", ms(900 + seed % 9)), ("receive", MUCH), rcvbuf=40
+    )
+    return Space(
+        clients.of(half), delays=(ms(3), ms(50)), cuts=False, in_vain=40,
+        options={"sndbuf": 50, "rcvbuf": 200},
+    )  # fmt: skip
+
+
+def _all_is_paid(outcome: Outcome) -> str:
+    (half,) = outcome.visits
+    if half.received < MUCH or half.garbled:
+        return f"a client that sent no more, and went on reading, got {half.received} of {MUCH}"
+    return ""
+
+
 RELAY = Exercise(
     9, "relay", "a relay under a memory cap",
-    (Part(over_listener, _a_slow_reader, lambda seed: _under_the_cap, cases=60),),
     (
+        Part(over_listener, _a_slow_reader, lambda seed: _under_the_cap, cases=60),
+        Part(over_listener, _a_half_close, lambda seed: _all_is_paid, cases=60),
+    ),
+    (
+        Mistake(
+            "closes what it owes",
+            'recv gives b"" when the client has no more to send; it may well read on '
+            "(shutdown(2), SHUT_WR). Close when nothing is owed.",
+            lambda part, found: "sent no more" in found.words,
+        ),
         Mistake(
             "one slow reader stops all",
             "You wait for one client to take what it is owed, and meanwhile serve nobody else.",
