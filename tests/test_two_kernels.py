@@ -89,8 +89,8 @@ def _seed() -> int:
     return int(commit.stdout[:8], 16) + sys.version_info.minor
 
 
-#: Not mended yet: with 3325594047 (Python 3.13, once) a thread that sends 1,000,000 bytes got 131,072
-#: of them to a client that reads late, and on Linux 175,616, before both ends were closed.
+#: Not mended yet: with 3325594047 (Python 3.13, once) a thread that sends 1,000,000 bytes got
+#: 131,072 of them to a client that reads late, and on Linux 175,616, before both ends closed.
 SEED = _seed()
 PRESENT = {name: there for name, there, _ in features()}
 PROGRAMS = int(os.environ.get("IOSIM_PROGRAMS", "60"))
