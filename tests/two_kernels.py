@@ -74,6 +74,7 @@ ENOUGH = 60  # descriptors for any program
 #: Bytes that never fit into these buffers; how many of them do is for Linux to say (it counts what
 #: its own records take), so that only a send that waits until all of it fits is drawn.
 MUCH, MOST = 1_000_000, 5_000
+SOME = "some of it"
 COSTS = Costs.typical()
 BUFFERS = {"sndbuf": 65_536, "rcvbuf": 65_536}
 
@@ -352,7 +353,7 @@ class Teller:
         if op.name == "io_uring_submit_and_wait":
             return f"[{', '.join(map(self._completed, reply))}]"
         if op.name == "send" and MUCH == len(op.arguments[1]) > reply:
-            return "some of it"  # until a reset
+            return SOME  # until a reset
         if op.name == "getsockname":
             known = self.ports.get(reply)
             return ("a port" if reply else "no port") if known is None else f"port {known}"
@@ -364,8 +365,8 @@ class Teller:
             self.fds.append(result)
             self.accepted.append(Fd(len(self.fds) - 1))
             return f"{kind.__name__} fds[{len(self.fds) - 1}]"
-        cut = kind is calls.io_uring_prep_send and type(result) is int and MOST < result < MUCH
-        words = "some of it" if cut else self._worded(result)
+        sent = kind is calls.io_uring_prep_send and type(result) is int
+        words = str(_amount(result)) if sent else self._worded(result)
         return f"{kind.__name__} {self._named_last(fd)} {words}"
 
     def _named_last(self, fd: int) -> str:
@@ -425,6 +426,11 @@ class Receiver(Teller):
         yield recvfrom(self.control, 1)
 
 
+def _amount(nbytes: Any) -> int | str:
+    """So many bytes; how many it were where a send was cut, Linux says: see `MUCH`."""
+    return SOME if MOST < nbytes < MUCH else nbytes
+
+
 def told(run: Callable[..., Timeline], ops: Sequence[Op], story: Clients | Traffic) -> Told:
     """What the program of `ops` is told on a kernel, and what became of its clients."""
     teller = (Teller if isinstance(story, Clients) else Receiver)(ops)
@@ -438,7 +444,8 @@ def told(run: Callable[..., Timeline], ops: Sequence[Op], story: Clients | Traff
     except Exception as error:
         words = f"{type(error).__name__}: {error}"
         return Told((*teller.said, words), tuple(teller.done), ())
-    visits = [f"client {v.client}: {v.sent}, {v.received}, {v.end!r}" for v in timeline.visits]
+    visits = [f"client {v.client}: {v.sent}, {_amount(v.received)}, {v.end!r}"
+              for v in timeline.visits]  # fmt: skip
     return Told((*teller.said, *visits), tuple(teller.done), timeline.disturbances)
 
 
