@@ -176,13 +176,14 @@ def by_dontwait(sock: Any, taken: list[bytes]) -> None:
             taken.append(sock.recv(100, socket.MSG_DONTWAIT))
 
 
-def relay_of_pieces(listener: Any) -> None:
-    """Reads only when nothing is owed."""
+def relay_up_to_the_cap(listener: Any) -> None:
+    """Reads on while there is room, and closes once it owes nothing."""
     listener.setblocking(False)
+    ended: set[Any] = set()
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
         while True:
-            for key, _ in selector.select():
+            for key, mask in selector.select():
                 sock: Any = key.fileobj
                 if sock is listener:
                     connection, _ = listener.accept()
@@ -190,28 +191,19 @@ def relay_of_pieces(listener: Any) -> None:
                     selector.register(connection, selectors.EVENT_READ, b"")
                     continue
                 owed = key.data
-                if not owed:
-                    owed = sock.recv(64)
-                    if not owed:
-                        selector.unregister(sock)
-                        sock.close()
-                        continue
+                if mask & selectors.EVENT_READ:
+                    data = sock.recv(100 - len(owed))
+                    owed += data
+                    ended.update([] if data else [sock])
                 with contextlib.suppress(BlockingIOError):
-                    owed = owed[sock.send(owed) :]
-                wanted = selectors.EVENT_WRITE if owed else selectors.EVENT_READ
-                selector.modify(sock, wanted, owed)
-
-
-def relay_in_threads(listener: Any) -> None:
-    import threading
-
-    def serve(connection: Any) -> None:
-        with connection:
-            while data := connection.recv(50):
-                connection.sendall(data)
-
-    while True:
-        threading.Thread(target=serve, args=(listener.accept()[0],)).start()
+                    owed = owed[sock.send(owed) :] if owed else owed
+                reads = selectors.EVENT_READ if len(owed) < 100 and sock not in ended else 0
+                if wanted := reads | (selectors.EVENT_WRITE if owed else 0):
+                    selector.modify(sock, wanted, owed)
+                    continue
+                ended.discard(sock)
+                selector.unregister(sock)
+                sock.close()
 
 
 async def deadlines_in_asyncio(listener: Any) -> None:
@@ -323,7 +315,7 @@ RIGHT = {
     "serve_owed": (in_threads, in_asyncio), "serve_edge": (edge_again, in_threads),
     "wait_for": (reads_the_pipe, polls_the_pipe),
     "on_signal": (while_there_is_something, by_dontwait),
-    "relay": (relay_of_pieces, relay_in_threads),
+    "relay": (relay_up_to_the_cap, in_threads),
     "serve_in_time": (deadlines_in_asyncio, deadlines_in_threads),
     "accept_all": (not_asked_for_a_while, tries_again), "EventLoop": (Piped, Ticking),
 }  # fmt: skip

@@ -312,8 +312,16 @@ def forgets_to_return(sock: Any) -> None:
 # -- 5 -------------------------------------------------------------------------------------------
 
 
-def echo_server(listener: Any, events_of: Callable[[bytes], int], careful: bool = True) -> None:
-    """An echo server that asks for what `events_of` says of what is owed."""
+Take = Callable[[Any, bytes], bytes | None]
+
+
+def relay_with(
+    listener: Any, events_of: Callable[[bytes], int], take: Take, careful: bool = True
+) -> None:
+    """An echo server that asks for what `events_of` says of what is owed.
+
+    `take` is what is owed after reading more; None at the end.
+    """
     listener.setblocking(False)
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
@@ -325,20 +333,36 @@ def echo_server(listener: Any, events_of: Callable[[bytes], int], careful: bool 
                     connection.setblocking(False)
                     selector.register(connection, events_of(b""), b"")
                     continue
-                owed = key.data
+                owed: bytes | None = key.data
                 if mask & selectors.EVENT_READ:
-                    data = sock.recv(1_000)
-                    if not data:
+                    owed = take(sock, key.data)
+                    if owed is None:
                         selector.unregister(sock)
                         sock.close()
                         continue
-                    owed += data
+                assert owed is not None
                 try:
                     owed = owed[sock.send(owed) :] if owed else owed
                 except BlockingIOError:
                     if not careful:
                         raise
                 selector.modify(sock, events_of(owed), owed)
+
+
+def up_to(most: int) -> Take:
+    """What there is, until so much is owed."""
+
+    def take(sock: Any, owed: bytes) -> bytes | None:
+        if len(owed) >= most:
+            return owed
+        data = sock.recv(most - len(owed))
+        return owed + data if data else None
+
+    return take
+
+
+def echo_server(listener: Any, events_of: Callable[[bytes], int], careful: bool = True) -> None:
+    relay_with(listener, events_of, up_to(1_000_000), careful)
 
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -579,34 +603,13 @@ def blocking_sendall(listener: Any) -> None:
                     sock.close()
 
 
+def below_the_cap(owed: bytes) -> int:
+    return (READ if len(owed) < 100 else 0) | (WRITE if owed else 0)
+
+
 @wrong("relay", "closes what it owes")
 def closes_at_end_of_file(listener: Any) -> None:
-    listener.setblocking(False)
-    with selectors.DefaultSelector() as selector:
-        selector.register(listener, selectors.EVENT_READ)
-        while True:
-            for key, mask in selector.select():
-                sock: Any = key.fileobj
-                if sock is listener:
-                    connection, _ = listener.accept()
-                    connection.setblocking(False)
-                    selector.register(connection, selectors.EVENT_READ, b"")
-                    continue
-                owed = key.data
-                if mask & selectors.EVENT_READ and len(owed) < 100:
-                    data = sock.recv(100 - len(owed))
-                    if not data:
-                        selector.unregister(sock)
-                        sock.close()
-                        continue
-                    owed += data
-                try:
-                    owed = owed[sock.send(owed) :] if owed else owed
-                except BlockingIOError:
-                    pass
-                events = selectors.EVENT_READ if len(owed) < 100 else 0
-                events |= selectors.EVENT_WRITE if owed else 0
-                selector.modify(sock, events, owed)
+    relay_with(listener, below_the_cap, up_to(100))
 
 
 @wrong("relay", "a buffer without bound")
@@ -614,45 +617,9 @@ def no_bound(listener: Any) -> None:
     echo_server(listener, lambda owed: READ | (WRITE if owed else 0))
 
 
-def relay_with(
-    listener: Any, events_of: Callable[[bytes], int], take: Callable[[Any, bytes], bytes | None]
-) -> None:
-    """`take` is what is owed after reading more; None at the end."""
-    listener.setblocking(False)
-    with selectors.DefaultSelector() as selector:
-        selector.register(listener, selectors.EVENT_READ)
-        while True:
-            for key, mask in selector.select():
-                sock: Any = key.fileobj
-                if sock is listener:
-                    connection, _ = listener.accept()
-                    connection.setblocking(False)
-                    selector.register(connection, selectors.EVENT_READ, b"")
-                    continue
-                owed: bytes | None = key.data
-                if mask & selectors.EVENT_READ:
-                    owed = take(sock, key.data)
-                    if owed is None:
-                        selector.unregister(sock)
-                        sock.close()
-                        continue
-                assert owed is not None
-                try:
-                    owed = owed[sock.send(owed) :] if owed else owed
-                except BlockingIOError:
-                    pass
-                selector.modify(sock, events_of(owed), owed)
-
-
 @wrong("relay", "asks without a pause")
 def reads_nothing_when_full(listener: Any) -> None:
-    def take(sock: Any, owed: bytes) -> bytes | None:
-        if len(owed) >= 100:
-            return owed
-        data = sock.recv(100 - len(owed))
-        return owed + data if data else None
-
-    relay_with(listener, lambda owed: READ | (WRITE if owed else 0), take)
+    relay_with(listener, lambda owed: READ | (WRITE if owed else 0), up_to(100))
 
 
 @wrong("relay", "bytes are lost")
@@ -661,15 +628,15 @@ def throws_away(listener: Any) -> None:
         data = sock.recv(100)
         return (owed + data)[:100] if data else None
 
-    relay_with(
-        listener, lambda owed: (READ if len(owed) < 100 else 0) | (WRITE if owed else 0), take
-    )
+    relay_with(listener, below_the_cap, take)
 
 
 # -- 10 ------------------------------------------------------------------------------------------
 
 
-def timed_server(listener: Any, seconds: float, renews: bool = False, never: bool = False) -> None:
+def timed_server(
+    listener: Any, seconds: float, renews: bool = False, never: bool = False, halves: bool = False
+) -> None:
     listener.setblocking(False)
     due: dict[Any, float] = {}
     with selectors.DefaultSelector() as selector:
@@ -689,7 +656,7 @@ def timed_server(listener: Any, seconds: float, renews: bool = False, never: boo
                     if renews:
                         due[sock] = time.monotonic() + seconds
                     continue
-                if data:
+                if data or halves:
                     sock.sendall(key.data + data)
                 del due[sock]
                 selector.unregister(sock)
@@ -737,28 +704,7 @@ def looks_only_when_something_comes(listener: Any) -> None:
 
 @wrong("serve_in_time", "answers half a request")
 def echoes_what_there_is(listener: Any) -> None:
-    due: dict[Any, float] = {}
-    with selectors.DefaultSelector() as selector:
-        selector.register(listener, selectors.EVENT_READ)
-        while True:
-            at = min(due.values(), default=None)
-            for key, _ in selector.select(None if at is None else max(0, at - time.monotonic())):
-                sock: Any = key.fileobj
-                if sock is listener:
-                    connection, _ = listener.accept()
-                    selector.register(connection, selectors.EVENT_READ, b"")
-                    due[connection] = time.monotonic() + 1
-                    continue
-                data = sock.recv(10)
-                if data and len(key.data + data) < 10:
-                    selector.modify(sock, selectors.EVENT_READ, key.data + data)
-                    continue
-                sock.sendall(key.data + data)
-                due[sock] = 0
-            for sock in [one for one, at in due.items() if at <= time.monotonic()]:
-                del due[sock]
-                selector.unregister(sock)
-                sock.close()
+    timed_server(listener, 1.0, halves=True)
 
 
 @wrong("serve_in_time", "closes an honest one")
