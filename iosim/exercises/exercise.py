@@ -9,6 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
+from html import escape
 from io import StringIO
 from textwrap import dedent, indent
 from threading import Timer
@@ -26,9 +27,12 @@ from ..shown import bundle, picture
 from ..trace import Timeline
 from ..validate import whole
 
-__all__ = ["Answer", "Exercise", "Mistake", "Part", "Verdict", "right"]
+__all__ = [
+    "Answer", "Exercise", "Mistake", "Part", "Program", "Verdict", "right", "spins", "would_block",
+]  # fmt: skip
 
 Answer = Callable[..., Any]
+Program = Callable[..., Any]  # plain code that calls an answer
 CANNOT = "not simulated"
 LIMIT_S = 1.0  # of processor time for one run of an answer
 SECONDS = 20.0  # for one part, on a slow machine
@@ -44,7 +48,7 @@ class Part:
     cases    that are tried
     """
 
-    program: Callable[[Answer], Callable[..., Any]]
+    program: Callable[[Answer], Program]
     space: Callable[[int], Space]
     claim: Callable[[int], Claim | None]
     cases: int = 400
@@ -59,6 +63,16 @@ class Mistake:
     when: Callable[[int, Broken], bool]
 
 
+def spins(part: int, found: Broken) -> bool:
+    """It asks again and again, and gets nowhere."""
+    return found.kind in ("spins", "endless")
+
+
+def would_block(part: int, found: Broken) -> bool:
+    """It takes EAGAIN for an error."""
+    return found.kind == "error" and "BlockingIOError" in found.words
+
+
 #: Errors that say something of the code, whatever it is to do.
 OWN = ("TypeError", "NameError", "AttributeError", "UnboundLocalError")
 
@@ -68,8 +82,7 @@ def _in_own_code(part: int, found: Broken) -> bool:
 
 
 def _without_result(part: int, found: Broken) -> bool:
-    """It gives back nothing, where something is asked for: `None` among what the program "
-    "returns."""
+    """It gives back nothing where something is asked for: `None`, or a list with one in it."""
     outcome = found.outcome
     if outcome.error is not None or outcome.ended or "it returned" not in found.words:
         return False
@@ -201,7 +214,7 @@ class Solution:
 
         shown = picture(svg(self.run))
         head = "<summary>A solution, and its run</summary>"
-        fold = f"<details>{head}<pre>{_escaped(self.text)}</pre>{shown}</details>"
+        fold = f"<details>{head}<pre>{escape(self.text)}</pre>{shown}</details>"
         return bundle("a solution, and its run: print(solution(...))", fold)
 
 
@@ -232,13 +245,7 @@ class Verdict:
             return bundle(str(self), "")
         shown = picture(self.found.picture())
         text = f"{self}\n\n{self.found.timeline}"
-        return bundle(text, f"<pre>{_escaped(str(self))}</pre>{shown}")
-
-
-def _escaped(text: str) -> str:
-    from html import escape
-
-    return escape(text)
+        return bundle(text, f"<pre>{escape(str(self))}</pre>{shown}")
 
 
 def right(exercise: Exercise) -> Verdict:

@@ -1,5 +1,4 @@
-"""Exercise 12: an event loop, with timers, readers, tasks, cancellation, and a wake-up from "
-"outside."""
+"""Exercise 12: an event loop, with timers, readers, tasks, cancellation, and outside wake-ups."""
 
 from __future__ import annotations
 
@@ -19,11 +18,9 @@ from ..hunting.claims import returns
 from ..hunting.search import Broken
 from ..hunting.space import Space
 from ..workloads import traffic
-from .exercise import Answer, Exercise, Mistake, Part
+from .exercise import Answer, Exercise, Mistake, Part, Program, spins
 
 __all__ = ["EVENT_LOOP"]
-
-Program = Callable[..., Any]
 
 
 # -- a right answer ------------------------------------------------------------------------------
@@ -308,7 +305,7 @@ EVENT_LOOP = Exercise(
             "spins",
             "Your loop does not sleep: let select wait until the next timer is due, or something "
             "comes.",
-            lambda part, found: found.kind in ("spins", "endless"),
+            spins,
         ),
         Mistake(
             "a timer at the wrong time",
@@ -324,8 +321,7 @@ EVENT_LOOP = Exercise(
         Mistake(
             "starved readers",
             "Who calls call_soon again and again keeps your readers from their turn: run what "
-            "was ready "
-            "when the round began, then look at the sockets.",
+            "was ready when the round began, then look at the sockets.",
             _in_part(READERS),
         ),
         Mistake(
@@ -337,8 +333,7 @@ EVENT_LOOP = Exercise(
         Mistake(
             "the lost wake-up",
             "The loop slept in select while another thread had handed it something: wake it, by "
-            "a byte "
-            "in a socketpair or a pipe that it watches.",
+            "a byte in a socketpair or a pipe that it watches.",
             _in_part(THREADS),
         ),
     ),

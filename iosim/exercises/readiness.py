@@ -6,7 +6,6 @@ import select
 import selectors
 import socket
 import time
-from collections.abc import Callable
 from typing import Any
 
 from ..calls import ms
@@ -15,11 +14,9 @@ from ..hunting.space import Space
 from ..plain.run import GRACE_NS
 from ..plain.simulate import Outcome
 from ..workloads import clients, traffic
-from .exercise import Answer, Exercise, Mistake, Part
+from .exercise import Answer, Exercise, Mistake, Part, Program, spins, would_block
 
 __all__ = ["POLL_FOR", "SERVE_EDGE", "SERVE_OWED", "over_listener"]
-
-Program = Callable[..., Any]
 
 
 def over_listener(answer: Answer) -> Program:
@@ -88,14 +85,14 @@ POLL_FOR = Exercise(
         Mistake(
             "EAGAIN is no error",
             "BlockingIOError (EAGAIN) says that nothing has come yet: look again, a little later.",
-            lambda part, found: found.kind == "error" and "BlockingIOError" in found.words,
+            would_block,
         ),
         Mistake(
             "too often",
             "You ask too often, or keep a core busy in between: a recv that finds nothing costs a "
             "system call. Sleep until the next look.",
             lambda part, found: "times, more than" in found.words
-            or found.kind in ("spins", "endless"),
+            or spins(part, found),
         ),
         Mistake(
             "too rarely",
@@ -173,13 +170,13 @@ SERVE_OWED = Exercise(
             "always writable",
             "A socket is nearly always writable: with EVENT_WRITE left on, select returns at once, "
             "for nothing, and the loop takes a whole core.",
-            lambda part, found: found.kind in ("spins", "endless"),
+            spins,
         ),
         Mistake(
             "EAGAIN is no error",
             "send on a nonblocking socket may find no room (BlockingIOError): wait for "
             "EVENT_WRITE.",
-            lambda part, found: found.kind == "error" and "BlockingIOError" in found.words,
+            would_block,
         ),
         Mistake(
             "one client at a time",
@@ -198,8 +195,7 @@ SERVE_OWED = Exercise(
         Mistake(
             "told no more",
             "Something was still owed when you stopped asking for EVENT_WRITE: nobody tells you "
-            "when "
-            "there is room for the rest.",
+            "when there is room for the rest.",
             lambda part, found: found.kind in ("claim", "stuck"),
         ),
     ),
@@ -289,12 +285,12 @@ SERVE_EDGE = Exercise(
         Mistake(
             "EAGAIN is no error",
             "BlockingIOError (EAGAIN) is how a drained socket answers: it ends your loop.",
-            lambda part, found: found.kind == "error" and "BlockingIOError" in found.words,
+            would_block,
         ),
         Mistake(
             "asks without a pause",
             "You ask without a pause, also when nobody has anything: wait in epoll.poll().",
-            lambda part, found: found.kind in ("spins", "endless"),
+            spins,
         ),
     ),
     serve_edge, waits=True,

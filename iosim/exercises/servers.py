@@ -6,7 +6,6 @@ import errno
 import selectors
 import socket
 import time
-from collections.abc import Callable
 from typing import Any
 
 from ..calls import ms
@@ -14,12 +13,10 @@ from ..hunting.claims import everybody_is_served
 from ..hunting.space import Space
 from ..plain.simulate import Outcome
 from ..workloads import clients
-from .exercise import Exercise, Mistake, Part
+from .exercise import Exercise, Mistake, Part, spins, would_block
 from .readiness import over_listener
 
 __all__ = ["ACCEPT_ALL", "RELAY", "SERVE_IN_TIME"]
-
-Program = Callable[..., Any]
 
 # -- 9: a relay under a memory cap ---------------------------------------------------------------
 
@@ -53,15 +50,23 @@ def relay(listener: socket.socket) -> None:
                 selector.modify(sock, wanted, owed)
 
 
-def _a_slow_reader(seed: int) -> Space:
-    slow = clients.script(
-        ("send", MUCH), ("wait", ms(900 + seed % 9)), ("receive", MUCH), rcvbuf=40
-    )
-    quick = clients.echo(2, 20, every_ms=100)
+def _little_room(*those: clients.Client) -> Space:
+    """Less than `MUCH` fits into the buffers between the relay and its clients."""
     return Space(
-        clients.of(slow, quick), delays=(ms(3), ms(50)), cuts=False, in_vain=40,
+        clients.of(*those), delays=(ms(3), ms(50)), cuts=False, in_vain=40,
         options={"sndbuf": 50, "rcvbuf": 200},
     )  # fmt: skip
+
+
+def _late(seed: int, *between: clients.Step) -> clients.Client:
+    """It sends `MUCH`, and reads nothing for most of a second."""
+    return clients.script(
+        ("send", MUCH), *between, ("wait", ms(900 + seed % 9)), ("receive", MUCH), rcvbuf=40
+    )
+
+
+def _a_slow_reader(seed: int) -> Space:
+    return _little_room(_late(seed), clients.echo(2, 20, every_ms=100))
 
 
 def _under_the_cap(outcome: Outcome) -> str:
@@ -80,13 +85,7 @@ def _under_the_cap(outcome: Outcome) -> str:
 
 
 def _a_half_close(seed: int) -> Space:
-    half = clients.script(
-        ("send", MUCH), ("shutdown", 0), ("wait", ms(900 + seed % 9)), ("receive", MUCH), rcvbuf=40
-    )
-    return Space(
-        clients.of(half), delays=(ms(3), ms(50)), cuts=False, in_vain=40,
-        options={"sndbuf": 50, "rcvbuf": 200},
-    )  # fmt: skip
+    return _little_room(_late(seed, ("shutdown", 0)))
 
 
 def _all_is_paid(outcome: Outcome) -> str:
@@ -117,26 +116,24 @@ RELAY = Exercise(
         Mistake(
             "a buffer without bound",
             "You read on while a client does not take what it is owed: stop asking for "
-            "EVENT_READ when "
-            "the cap is reached. TCP then holds the sender back.",
+            "EVENT_READ when the cap is reached. TCP then holds the sender back.",
             lambda part, found: "more than" in found.words,
         ),
         Mistake(
             "asks without a pause",
             "You are told again and again of what you do not take: ask only for what you can do "
             "now.",
-            lambda part, found: found.kind in ("spins", "endless"),
+            spins,
         ),
         Mistake(
             "EAGAIN is no error",
             "BlockingIOError (EAGAIN) says that there is no room now: wait for EVENT_WRITE.",
-            lambda part, found: found.kind == "error" and "BlockingIOError" in found.words,
+            would_block,
         ),
         Mistake(
             "bytes are lost",
             "What does not fit must not be thrown away, nor left lying: ask for EVENT_WRITE, and "
-            "go on "
-            "reading once there is room.",
+            "go on reading once there is room.",
             lambda part, found: found.kind in ("claim", "stuck"),
         ),
     ),
@@ -239,15 +236,13 @@ SERVE_IN_TIME = Exercise(
         Mistake(
             "nobody wakes you",
             "A client that sends nothing is never closed: when its deadline comes, nothing else "
-            "may "
-            "happen, so that your wait needs a time-out.",
+            "may happen, so that your wait needs a time-out.",
             lambda part, found: found.kind == "stuck",
         ),
         Mistake(
             "each byte renews it",
             "Each byte starts your time-out anew, so that who sends one now and then holds a "
-            "connection "
-            "for ever: a deadline is an instant, fixed when the request begins.",
+            "connection for ever: a deadline is an instant, fixed when the request begins.",
             lambda part, found: "now and then" in found.words or "still read" in found.words,
         ),
         Mistake(
@@ -263,14 +258,13 @@ SERVE_IN_TIME = Exercise(
         Mistake(
             "a time-out ends it",
             "A deadline that passes, or a client that is gone, is the end of one connection, not "
-            "of "
-            "the server.",
+            "of the server.",
             lambda part, found: found.kind == "error",
         ),
         Mistake(
             "asks without a pause",
             "You look at the clock again and again: sleep in select until the next deadline.",
-            lambda part, found: found.kind in ("spins", "endless"),
+            spins,
         ),
     ),
     serve_in_time, waits=True,
@@ -324,7 +318,7 @@ ACCEPT_ALL = Exercise(
             "With no descriptor left the connection stays in the queue, and the listener readable: "
             "select returns at once, accept fails again. Wait a little, or stop asking for a "
             "while.",
-            lambda part, found: found.kind in ("spins", "endless"),
+            spins,
         ),
         Mistake(
             "gives up",

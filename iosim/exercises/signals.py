@@ -8,7 +8,6 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
 from typing import Any
 
 from ..calls import ms
@@ -16,11 +15,9 @@ from ..hunting.claims import returns
 from ..hunting.space import Space
 from ..plain.simulate import Outcome
 from ..workloads import traffic
-from .exercise import Answer, Exercise, Mistake, Part
+from .exercise import Answer, Exercise, Mistake, Part, Program, spins, would_block
 
 __all__ = ["ON_SIGNAL", "WAIT_FOR"]
-
-Program = Callable[..., Any]
 
 # -- 7: wait for a flag that a signal sets -------------------------------------------------------
 
@@ -73,10 +70,8 @@ WAIT_FOR = Exercise(
         Mistake(
             "the lost wake-up",
             "The signal came between your look at the flag and your sleep: the handler has run, "
-            "and "
-            "nothing wakes you any more. What the handler leaves in the pipe stays there: sleep "
-            "until "
-            "the pipe can be read.",
+            "and nothing wakes you any more. What the handler leaves in the pipe stays there: "
+            "sleep until the pipe can be read.",
             lambda part, found: found.kind == "stuck",
         ),
         Mistake(
@@ -88,7 +83,7 @@ WAIT_FOR = Exercise(
             "polls",
             "You look again and again: sleep until the handler wakes you, by its byte in the pipe.",
             lambda part, found: "calls while it waited" in found.words
-            or found.kind in ("spins", "endless"),
+            or spins(part, found),
         ),
         Mistake(
             "sleeps on",
@@ -144,7 +139,7 @@ ON_SIGNAL = Exercise(
         Mistake(
             "EAGAIN is no error",
             "BlockingIOError (EAGAIN) says that all has been taken: the handler is through.",
-            lambda part, found: found.kind == "error" and "BlockingIOError" in found.words,
+            would_block,
         ),
         Mistake(
             "blocks in the handler",
@@ -155,14 +150,13 @@ ON_SIGNAL = Exercise(
         Mistake(
             "one receive a signal",
             "Signals do not queue: one SIGIO may stand for several datagrams. Receive until "
-            "nothing "
-            "is left.",
+            "nothing is left.",
             lambda part, found: found.kind == "claim",
         ),
         Mistake(
             "asks without a pause",
             "Your handler goes on when nothing is left: return at BlockingIOError.",
-            lambda part, found: found.kind in ("spins", "endless"),
+            spins,
         ),
     ),
     on_signal,

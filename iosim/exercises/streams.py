@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import Any
@@ -15,11 +14,9 @@ from ..hunting.claims import nothing_lost, returns
 from ..hunting.search import Broken
 from ..hunting.space import Space
 from ..workloads import clients, traffic
-from .exercise import Answer, Exercise, Mistake, Part
+from .exercise import Answer, Exercise, Mistake, Part, Program, spins, would_block
 
 __all__ = ["READ_MESSAGES", "RECV_EXACTLY", "SEND_ALL"]
-
-Program = Callable[..., Any]
 
 
 def _bytes(seed: int, size: int) -> bytes:
@@ -90,7 +87,7 @@ RECV_EXACTLY = Exercise(
         Mistake(
             "asks without a pause",
             "You made the socket nonblocking, and ask again and again: let recv wait.",
-            lambda part, found: found.kind in ("spins", "endless"),
+            spins,
         ),
         Mistake(
             "the end is not told",
@@ -170,14 +167,13 @@ SEND_ALL = Exercise(
         Mistake(
             "EAGAIN is no error",
             "BlockingIOError (EAGAIN) only says that there is no room now: wait until there is.",
-            lambda part, found: found.kind == "error" and "BlockingIOError" in found.words,
+            would_block,
         ),
         Mistake(
             "asks without a pause",
             "You ask again and again while there is no room, and keep a core busy: sleep in "
-            "select, "
-            "poll or a selector until the socket is writable.",
-            lambda part, found: found.kind in ("spins", "endless"),
+            "select, poll or a selector until the socket is writable.",
+            spins,
         ),
         Mistake(
             "waits for the wrong thing",
@@ -198,8 +194,7 @@ SEND_ALL = Exercise(
         Mistake(
             "a short write",
             "send takes what it has room for and says how many bytes that was: the rest is yours "
-            "to "
-            "send again.",
+            "to send again.",
             lambda part, found: found.kind == "claim",
         ),
     ),
