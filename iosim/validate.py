@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-__all__ = ["HOUR_NS", "number", "whole"]
+__all__ = ["HOUR_NS", "near", "number", "whole"]
 
 HOUR_NS = 3_600_000_000_000
 
@@ -25,3 +26,11 @@ def number(name: str, value: object, low: float, high: float, unit: str) -> floa
     if math.isnan(value) or not low <= value <= high:
         raise ValueError(f"{name} must be from {low:,} to {high:,} {unit}, got {value!r}")
     return value
+
+
+def near(name: str, names: Sequence[str]) -> str:
+    """ " (did you mean x?)", for who has misspelt one of the `names`; "" if none is like it."""
+    from difflib import get_close_matches  # not everybody misspells
+
+    found = get_close_matches(name, names, 1)
+    return f" (did you mean {found[0]}?)" if found else ""

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ..trace import Timeline
+from ..validate import near
 from .exercise import Exercise as Exercise
 from .exercise import Solution as Solution
 from .exercise import Verdict as Verdict
-from .exercise import near
 from .loop import EVENT_LOOP
 from .readiness import POLL_FOR, SERVE_EDGE, SERVE_OWED
 from .servers import ACCEPT_ALL, RELAY, SERVE_IN_TIME

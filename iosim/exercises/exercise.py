@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from html import escape
 from io import StringIO
@@ -271,9 +270,3 @@ def _printed() -> Iterator[StringIO]:
     said = StringIO()
     with redirect_stdout(said):
         yield said
-
-
-def near(name: str, names: list[str]) -> str:
-    """The near name, for who has misspelt it."""
-    found = get_close_matches(name, names, 1)
-    return f" (did you mean {found[0]}?)" if found else ""

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from ..calls import ms
-from ..hunting.claims import everybody_is_served
+from ..hunting.claims import everybody_is_served, took_ns
 from ..hunting.space import Space
 from ..plain.run import GRACE_NS
 from ..plain.simulate import Outcome
@@ -255,9 +255,7 @@ def _the_small_one_in_time(outcome: Outcome) -> str:
     flood, small = outcome.visits
     if small.received < 10 or not small.answered:
         return "the client with 10 bytes was never answered"
-    assert isinstance(outcome.story, clients.Clients)
-    waits = sum(amount for kind, amount in outcome.story.clients[1].steps if kind == "wait")
-    took = small.answered[0] - (small.begun or 0) - waits
+    took = took_ns(outcome, small, small.answered[0])
     if took > 120_000_000:
         return f"the client with 10 bytes was answered after {took / 1e6:,.0f} ms"
     if flood.received < FLOOD:

@@ -11,12 +11,13 @@ from itertools import accumulate
 from typing import Any
 
 from ..plain.simulate import Outcome
+from ..trace import Visit
 from ..validate import number, whole
-from ..workloads.clients import RECEIVE, Clients
+from ..workloads.clients import RECEIVE, WAIT, Clients
 
 __all__ = [
     "Claim", "all_of", "clean_end", "everybody_is_served", "memory_below", "nothing_lost",
-    "nothing_reordered", "returns", "wrong",
+    "nothing_reordered", "returns", "took_ns", "wrong",
 ]  # fmt: skip
 
 Claim = Callable[[Any], str | bool | None]
@@ -51,7 +52,7 @@ def nothing_lost(outcome: Outcome) -> str:
         missed = [one for one in outcome.timeline.deliveries if one.received is None]
         return f"message {missed[0].message} was never received" if missed else ""
     for visit, client in zip(outcome.visits, outcome.story.clients, strict=True):
-        wanted = sum(amount for kind, amount in client.steps if kind == RECEIVE)
+        wanted = client.total(RECEIVE)
         if visit.garbled:
             return f"client {visit.client} got other bytes than it should have"
         if visit.received < wanted:
@@ -72,9 +73,7 @@ def everybody_is_served(within_ms: float) -> Claim:
 
     def holds(outcome: Outcome) -> str:
         for visit in outcome.visits:
-            waits = sum(amount for kind, amount in _steps(outcome, visit.client) if kind == "wait")
-            over = outcome.kernel.now if visit.over is None else visit.over
-            took = over - (visit.begun or 0) - waits
+            took = took_ns(outcome, visit, outcome.kernel.now if visit.over is None else visit.over)
             if took > bound:
                 return f"client {visit.client} was served after {took / 1e6:,.3f} ms"
         return nothing_lost(outcome)
@@ -82,9 +81,10 @@ def everybody_is_served(within_ms: float) -> Claim:
     return holds
 
 
-def _steps(outcome: Outcome, client: int) -> tuple[tuple[str, int], ...]:
+def took_ns(outcome: Outcome, visit: Visit, until: int) -> int:
+    """How long a visit had taken at the instant `until`, less what the client waits by itself."""
     assert isinstance(outcome.story, Clients)
-    return outcome.story.clients[client].steps
+    return until - (visit.begun or 0) - outcome.story.clients[visit.client].total(WAIT)
 
 
 def memory_below(nbytes: int) -> Claim:

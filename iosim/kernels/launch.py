@@ -7,13 +7,13 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import GeneratorType
 from typing import Any
 
 from ..calls import Program, Request
 from ..calls.request import never_yielded
 from ..trace.builder import Text
+from ..validate import near
 from ..workloads.clients import Clients
 from ..workloads.jobs import Jobs
 from ..workloads.traffic import Traffic
@@ -235,10 +235,9 @@ def _check_parameters(
     ]
     for name in options:
         if name not in allowed and not takes_any:
-            near = get_close_matches(name, [*allowed, *OF_A_RUN], 1)
             raise TypeError(
                 f"{title} has no option {name!r}: its options are {', '.join(allowed) or 'none'}"
-                + (f" (did you mean {near[0]}?)" if near else "")
+                + near(name, [*allowed, *OF_A_RUN])
             )
     return names
 

@@ -5,6 +5,7 @@ Their names are those of the system calls; each docstring names the manual page.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from errno import EADDRINUSE, EBADF, EINVAL, EMFILE, ENOPROTOOPT, ENOTCONN, ENOTSOCK, ENOTTY
 from typing import Any, ClassVar
@@ -21,10 +22,12 @@ from ..sim.sockets import Socket, socket_of
 from ..sim.task import Side, Task, asleep
 from ..sim.tcp import Listener, Stream
 from ..sim.threads import start_thread
+from ..validate import HOUR_NS
 
 __all__ = [
     "FIONBIO", "FIONREAD", "SIOCOUTQ", "bind", "futex", "getpeername", "getsockname",
     "getsockopt", "ioctl", "pthread_create", "sendto", "setsockopt", "socketpair", "tgkill",
+    "timeout_ns",
 ]  # fmt: skip
 
 # Linux's values, the same on all of its machines: ioctl(2), socket(7).
@@ -32,6 +35,11 @@ FIONBIO, FIONREAD, SIOCOUTQ = 0x5421, 0x541B, 0x5411
 SOL_SOCKET = 1
 SO_TYPE, SO_ERROR, SO_SNDBUF, SO_RCVBUF, SO_LINGER, SO_ACCEPTCONN = 3, 4, 7, 8, 13, 30
 SOCK_STREAM = 1
+
+
+def timeout_ns(seconds: float | None) -> int | None:
+    """A time-out of Python's in ns, an hour at most; None, for ever, of None and of less than 0."""
+    return None if seconds is None or seconds < 0 else min(math.ceil(seconds * 1e9), HOUR_NS)
 
 
 # -- sockets -----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..recorder.record import record
 from ..recorder.stamped import CREATE, FUNCTIONS
-from .world import Floor, World
+from .world import Floor, World, like
 
 __all__ = ["Opened", "measured"]
 
@@ -73,8 +73,8 @@ def measured(tape: record, opened: Opened) -> Floor:
 
 def _stamped(tape: record, name: str, opened: Opened) -> ModuleType:
     """The module of this name, with the functions that are taken down."""
-    real, made = REAL[name], ModuleType(name)
-    vars(made).update(vars(real))
+    real = REAL[name]
+    made = like(real)
     for (module, function), method in FUNCTIONS.items():
         if module == name and hasattr(real, function):
             vars(made)[function] = tape.stamped(method, getattr(real, function))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import calls
 from ..machine.errors import failure
 from ..validate import HOUR_NS
+from .calls import timeout_ns
 
 if TYPE_CHECKING:
     from .world import World
@@ -35,11 +36,6 @@ def _number(thing: Any) -> int:
     if fd < 0:
         raise ValueError(f"file descriptor cannot be a negative integer ({fd})")
     return int(fd)
-
-
-def _ns(seconds: float | None) -> int | None:
-    """A time-out in ns; None: for ever."""
-    return None if seconds is None or seconds < 0 else min(math.ceil(seconds * 1e9), HOUR_NS)
 
 
 class Poll:
@@ -122,7 +118,7 @@ class Epoll:
     def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
         """epoll_wait(2): `timeout` in s, None or negative: for ever."""
         request = calls.epoll_wait(
-            self.fileno(), 1023 if maxevents < 0 else maxevents, _ns(timeout)
+            self.fileno(), 1023 if maxevents < 0 else maxevents, timeout_ns(timeout)
         )
         return [(int(one), one.events) for one in self._world.call(request)]
 
@@ -136,7 +132,7 @@ def module(world: World) -> ModuleType:
         if timeout is not None and timeout < 0:
             raise ValueError("timeout must be non-negative")
         reading, writing = ({_number(one): one for one in things} for things in (rlist, wlist))
-        request = calls.select(list(reading), _ns(timeout), list(writing))
+        request = calls.select(list(reading), timeout_ns(timeout), list(writing))
         ready = {int(one): one.events for one in world.call(request)}
         readable = calls.EPOLLIN | calls.EPOLLHUP | calls.EPOLLERR
         writable = calls.EPOLLOUT | calls.EPOLLERR

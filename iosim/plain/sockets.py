@@ -28,6 +28,7 @@ from .calls import (
     socketpair,
 )
 from .run import NotSimulated
+from .world import like
 
 if TYPE_CHECKING:
     from .world import World
@@ -328,11 +329,9 @@ def module(world: World) -> ModuleType:
     def default(value: float | None) -> None:
         world.default_timeout = value
 
-    made = ModuleType("_socket")
-    vars(made).update(vars(_socket))
-    vars(made).update(
-        socket=kind, SocketType=kind, socketpair=pair, getaddrinfo=getaddrinfo, close=close,
-        getnameinfo=getnameinfo, dup=dup, has_ipv6=False, setdefaulttimeout=default,
+    made = like(
+        _socket, socket=kind, SocketType=kind, socketpair=pair, getaddrinfo=getaddrinfo,
+        getnameinfo=getnameinfo, close=close, dup=dup, has_ipv6=False, setdefaulttimeout=default,
         getdefaulttimeout=lambda: world.default_timeout, gethostname=lambda: "localhost",
         gethostbyname=lambda name: getaddrinfo(name, 0)[0][4][0],
     )  # fmt: skip

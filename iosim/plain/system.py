@@ -15,6 +15,7 @@ from .. import calls
 from ..validate import HOUR_NS
 from .calls import FIONBIO, FIONREAD, SIOCOUTQ, ioctl
 from .run import NotSimulated
+from .world import like
 
 if TYPE_CHECKING:
     from .world import World
@@ -49,13 +50,6 @@ def refusing(what: str) -> Callable[..., Any]:
     return refuse
 
 
-def _like(module: ModuleType, **changed: Any) -> ModuleType:
-    made = ModuleType(module.__name__, module.__doc__)
-    vars(made).update(vars(module))
-    vars(made).update(changed)
-    return made
-
-
 def virtual_time(world: World) -> ModuleType:
     """`time`: its clocks are that of the kernel; reading one takes a moment."""
 
@@ -81,7 +75,7 @@ def virtual_time(world: World) -> ModuleType:
         name: refusing(f"time.{name}")
         for name in ("process_time", "process_time_ns", "thread_time", "thread_time_ns")
     }
-    return _like(
+    return like(
         time, sleep=sleep, monotonic_ns=read, perf_counter_ns=read, time_ns=since_epoch,
         monotonic=seconds(read), perf_counter=seconds(read), time=seconds(since_epoch), **of_cpu,
     )  # fmt: skip
@@ -132,7 +126,7 @@ def virtual_signal(world: World) -> ModuleType:
         left, again = world.run.alarm(math.ceil(seconds * 1e9), math.ceil(interval * 1e9))
         return left / 1e9, again / 1e9
 
-    return _like(
+    return like(
         _signal, signal=set_handler, set_wakeup_fd=set_wakeup_fd,
         getsignal=lambda signo: world.run.handlers.get(int(signo), signal.SIG_DFL),
         pause=lambda: world.call(calls.pause()), **refused,
@@ -163,7 +157,7 @@ def virtual_os(world: World) -> ModuleType:
     def get_blocking(fd: int) -> bool:
         return not world.run.kernel.table.get(fd).flags & calls.O_NONBLOCK
 
-    return _like(
+    return like(
         os, read=lambda fd, size: call(calls.read(fd, size)) if size else b"",
         write=lambda fd, data: call(calls.write(fd, bytes(data))),
         close=lambda fd: call(calls.close(fd)),
@@ -185,7 +179,7 @@ def without_processes(world: World) -> ModuleType:
         return callable(value) and not (isinstance(value, type) and issubclass(value, Exception))
 
     functions = {name: value for name, value in vars(subprocess).items() if refused(value)}
-    return _like(subprocess, **{name: refusing(f"subprocess.{name}") for name in functions})
+    return like(subprocess, **{name: refusing(f"subprocess.{name}") for name in functions})
 
 
 def virtual_fcntl(world: World) -> ModuleType:
@@ -214,4 +208,4 @@ def virtual_fcntl(world: World) -> ModuleType:
         found = world.call(ioctl(number(fd), op, setting))
         return found.to_bytes(4, "little") if isinstance(arg, bytes) else found
 
-    return _like(fcntl, fcntl=control, ioctl=ask)
+    return like(fcntl, fcntl=control, ioctl=ask)

@@ -7,14 +7,13 @@ which somebody waits wakes the one who has waited longest.
 from __future__ import annotations
 
 import _thread as real
-import math
 from collections.abc import Callable
 from signal import SIGINT
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..validate import HOUR_NS
-from .calls import futex
+from .calls import futex, timeout_ns
+from .world import like
 
 if TYPE_CHECKING:
     from ..sim.task import Task
@@ -44,8 +43,7 @@ class Lock:
             return True
         if not blocking or timeout == 0:
             return False
-        ns = None if timeout == -1 else min(math.ceil(timeout * 1e9), HOUR_NS)
-        got: bool = self._world.call(futex(self, ns))
+        got: bool = self._world.call(futex(self, timeout_ns(timeout)))
         return got
 
     acquire_lock = acquire
@@ -145,13 +143,11 @@ def module(world: World) -> ModuleType:
     def interrupt_main(signum: int = SIGINT) -> None:
         world.run.raise_signal(signum)
 
-    made = ModuleType("_thread", real.__doc__)
-    vars(made).update(vars(real))
-    vars(made).pop("RLock", None)  # threading has its own, which stands on ours
-    vars(made).update(
-        lock=lock, LockType=lock, allocate_lock=lock, allocate=lock, start_new_thread=start,
+    made = like(
+        real, lock=lock, LockType=lock, allocate_lock=lock, allocate=lock, start_new_thread=start,
         start_new=start, _set_sentinel=sentinel, interrupt_main=interrupt_main,
     )  # fmt: skip
+    vars(made).pop("RLock", None)  # threading has its own, which stands on ours
     if hasattr(real, "start_joinable_thread"):
         vars(made).update(
             start_joinable_thread=start_joinable, _ThreadHandle=handle_kind,

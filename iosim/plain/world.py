@@ -22,7 +22,7 @@ from typing import Any
 from ..calls import Request
 from .run import Run
 
-__all__ = ["Floor", "World"]
+__all__ = ["Floor", "World", "like"]
 
 
 @dataclass(frozen=True)
@@ -200,8 +200,13 @@ def _enumerations(world: World) -> ModuleType:
         vars(world.modules[module]).update({name: made}, **made.__members__)
         return made
 
-    like = ModuleType("enum")
-    vars(like).update(vars(enum))
-    for name in ("IntEnum", "IntFlag"):
-        vars(like)[name] = SimpleNamespace(_convert_=convert)
-    return like
+    converts = SimpleNamespace(_convert_=convert)
+    return like(enum, IntEnum=converts, IntFlag=converts)
+
+
+def like(module: ModuleType, **changed: Any) -> ModuleType:
+    """A module with all that is in another one, and `changed`."""
+    made = ModuleType(module.__name__, module.__doc__)
+    vars(made).update(vars(module))
+    vars(made).update(changed)
+    return made

@@ -16,11 +16,14 @@ class ClientProcess(HelperProcess):
 
     runs, name = ("-m", f"{__package__}.helpers.clients"), "the process of the clients"
 
-    def prepare(self, story: Clients, port: int, board: int | None = None) -> list[int]:
+    def prepare(
+        self, story: Clients, port: int, board: int | None = None, *, announces: bool = False
+    ) -> list[int]:
         """Tell it what to do; the ports that the clients will call from.
 
-        board  the descriptor of the file in which the server says what it is at; None: no client
-               waits for it
+        board      the descriptor of the file in which the server says what it is at; None: no
+                   client waits for it
+        announces  does it say when its story is over?
 
         `HelperError` if it cannot make their sockets.
         """
@@ -34,7 +37,7 @@ class ClientProcess(HelperProcess):
             json.dumps(
                 {
                     "port": port, "clients": rows, "stepwise": story.stepwise, "board": board,
-                    "process": os.getpid(), "announces": self.announces,
+                    "process": os.getpid(), "announces": announces,
                 }
             )
         )  # fmt: skip

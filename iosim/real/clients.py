@@ -75,9 +75,8 @@ class ClientsOutside:
                     self._board = Board(*shared)
                 stack.callback(self._board.close)
             self.helper = ClientProcess(*shared)
-            self.helper.announces = self._announces
             stack.callback(self.helper.kill)
-            return self.helper.prepare(story, port, *shared)
+            return self.helper.prepare(story, port, *shared, announces=self._announces)
 
     def sockets(self) -> list[real_socket.socket]:
         """The listening one."""

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, cast
 
 from ..kernels.resource_limits import beginning, why
 from ..machine.children import how_it_ended, plain_environment
+from .helpers.story_end import STORY_OVER
 
 __all__ = ["HelperError", "HelperProcess"]
 
@@ -27,9 +28,6 @@ CHUNK = 1 << 16
 FLAGS = ("-S", "-P")  # nothing of the site, nor of the folder that one happens to be in
 HERE = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}  # where this package is found
 PR_SET_PTRACER = 0x59616D61  # prctl(2): Yama lets a child read /proc/<pid>/syscall only if asked to
-
-
-OVER = {"over": True}  # the answer of one who announces the end of its story
 
 
 class HelperError(RuntimeError):
@@ -44,7 +42,6 @@ class HelperProcess:
     that is what it says of its trouble.  OSError, with a note, if it cannot be started.
     """
 
-    announces = False  # does it say when its story is over?
     runs: ClassVar[tuple[str, ...]]  # of Python's command line
     name: ClassVar[str]
 
@@ -71,7 +68,7 @@ class HelperProcess:
         """Stop it; what it has done and seen."""
         self._to.close()
         answer = self._answer()
-        return self._answer() if answer == OVER else answer
+        return self._answer() if answer == STORY_OVER else answer
 
     def kill(self) -> None:
         """Whatever happened: leave no process and no descriptor behind."""

@@ -18,8 +18,10 @@ class SenderProcess(HelperProcess):
 
     runs, name = ("-m", f"{__package__}.helpers.sender"), "the sender"
 
-    def prepare(self, story: Traffic, ports: list[int]) -> list[int]:
+    def prepare(self, story: Traffic, ports: list[int], announces: bool = False) -> list[int]:
         """Tell it what to send; its ends of the connections, once they are made.
+
+        announces  does it say when its story is over?
 
         `HelperError` if it cannot make them.
         """
@@ -35,7 +37,7 @@ class SenderProcess(HelperProcess):
             json.dumps(
                 {
                     "transport": story.transport, "ports": ports, "schedule": schedule,
-                    "thread": thread, "stepwise": story.stepwise, "announces": self.announces,
+                    "thread": thread, "stepwise": story.stepwise, "announces": announces,
                 }
             )
         )  # fmt: skip

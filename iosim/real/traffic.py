@@ -78,9 +78,8 @@ class TrafficOutside:
 
     def _start(self, story: Traffic, ports: list[int]) -> list[int]:
         self.helper = SenderProcess()
-        self.helper.announces = self._announces
         self._stack.callback(self.helper.kill)
-        return self.helper.prepare(story, ports)
+        return self.helper.prepare(story, ports, self._announces)
 
     def _datagrams(self, story: Traffic) -> list[socket.socket]:
         sockets = [self._open(socket.SOCK_DGRAM) for _ in range(story.connections)]

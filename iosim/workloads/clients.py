@@ -69,6 +69,10 @@ class Client:
             if kind in LAST and place < len(self.steps):
                 raise ValueError(f"{kind} is a client's last step, got {len(self.steps)} steps")
 
+    def total(self, kind: str) -> int:
+        """What its steps of this kind come to: bytes, or ns."""
+        return sum(amount for one, amount in self.steps if one == kind)
+
     def __add__(self, other: Any) -> Client:
         """The same client with more `(kind, number)` steps behind its own."""
         return replace(self, steps=(*self.steps, *other))

@@ -30,6 +30,7 @@ from ...machine.errors import failure
 from ...machine.procfs import in_a_call, sample
 from ...workloads.client_script import ScriptedClient, Scripts
 from .board import Board, Onlooker
+from .story_end import say_story_over
 
 SPIN_NS = 300_000  # a sleep ends up to this much late: the rest of the way the clock is watched
 LOOK_NS = 100_000  # between two looks whether the server waits
@@ -232,7 +233,7 @@ class ClientLoop(Scripts):
         """One client has; with the last one the story is over."""
         self.here -= 1
         if self.announces and not self.here:
-            print(json.dumps({"over": True}), flush=True)
+            say_story_over()
 
     def watch(self, client: SocketClient) -> None:
         """Be told of whatever changes."""

@@ -26,6 +26,7 @@ from time import perf_counter_ns as clock
 from typing import Any
 
 from ...machine.procfs import in_a_call, sample
+from .story_end import say_story_over
 
 SPIN_NS = 300_000  # a sleep ends up to this much late: the rest of the way the clock is watched
 QUIET_NS = 1_000_000  # no sampling in the last stretch before a send
@@ -176,7 +177,7 @@ def main() -> None:
     with suppress(Stop):
         sender.replay()
         if sender.announces:
-            print(json.dumps({"over": True}), flush=True)
+            say_story_over()
         while True:  # until the program is over
             sender.hear(1_000_000_000)
     report = {
