@@ -191,3 +191,9 @@ def test_no_handler_of_the_program_outlasts_it() -> None:
     before = signal.getsignal(signal.SIGUSR1)
     measure(program)
     assert signal.getsignal(signal.SIGUSR1) is before
+
+
+@pytest.mark.parametrize("name", ["backlog", "nofile", "rcvbuf", "sndbuf"])
+def test_bad_options_of_a_run_are_named(name: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be from "):
+        measure(one_after_the_other, BY_ITSELF, **{name: -1})

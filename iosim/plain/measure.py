@@ -16,7 +16,7 @@ from typing import Any
 from .. import calls
 from ..kernels.launch import PlainPlan, launch_plain
 from ..kernels.watchdog import watchdog
-from ..real.clients import ClientsOutside, limit_descriptors, need_room
+from ..real.clients import ClientsOutside, check_options, check_sizes, limit_descriptors
 from ..real.gate import Gate, ServerGate
 from ..real.helper_process import HelperProcess
 from ..real.measured import Run
@@ -25,7 +25,6 @@ from ..recorder.made import KINDS, RECEIVE
 from ..recorder.record import record, waits_for_ever
 from ..trace import Timeline
 from ..trace.disturbances import interference
-from ..validate import whole
 from ..workloads.clients import Clients
 from ..workloads.traffic import Traffic
 from .adopt import adopt
@@ -57,9 +56,10 @@ def measure_plain(
     TypeError or ValueError for bad input; TimeoutError at the limit.
     """
     plan = launch_plain(program, *what_is_given(story), options, shown)
-    for name, size in (("sndbuf", sndbuf), ("rcvbuf", rcvbuf)):
-        if size is not None:
-            whole(name, size, 1, 1 << 30, "bytes")
+    if isinstance(story, Clients):
+        check_options(len(story), backlog, sndbuf, rcvbuf, nofile)
+    else:
+        check_sizes(sndbuf=sndbuf, rcvbuf=rcvbuf)
     with ExitStack() as stack:
         outside = _outside(story, backlog, sndbuf, rcvbuf, stack)
         if isinstance(story, Clients):
@@ -71,8 +71,6 @@ def _outside(
     story: Story, backlog: int, sndbuf: int | None, rcvbuf: int | None, stack: ExitStack
 ) -> Outside | None:
     if isinstance(story, Clients):
-        whole("backlog", backlog, 0, calls.SOMAXCONN, "connections")
-        need_room(len(story))
         return ClientsOutside(story, backlog, sndbuf, rcvbuf, stack, announces=True)
     if isinstance(story, Traffic):
         return TrafficOutside(story, rcvbuf, stack, announces=True)

@@ -12,8 +12,10 @@ from errno import EADDRNOTAVAIL, EMFILE
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..calls import SOMAXCONN
 from ..kernels.resource_limits import beginning
 from ..trace import Disturbance, Visit
+from ..validate import whole
 from ..workloads.clients import Clients
 from .client_process import ClientProcess
 from .features import Unsupported, stamp
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from .driver import Driver
     from .process import Process
 
-__all__ = ["ClientsOutside", "limit_descriptors", "need_room"]
+__all__ = ["ClientsOutside", "check_options", "check_sizes", "limit_descriptors"]
 
 FREE = 64  # descriptors beside the clients' own
 OWN = 6  # and those of their process: three that it begins with, epoll, the board, a file of /proc
@@ -123,7 +125,25 @@ class ClientsOutside:
         self.visits = _visits(told["visits"], run.end)
 
 
-def need_room(clients: int) -> None:
+def check_options(
+    clients: int, backlog: int, sndbuf: int | None, rcvbuf: int | None, nofile: int | None
+) -> None:
+    """TypeError or ValueError for bad ones; OSError if there is no room for so many clients."""
+    whole("backlog", backlog, 0, SOMAXCONN, "connections")
+    check_sizes(sndbuf=sndbuf, rcvbuf=rcvbuf)
+    if nofile is not None:
+        whole("nofile", nofile, 0, 1 << 20, "descriptors")
+    _need_room(clients)
+
+
+def check_sizes(**buffers: int | None) -> None:
+    """TypeError or ValueError for the size of a buffer, by its name; None: the system's own."""
+    for name, size in buffers.items():
+        if size is not None:
+            whole(name, size, 1, 1 << 30, "bytes")
+
+
+def _need_room(clients: int) -> None:
     """OSError if the clients, all in one process, are more than there is room for."""
     for errno, room, what in (
         (EMFILE, _hard_limit() - OWN, "descriptors they may have (RLIMIT_NOFILE, hard limit)"),

@@ -22,12 +22,11 @@ from ..machine.cores import usable_cores
 from ..trace import Timeline
 from ..trace.builder import messages, record_of
 from ..trace.disturbances import interference
-from ..validate import whole
 from ..workloads.clients import Clients
 from ..workloads.traffic import Traffic
 from . import pipes, readiness, recordings  # noqa: F401  (two of them answer calls)
 from .aio import Reads
-from .clients import ClientsOutside, limit_descriptors, need_room
+from .clients import ClientsOutside, check_options, check_sizes, limit_descriptors
 from .driver import Driver, Escaped
 from .features import Unsupported, machine
 from .measured import Run
@@ -80,8 +79,7 @@ def prepare(
 ) -> Plan:
     """What `measure` looks at before it begins; raises its TypeErrors and ValueErrors."""
     plan = launch(program, story, options)
-    if rcvbuf is not None:
-        whole("rcvbuf", rcvbuf, 1, 1 << 30, "bytes")
+    check_sizes(rcvbuf=rcvbuf)
     if not plan.serves_all and story.connections > 1:
         raise ValueError(
             f"{plan.text.title} serves one fd and the story has {story.connections} connections: "
@@ -124,13 +122,7 @@ def measure_clients(
     OSError for more clients than this system has room for; `HelperError` if their process fails.
     """
     plan = launch_server(program, story, options)
-    whole("backlog", backlog, 0, SOMAXCONN, "connections")
-    for name, size in (("sndbuf", sndbuf), ("rcvbuf", rcvbuf)):
-        if size is not None:
-            whole(name, size, 1, 1 << 30, "bytes")
-    if nofile is not None:
-        whole("nofile", nofile, 0, 1 << 20, "descriptors")
-    need_room(len(story))
+    check_options(len(story), backlog, sndbuf, rcvbuf, nofile)
     with ExitStack() as stack:
         outside = ClientsOutside(story, backlog, sndbuf, rcvbuf, stack)
         fates = [record_of(number, message) for number, message in plan.story.messages]
