@@ -1,3 +1,3 @@
-"""For the tests and for the notebooks: a third verdict."""
+"""For the tests and for the notebooks: a third verdict, and digests in place of pictures."""
 
-pytest_plugins = ["verdicts"]
+pytest_plugins = ["digests", "verdicts"]

@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import sys
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -255,8 +255,13 @@ CODE = {
 @pytest.fixture(scope="module")
 def good() -> Json:
     """A small notebook that keeps every rule, executed once."""
+    return notebook_of(CODE)
+
+
+def notebook_of(code: dict[str, str]) -> Json:
+    """A notebook with these cells, by their ids, executed."""
     title = {"cell_type": "markdown", "id": "title", "metadata": {}, "source": "# A notebook"}
-    code = [
+    executed = [
         {
             "cell_type": "code",
             "id": name,
@@ -265,9 +270,9 @@ def good() -> Json:
             "execution_count": None,
             "outputs": [],
         }
-        for name, text in CODE.items()
+        for name, text in code.items()
     ]
-    return render.execute({"cells": [title, *code], "metadata": {}}, ROOT)
+    return render.execute({"cells": [title, *executed], "metadata": {}}, ROOT)
 
 
 def test_of_a_widget_its_picture_and_its_text_are_stored(good: Json) -> None:
@@ -307,16 +312,34 @@ def test_nbval_sees_a_changed_picture_a_wrong_number_and_a_broken_callback(
     faulty["callback"] = planted(good, "slider", "str(x)", "str(y)")
     for name, notebook in faulty.items():
         (tmp_path / f"{name}.ipynb").write_text(render.dumps(notebook), encoding="utf-8")
-    assert failures(tmp_path) == {"picture", "number", "callback"}
+    assert failures(tmp_path) == {"picture", "number", "callback"}  # of four
+
+
+def test_a_changed_picture_is_soon_told_where_differences_are_shown_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took pytest five minutes, letter by letter."""
+    monkeypatch.setenv("CI", "1")
+    many = "from iosim import models, simulate, traffic\n\n"
+    stored = notebook_of({"many": many + "simulate(models.multiplexing, traffic.several(100))"})
+    [output] = cell_of(stored, "many")["outputs"]
+    [before] = re.findall(r"base64,([\w+/=]+)", render.text_of(output["data"]["text/markdown"]))
+    drawn = b64decode(before).decode()
+    faulty = planted(stored, "many", before, in_base64(drawn.replace("4", "5")))
+    (tmp_path / "picture.ipynb").write_text(render.dumps(faulty), encoding="utf-8")
+    assert failures(tmp_path) == {"picture"}
 
 
 def failures(folder: Path) -> set[str]:
     """The notebooks in `folder` that `pytest --nbval` with this project's settings rejects."""
-    command = [sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", "-p", "digests"]
     command += ["-c", str(ROOT / "pyproject.toml"), f"--rootdir={folder}", "--tb=no", str(folder)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "tools")},
+    )  # fmt: skip
     assert run.returncode in (0, 1), run.stdout + run.stderr
-    assert " passed" in run.stdout, run.stdout + run.stderr
+    assert re.search(" (passed|failed)", run.stdout), run.stdout + run.stderr
     return set(re.findall(r"^FAILED (?:\S*/)?(\w+)\.ipynb::", run.stdout, flags=re.MULTILINE))
 
 
