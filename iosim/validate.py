@@ -32,5 +32,5 @@ def near(name: str, names: Sequence[str]) -> str:
     """ " (did you mean x?)", for who has misspelt one of the `names`; "" if none is like it."""
     from difflib import get_close_matches  # not everybody misspells
 
-    found = get_close_matches(name, names, 1)
+    found = get_close_matches(name, [one for one in names if one != name], 1)
     return f" (did you mean {found[0]}?)" if found else ""

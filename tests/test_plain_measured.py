@@ -1,5 +1,7 @@
 """The same plain functions on real sockets: the same calls, and nothing left of them."""
 
+import contextlib
+import errno
 import os
 import selectors
 import signal
@@ -197,3 +199,32 @@ def test_no_handler_of_the_program_outlasts_it() -> None:
 def test_bad_options_of_a_run_are_named(name: str) -> None:
     with pytest.raises(ValueError, match=f"^{name} must be from "):
         measure(one_after_the_other, BY_ITSELF, **{name: -1})
+
+
+def test_what_a_real_kernel_cannot_be_told_is_no_option() -> None:
+    for story, name in ((traffic.one(), "nofile"), (traffic.one(), "sndbuf"), (None, "rcvbuf")):
+        with pytest.raises(TypeError, match=f"has no option '{name}': its options are "):
+            measure(one_after_the_other, story, **{name: 1})
+
+
+@pytest.mark.parametrize("story", [None, clients.of(clients.script())], ids=["none", "clients"])
+def test_both_kernels_count_the_descriptors_of_the_program_and_no_others(story: Any) -> None:
+    """Not those of the instruments, also where a thread begins."""
+    opened: list[Any] = []
+
+    def program(*listener: Any) -> None:
+        done = threading.Thread(target=time.sleep, args=(0.001,))
+        done.start()
+        done.join()
+        with contextlib.ExitStack() as kept:
+            for count in range(10):
+                try:
+                    kept.enter_context(socket.socket())
+                except OSError as error:
+                    opened.append((count, error.errno))
+                    return
+
+    for nofile in (0, 3):
+        simulate(program, story, nofile=nofile)
+        measure(program, story, nofile=nofile)
+    assert opened == [(0, errno.EMFILE)] * 2 + [(3, errno.EMFILE)] * 2

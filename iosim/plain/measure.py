@@ -6,9 +6,10 @@ import asyncio
 import gc
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from time import perf_counter_ns as clock
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from .. import calls
 from ..kernels.launch import PlainPlan, launch_plain
 from ..kernels.watchdog import watchdog
-from ..real.clients import ClientsOutside, check_options, check_sizes, limit_descriptors
+from ..real.clients import ClientsOutside, check_options, limit_descriptors, need_room
 from ..real.gate import Gate, ServerGate
 from ..real.helper_process import HelperProcess
 from ..real.measured import Run
@@ -38,15 +39,20 @@ __all__ = ["measure_plain"]
 START_NS = 200_000  # between telling the helper when the run begins and its beginning
 JOIN_S = 1.0  # for a thread of the program to end, once nothing is open for it
 
+#: What a real kernel can be told, for each kind of story.
+OPTIONS: Mapping[type, tuple[str, ...]] = {
+    Traffic: ("rcvbuf",),
+    Clients: ("backlog", "nofile", "rcvbuf", "sndbuf"),
+    type(None): ("nofile",),
+}
+
 Story = Traffic | Clients | None
 Outside = TrafficOutside | ClientsOutside
 
 
 def measure_plain(
     program: Callable[..., Any], story: Story, *, limit_s: float = 10.0, cores: int | None = None,
-    costs: Any = None, rcvbuf: int | None = None, sndbuf: int | None = None,
-    backlog: int = calls.SOMAXCONN, nofile: int | None = None,
-    shown: Callable[..., Any] | None = None, **options: Any,
+    costs: Any = None, shown: Callable[..., Any] | None = None, **options: Any,
 ) -> Timeline:  # fmt: skip
     """Run plain code over `story` on real sockets, and return its `Timeline`.
 
@@ -55,22 +61,22 @@ def measure_plain(
     when it was there at the latest: see `iosim.recorder.record`.  Raises what the program raises;
     TypeError or ValueError for bad input; TimeoutError at the limit.
     """
+    own = {name: options.pop(name) for name in OPTIONS[type(story)] if name in options}
     plan = launch_plain(program, *what_is_given(story), options, shown)
-    if isinstance(story, Clients):
-        check_options(len(story), backlog, sndbuf, rcvbuf, nofile)
-    else:
-        check_sizes(sndbuf=sndbuf, rcvbuf=rcvbuf)
+    check_options(**own)
     with ExitStack() as stack:
-        outside = _outside(story, backlog, sndbuf, rcvbuf, stack)
-        if isinstance(story, Clients):
-            limit_descriptors(len(story), nofile, stack)
-        return _Measurement(plan, outside, limit_s).timeline()
+        outside = _outside(story, stack, **own)
+        clients = len(story) if isinstance(story, Clients) else 0
+        room = partial(limit_descriptors, clients, own.get("nofile"), stack)
+        return _Measurement(plan, outside, limit_s, room, few="nofile" in own).timeline()
 
 
 def _outside(
-    story: Story, backlog: int, sndbuf: int | None, rcvbuf: int | None, stack: ExitStack
-) -> Outside | None:
+    story: Story, stack: ExitStack, backlog: int = calls.SOMAXCONN, sndbuf: int | None = None,
+    rcvbuf: int | None = None, nofile: int | None = None,
+) -> Outside | None:  # fmt: skip
     if isinstance(story, Clients):
+        need_room(len(story))
         return ClientsOutside(story, backlog, sndbuf, rcvbuf, stack, announces=True)
     if isinstance(story, Traffic):
         return TrafficOutside(story, rcvbuf, stack, announces=True)
@@ -80,8 +86,13 @@ def _outside(
 class _Measurement:
     """One run of plain code, from its beginning to the last report of its helper."""
 
-    def __init__(self, plan: PlainPlan, outside: Outside | None, limit_s: float) -> None:
+    def __init__(
+        self, plan: PlainPlan, outside: Outside | None, limit_s: float, room: Callable[[], None],
+        few: bool,
+    ) -> None:  # fmt: skip
+        """`room` makes room for descriptors; `few`: they are counted."""
         self._plan, self._outside, self._limit_s = plan, outside, limit_s
+        self._room, self._few = room, few
         self._opened = Opened()
         self._tape = record(plan.text.title, self._gate, "process")
         self._run = Run([], False, title=plan.text.title)
@@ -131,6 +142,9 @@ class _Measurement:
             helper = self._outside.helper if self._outside else None
             end = stack.enter_context(_end_of_story(helper))
             with watchdog(self._limit_s, self._plan.text.title, self._opened.close, helper):
+                if self._few:
+                    self._tape.take_no_descriptor()
+                self._room()
                 self._begin(fds if isinstance(self._outside, TrafficOutside) else [])
                 with end.expected():
                     main_of_program(world, program, fds, self._plan.options)

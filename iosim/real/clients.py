@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .driver import Driver
     from .process import Process
 
-__all__ = ["ClientsOutside", "check_options", "check_sizes", "limit_descriptors"]
+__all__ = ["ClientsOutside", "check_options", "limit_descriptors", "need_room"]
 
 FREE = 64  # descriptors beside the clients' own
 OWN = 6  # and those of their process: three that it begins with, epoll, the board, a file of /proc
@@ -126,24 +126,19 @@ class ClientsOutside:
 
 
 def check_options(
-    clients: int, backlog: int, sndbuf: int | None, rcvbuf: int | None, nofile: int | None
-) -> None:
-    """TypeError or ValueError for bad ones; OSError if there is no room for so many clients."""
+    backlog: int = SOMAXCONN, sndbuf: int | None = None, rcvbuf: int | None = None,
+    nofile: int | None = None,
+) -> None:  # fmt: skip
+    """TypeError or ValueError for bad ones; None: the system's own."""
     whole("backlog", backlog, 0, SOMAXCONN, "connections")
-    check_sizes(sndbuf=sndbuf, rcvbuf=rcvbuf)
-    if nofile is not None:
-        whole("nofile", nofile, 0, 1 << 20, "descriptors")
-    _need_room(clients)
-
-
-def check_sizes(**buffers: int | None) -> None:
-    """TypeError or ValueError for the size of a buffer, by its name; None: the system's own."""
-    for name, size in buffers.items():
+    for name, size in (("sndbuf", sndbuf), ("rcvbuf", rcvbuf)):
         if size is not None:
             whole(name, size, 1, 1 << 30, "bytes")
+    if nofile is not None:
+        whole("nofile", nofile, 0, 1 << 20, "descriptors")
 
 
-def _need_room(clients: int) -> None:
+def need_room(clients: int) -> None:
     """OSError if the clients, all in one process, are more than there is room for."""
     for errno, room, what in (
         (EMFILE, _hard_limit() - OWN, "descriptors they may have (RLIMIT_NOFILE, hard limit)"),

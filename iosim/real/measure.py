@@ -26,7 +26,7 @@ from ..workloads.clients import Clients
 from ..workloads.traffic import Traffic
 from . import pipes, readiness, recordings  # noqa: F401  (two of them answer calls)
 from .aio import Reads
-from .clients import ClientsOutside, check_options, check_sizes, limit_descriptors
+from .clients import ClientsOutside, check_options, limit_descriptors, need_room
 from .driver import Driver, Escaped
 from .features import Unsupported, machine
 from .measured import Run
@@ -79,7 +79,7 @@ def prepare(
 ) -> Plan:
     """What `measure` looks at before it begins; raises its TypeErrors and ValueErrors."""
     plan = launch(program, story, options)
-    check_sizes(rcvbuf=rcvbuf)
+    check_options(rcvbuf=rcvbuf)
     if not plan.serves_all and story.connections > 1:
         raise ValueError(
             f"{plan.text.title} serves one fd and the story has {story.connections} connections: "
@@ -122,7 +122,8 @@ def measure_clients(
     OSError for more clients than this system has room for; `HelperError` if their process fails.
     """
     plan = launch_server(program, story, options)
-    check_options(len(story), backlog, sndbuf, rcvbuf, nofile)
+    check_options(backlog, sndbuf, rcvbuf, nofile)
+    need_room(len(story))
     with ExitStack() as stack:
         outside = ClientsOutside(story, backlog, sndbuf, rcvbuf, stack)
         fates = [record_of(number, message) for number, message in plan.story.messages]

@@ -134,6 +134,7 @@ class record:
         self._classes: dict[type, type] = {}
         self._undo = ExitStack()
         self._running = False
+        self._meters = METERS
         self._zero = self._end = 0
         self._rows: list[Rows] = []
         self._whole: Timeline | None = None
@@ -148,6 +149,10 @@ class record:
         self._here = _Here(self._new_track)
         self._zero = self._tracks[0].raw[0][0]
         return self
+
+    def take_no_descriptor(self) -> None:
+        """From now on: the time in the run queue of threads that are yet to come is not read."""
+        self._meters = 0
 
     def __exit__(self, *_: object) -> None:
         try:
@@ -370,7 +375,7 @@ class record:
         with self._lock:
             count = len(self._tracks)
             gate = self._gates(count) if self._gates and self._running else None
-            track = Track(self._undo, self._running and count < METERS, gate)
+            track = Track(self._undo, self._running and count < self._meters, gate)
             if self._process and not count:
                 track.name = self._process
             if self._running:

@@ -73,7 +73,7 @@ class File(Description):
 
 
 class Descriptors:
-    """The table of a process: descriptions by their number; at most `nofile` and a listener."""
+    """The table of a process: descriptions by their number, at most `nofile`."""
 
     def __init__(self, nofile: int) -> None:
         self.open: dict[int, Description] = {}
@@ -88,8 +88,8 @@ class Descriptors:
         return thing
 
     def room_for_one(self, fd: int = -1) -> None:
-        """EMFILE at the limit; the listener does not count."""
-        if len(self.open) > self._nofile:
+        """EMFILE at the limit."""
+        if len(self.open) >= self._nofile:
             raise refusal(EMFILE, fd)
 
     def install(self, thing: Description) -> int:

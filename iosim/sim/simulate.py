@@ -79,9 +79,8 @@ def over_clients(
     """A kernel with a listener, to which the clients of `story` connect."""
     whole("backlog", backlog, 0, SOMAXCONN, "connections")
     whole("nofile", nofile, 0, DEFAULT_NOFILE, "descriptors")
-    kernel, window = _kernel(
-        _prices(costs).of_server(), cores, nofile, record, sndbuf, rcvbuf, kind
-    )
+    prices, most = _prices(costs).of_server(), nofile + 1  # the listener is one more
+    kernel, window = _kernel(prices, cores, most, record, sndbuf, rcvbuf, kind)
     listener = kernel.network.listener(backlog)
     kernel.table.install(listener)
     return kernel, listener, ClientScripts(kernel, story, listener, window)
