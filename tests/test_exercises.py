@@ -1,6 +1,7 @@
 """The exercises: right answers pass; each wrong one is refused, with its diagnosis."""
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from wrong_answers import WRONG
 
-from iosim.exercises import EXERCISES, check
+from iosim.exercises import EXERCISES, check, on_this_machine
 from iosim.exercises.loop import EventLoop
 
 pytestmark = pytest.mark.skipif(
@@ -324,7 +325,7 @@ RIGHT = {
 @pytest.mark.parametrize("name", EXERCISES)
 def test_a_right_answer_passes(name: str) -> None:
     exercise = EXERCISES[name]
-    for answer in (exercise.solution, *RIGHT[name]):
+    for answer in (exercise.solution, exercise.solved().answer, *RIGHT[name]):
         verdict = exercise.check(answer)
         assert verdict.right, f"{answer.__name__}: {verdict}"
         assert str(verdict) == f"RIGHT: {name} holds in every case that was tried"
@@ -358,6 +359,34 @@ def test_there_are_many_of_them() -> None:
         ("serve_edge", "asks without a pause"), ("relay", "EAGAIN is no error"),
         ("serve_in_time", "asks without a pause"),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_a_solution_is_shown_as_it_can_be_pasted(name: str) -> None:
+    """Its text is all that its run needs, and the run's lines are those of the text."""
+    solved = EXERCISES[name].solved()
+    assert "import" not in solved.text.partition("\ndef ")[2]
+    assert not {"Any", "->", "A right answer"} & {*solved.text.replace(":", " ").split()}
+    lines = solved.text.splitlines()
+    called = {lines[call.line - 1].strip() for call in solved.run.call_log if call.line}
+    assert all("(" in line or line.startswith("for ") for line in called), called
+
+
+#: What a solution must meet with on this machine, or its exercise is about nothing there.
+MET = {
+    "send_all": ("sendto", errno.EAGAIN), "serve_owed": ("sendto", errno.EAGAIN),
+    "relay": ("sendto", errno.EAGAIN), "accept_all": ("accept", errno.EMFILE),
+}  # fmt: skip
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", EXERCISES)
+def test_a_solution_runs_on_this_machine(name: str) -> None:
+    run = on_this_machine(EXERCISES[name].solution, name)
+    met = {(call.name, call.errno) for call in run.call_log}
+    assert met >= {MET[name]} if name in MET else met
+    for visit in run.visits:
+        assert visit.end in ("", "eof")
 
 
 # -- answers that are none -------------------------------------------------------------------------

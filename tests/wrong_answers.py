@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import heapq
 import select
@@ -631,85 +632,259 @@ def throws_away(listener: Any) -> None:
     relay_with(listener, below_the_cap, take)
 
 
+def at_the_end(listener: Any, events: int, leave: Callable[[Any, Any, bytes], None]) -> None:
+    """A right relay, but for the end of a client: `leave` it, with what it is owed.
+
+    `events` are asked for while something is owed.
+    """
+    listener.setblocking(False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, mask in selector.select():
+                sock: Any = key.fileobj
+                if sock is listener:
+                    connection, _ = listener.accept()
+                    connection.setblocking(False)
+                    selector.register(connection, selectors.EVENT_READ, b"")
+                    continue
+                owed = key.data
+                if mask & selectors.EVENT_READ and len(owed) < 100:
+                    data = sock.recv(100 - len(owed))
+                    owed += data
+                    if not data:
+                        leave(selector, sock, owed)
+                        continue
+                with contextlib.suppress(BlockingIOError):
+                    owed = owed[sock.send(owed) :] if owed else owed
+                full = 0 if len(owed) >= 100 else selectors.EVENT_READ
+                selector.modify(sock, events | full if owed else selectors.EVENT_READ, owed)
+
+
+@wrong("relay", "one slow reader stops all")
+def blocks_at_the_end(listener: Any) -> None:
+    def leave(selector: Any, sock: Any, owed: bytes) -> None:
+        selector.unregister(sock)
+        sock.setblocking(True)
+        sock.sendall(owed)
+        sock.close()
+
+    at_the_end(listener, WRITE, leave)
+
+
+@wrong("relay", "reads on after the end")
+def asks_for_more_than_all(listener: Any) -> None:
+    def leave(selector: Any, sock: Any, owed: bytes) -> None:
+        if not owed:
+            selector.unregister(sock)
+            sock.close()
+
+    at_the_end(listener, WRITE, leave)
+
+
+@wrong("relay", "never closes")
+def leaves_it_open(listener: Any) -> None:
+    kept = []
+
+    def leave(selector: Any, sock: Any, owed: bytes) -> None:
+        if owed:
+            selector.modify(sock, WRITE, owed)
+        else:
+            selector.unregister(sock)
+            kept.append(sock)
+
+    at_the_end(listener, WRITE, leave)
+
+
+@wrong("relay", "hangs up")
+def hangs_up_at_the_cap(listener: Any) -> None:
+    def take(sock: Any, owed: bytes) -> bytes | None:
+        data = sock.recv(101 - len(owed))
+        return owed + data if data and len(owed + data) <= 100 else None
+
+    relay_with(listener, lambda owed: READ | (WRITE if owed else 0), take)
+
+
+@wrong("relay", "hangs up")
+def takes_nothing_for_the_end(listener: Any) -> None:
+    def take(sock: Any, owed: bytes) -> bytes | None:
+        data = sock.recv(100 - len(owed))
+        return owed + data if data else None
+
+    relay_with(listener, lambda owed: READ | (WRITE if owed else 0), take)
+
+
 # -- 10 ------------------------------------------------------------------------------------------
 
 
-def timed_server(
-    listener: Any, seconds: float, renews: bool = False, never: bool = False, halves: bool = False
-) -> None:
-    listener.setblocking(False)
-    due: dict[Any, float] = {}
-    with selectors.DefaultSelector() as selector:
-        selector.register(listener, selectors.EVENT_READ)
+class Timed:
+    """A right server, of which each method may go wrong."""
+
+    seconds = 1.0
+
+    def __init__(self, listener: Any) -> None:
+        self.listener, self.due = listener, dict[Any, float]()
+        self.selector = selectors.DefaultSelector()
+        listener.setblocking(False)
+        self.selector.register(listener, selectors.EVENT_READ)
+
+    def serve(self) -> None:
         while True:
-            left = min(due.values()) - time.monotonic() if due and not never else None
-            for key, _ in selector.select(None if left is None else max(0, left)):
+            for key, _ in self.selector.select(self.left()):
                 sock: Any = key.fileobj
-                if sock is listener:
-                    connection, _ = listener.accept()
-                    selector.register(connection, selectors.EVENT_READ, b"")
-                    due[connection] = time.monotonic() + seconds
-                    continue
-                data = sock.recv(10)
-                if data and len(key.data + data) < 10:
-                    selector.modify(sock, selectors.EVENT_READ, key.data + data)
-                    if renews:
-                        due[sock] = time.monotonic() + seconds
-                    continue
-                if data or halves:
-                    sock.sendall(key.data + data)
-                del due[sock]
-                selector.unregister(sock)
-                sock.close()
-            if never:
-                continue
-            for sock in [one for one, at in due.items() if at <= time.monotonic()]:
-                del due[sock]
-                selector.unregister(sock)
-                sock.close()
+                if sock is self.listener:
+                    connection, _ = self.listener.accept()
+                    self.selector.register(connection, selectors.EVENT_READ, b"")
+                    self.accepted(connection)
+                else:
+                    self.came(sock, key.data, sock.recv(10))
+            for sock in [one for one, at in self.due.items() if at <= time.monotonic()]:
+                self.late(sock)
+
+    def left(self) -> float | None:
+        return max(0, min(self.due.values()) - time.monotonic()) if self.due else None
+
+    def accepted(self, sock: Any) -> None:
+        self.due[sock] = time.monotonic() + self.seconds
+
+    def came(self, sock: Any, had: bytes, data: bytes) -> None:
+        if data and len(had + data) < 10:
+            self.selector.modify(sock, selectors.EVENT_READ, had + data)
+            return
+        if data:
+            sock.sendall(had + data)
+        self.close(sock)
+
+    def late(self, sock: Any) -> None:
+        self.close(sock)
+
+    def close(self, sock: Any) -> None:
+        self.due.pop(sock, None)
+        self.selector.unregister(sock)
+        sock.close()
 
 
-@wrong("serve_in_time", "each byte renews it")
-def renewed(listener: Any) -> None:
-    timed_server(listener, 1.0, renews=True)
+def timed(mistake: str) -> Callable[[type[Timed]], type[Timed]]:
+    """A server of this kind is a wrong answer."""
+
+    def register(kind: type[Timed]) -> type[Timed]:
+        def serve(listener: Any) -> None:
+            kind(listener).serve()
+
+        serve.__name__ = kind.__name__
+        wrong("serve_in_time", mistake)(serve)
+        return kind
+
+    return register
 
 
-@wrong("serve_in_time", "nobody wakes you")
-def no_deadline(listener: Any) -> None:
-    timed_server(listener, 1.0, never=True)
+@timed("each byte renews it")
+class Renewed(Timed):
+    def came(self, sock: Any, had: bytes, data: bytes) -> None:
+        self.accepted(sock)
+        super().came(sock, had, data)
 
 
-@wrong("serve_in_time", "nobody wakes you")
-def looks_only_when_something_comes(listener: Any) -> None:
-    due: dict[Any, float] = {}
-    with selectors.DefaultSelector() as selector:
-        selector.register(listener, selectors.EVENT_READ)
-        while True:
-            for key, _ in selector.select():
-                sock: Any = key.fileobj
-                if sock is listener:
-                    connection, _ = listener.accept()
-                    selector.register(connection, selectors.EVENT_READ, b"")
-                    due[connection] = time.monotonic() + 1
-                    continue
-                data = sock.recv(10)
-                if data and len(key.data + data) < 10 and time.monotonic() < due[sock]:
-                    selector.modify(sock, selectors.EVENT_READ, key.data + data)
-                    continue
-                if data and time.monotonic() < due[sock]:
-                    sock.sendall(key.data + data)
-                selector.unregister(sock)
-                sock.close()
+@timed("nobody wakes you")
+class NoDeadline(Timed):
+    def accepted(self, sock: Any) -> None:
+        pass
 
 
-@wrong("serve_in_time", "answers half a request")
-def echoes_what_there_is(listener: Any) -> None:
-    timed_server(listener, 1.0, halves=True)
+@timed("nobody wakes you")
+class FromTheFirstByte(Timed):
+    def accepted(self, sock: Any) -> None:
+        pass
+
+    def came(self, sock: Any, had: bytes, data: bytes) -> None:
+        self.due.setdefault(sock, time.monotonic() + 1)
+        super().came(sock, had, data)
 
 
-@wrong("serve_in_time", "closes an honest one")
-def too_short(listener: Any) -> None:
-    timed_server(listener, 0.5)
+@timed("nobody wakes you")
+class LooksWhenSomethingComes(Timed):
+    def left(self) -> None:
+        return None
+
+
+@timed("answers half a request")
+class EchoesWhatThereIs(Timed):
+    def came(self, sock: Any, had: bytes, data: bytes) -> None:
+        if data:
+            super().came(sock, had, data)
+        else:
+            sock.sendall(had)
+            self.close(sock)
+
+
+@timed("answers half a request")
+class AnswersAtTheDeadline(Timed):
+    def late(self, sock: Any) -> None:
+        sock.sendall(self.selector.get_key(sock).data)
+        self.close(sock)
+
+
+@timed("closes an honest one")
+class TooShort(Timed):
+    seconds = 0.5
+
+
+@timed("closes at another time")
+class ALittleTooShort(Timed):
+    seconds = 0.9
+
+
+@timed("closes at another time")
+class TooLong(Timed):
+    seconds = 1.6
+
+
+@timed("closes at another time")
+class ASecondEachWait(Timed):
+    def left(self) -> float:
+        return 1.0
+
+
+@timed("closes at another time")
+class ClosesAtTheDeadline(Timed):
+    def came(self, sock: Any, had: bytes, data: bytes) -> None:
+        if len(had + data) < 10:
+            super().came(sock, had, data)
+        else:
+            sock.sendall(had + data)
+
+
+@timed("never closes")
+class AnswersAndNeverCloses(Timed):
+    def came(self, sock: Any, had: bytes, data: bytes) -> None:
+        if len(had + data) < 10:
+            super().came(sock, had, data)
+        else:
+            sock.sendall(had + data)
+            del self.due[sock]
+
+
+@timed("never closes")
+class NeverClosesWhatEnds(Timed):
+    def came(self, sock: Any, had: bytes, data: bytes) -> None:
+        if data:
+            super().came(sock, had, data)
+        else:
+            del self.due[sock]
+            self.selector.unregister(sock)
+
+
+@timed("reads on after the end")
+class TakesTheEndForNothing(Timed):
+    def came(self, sock: Any, had: bytes, data: bytes) -> None:
+        if data:
+            super().came(sock, had, data)
+
+
+@timed("forgets the first piece")
+class Forgetful(Timed):
+    def came(self, sock: Any, had: bytes, data: bytes) -> None:
+        super().came(sock, b"", data)
 
 
 @wrong("serve_in_time", "a time-out ends it")

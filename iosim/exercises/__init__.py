@@ -12,12 +12,14 @@ from typing import Any
 
 from ..trace import Timeline
 from ..validate import near
+from .deadlines import SERVE_IN_TIME
+from .descriptors import ACCEPT_ALL
 from .exercise import Exercise as Exercise
 from .exercise import Solution as Solution
 from .exercise import Verdict as Verdict
 from .loop import EVENT_LOOP
 from .readiness import POLL_FOR, SERVE_EDGE, SERVE_OWED
-from .servers import ACCEPT_ALL, RELAY, SERVE_IN_TIME
+from .relay import RELAY
 from .signals import ON_SIGNAL, WAIT_FOR
 from .streams import READ_MESSAGES, RECV_EXACTLY, SEND_ALL
 
@@ -41,7 +43,7 @@ def solution(answer: Callable[..., Any] | str) -> Solution:
 
 
 def on_this_machine(answer: Callable[..., Any], name: str = "") -> Timeline:
-    """The answer's run on the real kernel, over the exercise's first story.
+    """The answer's run on the real kernel, over a story of the exercise.
 
     Raises what it raises; TimeoutError after three seconds.
     """

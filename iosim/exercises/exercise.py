@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from html import escape
 from io import StringIO
-from textwrap import dedent, indent
+from textwrap import indent
 from threading import Timer
 from typing import Any
 
@@ -25,6 +25,7 @@ from ..plain.simulate import PlainProgram
 from ..shown import bundle, picture
 from ..trace import Timeline
 from ..validate import whole
+from .pasted import made_of, pasted
 
 __all__ = [
     "Answer", "Exercise", "Mistake", "Part", "Program", "Verdict", "right", "spins", "would_block",
@@ -35,6 +36,8 @@ Program = Callable[..., Any]  # plain code that calls an answer
 CANNOT = "not simulated"
 LIMIT_S = 1.0  # of processor time for one run of an answer
 SECONDS = 20.0  # for one part, on a slow machine
+REAL_S = 3.0  # for the run on this machine
+REAL = {"backlog", "nofile", "rcvbuf", "sndbuf"}  # options that a real kernel takes as well
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ class Exercise:
     mistakes  the first one that fits is the diagnosis
     solution  a right answer
     waits     may it be a coroutine function?  A server may.
+    real      what a run on this machine does, where the first part's sizes would not do: the
+              buffers of a real kernel are larger
     """
 
     number: int
@@ -120,6 +125,7 @@ class Exercise:
     mistakes: tuple[Mistake, ...]
     solution: Answer
     waits: bool = False
+    real: Part | None = None
 
     def check(self, answer: object, seed: int = 0) -> Verdict:
         """Try it, in many cases: the same ones for the same seed."""
@@ -139,30 +145,34 @@ class Exercise:
         return right(self)
 
     def measured(self, answer: Answer) -> Timeline:
-        """Run the answer on this machine's kernel, as its first part does; raises what it raises.
+        """Run the answer on this machine's kernel, as `real` or the first part does.
 
-        A signal that may come at any time comes here after a tenth of a second.
+        Raises what it raises.  A signal that may come at any time comes after a tenth of a second.
         """
-        part = self.parts[0]
+        part = self.real or self.parts[0]
         space = part.space(0)
+        options = {name: space.options[name] for name in REAL & {*space.options}}
         timers = [Timer(0.1, os.kill, (os.getpid(), signo)) for signo in space.signals]
         for timer in timers:
             timer.start()
         try:
-            return measure_plain(part.program(answer), space.story, limit_s=3, shown=answer)
+            return measure_plain(
+                part.program(answer), space.story, limit_s=REAL_S, shown=answer, **options
+            )
         finally:
             for timer in timers:
                 timer.cancel()
                 timer.join()
 
     def solved(self) -> Solution:
-        """The solution, and its run over the first part's story."""
+        """The solution as it can be pasted, and its run over the first part's story."""
+        text = pasted(self.solution)
+        answer = made_of(text, self.name)
         part = self.parts[0]
         space = part.space(0)
-        program = part.program(self.solution)
-        with PlainProgram(program, space.story, space.options, self.solution) as prepared:
+        with PlainProgram(part.program(answer), space.story, space.options, answer) as prepared:
             kind: Any = partial(HuntedKernel, Choices(), space)
-            return Solution(self, prepared.run(space.story, kind=kind).timeline)
+            return Solution(answer, text, prepared.run(space.story, kind=kind).timeline)
 
     def _try(self, place: int, part: Part, answer: Answer, seed: int) -> Verdict | None:
         try:
@@ -194,16 +204,11 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Solution:
-    """A right answer, folded, with its run."""
+    """A right answer, folded, with its run; `text` is the source of `answer`."""
 
-    exercise: Exercise
+    answer: Answer
+    text: str
     run: Timeline
-
-    @property
-    def text(self) -> str:
-        """Its source, without the note that it is right."""
-        source = dedent(inspect.getsource(self.exercise.solution))
-        return source.replace('    """A right answer."""\n', "")
 
     def __str__(self) -> str:
         return f"{self.text}\n{self.run}"

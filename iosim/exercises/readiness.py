@@ -6,6 +6,7 @@ import select
 import selectors
 import socket
 import time
+from functools import partial
 from typing import Any
 
 from ..calls import ms
@@ -154,10 +155,10 @@ def serve_owed(listener: socket.socket) -> None:
                 selector.modify(sock, events, owed)
 
 
-def _two_that_echo(seed: int) -> Space:
-    talker = clients.script(
-        ("send", 60 + seed % 3), ("wait", ms(40)), ("receive", 60 + seed % 3), rcvbuf=20
-    )
+def _two_that_echo(seed: int, size: int = 60) -> Space:
+    """What the first one sends is more than there is room for."""
+    much = size + seed % 3
+    talker = clients.script(("send", much), ("wait", ms(40)), ("receive", much), rcvbuf=20)
     story = clients.of(talker, clients.echo(2, 10, every_ms=30))
     return Space(story, delays=(ms(5), ms(200)), options={"sndbuf": 30}, in_vain=30)
 
@@ -200,6 +201,7 @@ SERVE_OWED = Exercise(
         ),
     ),
     serve_owed, waits=True,
+    real=Part(over_listener, partial(_two_that_echo, size=60_000), lambda seed: None),
 )  # fmt: skip
 
 
@@ -209,7 +211,7 @@ TURN = 4  # receives of one connection, before others have their turn
 
 
 def serve_edge(listener: socket.socket) -> None:
-    """A right answer: drain, a little at a time, and remember who is not drained yet."""
+    """Drain, a little at a time, and remember who is not drained yet."""
     listener.setblocking(False)
     of_fd: dict[int, socket.socket] = {}
     with select.epoll() as epoll:

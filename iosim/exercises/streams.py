@@ -130,16 +130,16 @@ def send_all(sock: socket.socket, data: bytes) -> None:
             select.select([], [sock], [])
 
 
-MUCH = 120  # bytes, in three messages
+MUCH, REAL = 120, 60_000  # bytes, in three messages
 
 
-def _sends_it_back(answer: Answer) -> Program:
+def _sends_it_back(answer: Answer, much: int = MUCH) -> Program:
     def program(listener: socket.socket) -> None:
         connection, _ = listener.accept()
         with connection:
             data = b""
-            while len(data) < MUCH:
-                data += connection.recv(MUCH - len(data))
+            while len(data) < much:
+                data += connection.recv(much - len(data))
             connection.setblocking(False)
             answer(connection, data)
             connection.setblocking(True)
@@ -150,11 +150,11 @@ def _sends_it_back(answer: Answer) -> Program:
     return program
 
 
-def _slow_reader(seed: int) -> Space:
-    third = ("send", MUCH // 3)
+def _slow_reader(seed: int, much: int = MUCH) -> Space:
+    third = ("send", much // 3)
     story = clients.of(
         clients.script(
-            third, third, third, ("wait", ms(50 + seed % 7)), ("receive", MUCH), rcvbuf=32
+            third, third, third, ("wait", ms(50 + seed % 7)), ("receive", much), rcvbuf=32
         )
     )
     return Space(story, delays=(ms(10), ms(200)), cuts=False, options={"sndbuf": 48}, in_vain=40)
@@ -199,6 +199,9 @@ SEND_ALL = Exercise(
         ),
     ),
     send_all,
+    real=Part(
+        partial(_sends_it_back, much=REAL), partial(_slow_reader, much=REAL), lambda seed: None
+    ),
 )  # fmt: skip
 
 

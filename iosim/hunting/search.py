@@ -77,13 +77,17 @@ class Broken:
 
     @property
     def call(self) -> str:
-        """The last call of the run that the program's own text has made, and its line."""
+        """The last call of the run that the program's own text has made, and its line.
+
+        What was claimed is judged when the run is over: that call need not be to blame.
+        """
         log = self.timeline.call_log
         if not log:
             return "before its first call"
         last = next((call for call in reversed(log) if call.line), log[-1])
         line = f", line {last.line}" if last.line else ""
-        return f"at call {last.id + 1}, {last.name}{line}"
+        when = "seen after" if self.kind == "claim" else "at"
+        return f"{when} call {last.id + 1}, {last.name}{line}"
 
     def __str__(self) -> str:
         return (
