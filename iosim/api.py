@@ -95,7 +95,8 @@ def measure(
     sndbuf, rcvbuf   SO_SNDBUF and SO_RCVBUF in bytes; None: the system tunes them itself
 
     Plain Python is given real sockets, and its calls are taken down (`iosim.recorder.record`): a
-    message is what one call received.
+    message is what one call received.  It arrived when it was sent, if it had room for certain;
+    else all that is known is by when it was there, and the picture leaves open what is not.
 
     What other work did to the run is in `disturbances` (see `undisturbed`).
 

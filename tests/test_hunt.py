@@ -49,7 +49,7 @@ def test_one_recv_is_not_one_message() -> None:
     assert isinstance(found, Broken)
     assert (found.kind, found.call) == (
         "claim",
-        f"at call 1, recvfrom, line {found.timeline.call_log[0].line}",
+        f"seen after call 1, recvfrom, line {found.timeline.call_log[0].line}",
     )
     assert found.words == "it returned b'0', not b'0123456789'"
     first, second = found.story.messages  # type: ignore[union-attr]

@@ -27,6 +27,7 @@ from iosim import (
     Costs,
     clients,
     compare,
+    draw,
     inconclusive,
     measure,
     predict,
@@ -228,3 +229,49 @@ def test_both_kernels_count_the_descriptors_of_the_program_and_no_others(story: 
         simulate(program, story, nofile=nofile)
         measure(program, story, nofile=nofile)
     assert opened == [(0, errno.EMFILE)] * 2 + [(3, errno.EMFILE)] * 2
+
+
+# -- when data came --------------------------------------------------------------------------------
+
+
+def test_what_nobody_fetches_lies_in_the_queue_from_its_send_on() -> None:
+    """The server is with the first client; the second one has sent long ago."""
+    first = clients.script(("send", 10), ("receive", 10), ("wait", 60_000_000))
+    second = clients.script(("send", 10), ("receive", 10), at_ms=1)
+    run = measure(one_after_the_other, clients.of(first, second)).check()
+    fates = {fate.connection: fate for fate in run.deliveries}
+    closes = [call for call in run.call_log if call.name == "close"]
+    queued = [i for i in run.intervals if i.message == fates[1].message and i.state == "queued"]
+    assert fates[1].sent <= fates[1].arrived < closes[0].start < fates[1].received
+    assert queued[0].start == fates[1].arrived
+
+
+def test_what_may_have_been_held_up_is_left_open() -> None:
+    """A buffer is too small for what was sent: when each byte came, nobody knows."""
+
+    def reads(listener: Any) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            while connection.recv(500):
+                time.sleep(0.001)
+
+    run = measure(reads, clients.of(clients.script(("send", 60_000))), rcvbuf=1).check()
+    assert {fate.sent for fate in run.deliveries} == {None}
+    slept = {i.call for i in run.intervals if i.state == "sleeping"}
+    copies = [i for i in run.intervals if i.state == "copy"]
+    at_once = {i.message for i in copies} - {i.message for i in copies if i.call in slept}
+    assert at_once
+    assert not [i for i in run.intervals if i.state == "wait" and i.message in at_once]
+    assert "blank: not known" in str(run)
+    assert "blank: not known" in draw.svg(run)
+
+
+def test_datagrams_come_when_they_are_sent() -> None:
+    def late(sock: Any) -> None:
+        time.sleep(0.05)
+        for _ in range(3):
+            sock.recv(100)
+
+    run = measure(late, traffic.burst(3, 10, 20)).check()
+    [nap] = [call for call in run.call_log if call.name == "sleep"]
+    assert all(fate.sent <= fate.arrived < nap.end for fate in run.deliveries)

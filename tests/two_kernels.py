@@ -201,7 +201,8 @@ def traffic_of(transport: str, acts: Acts, ops: Sequence[Op]) -> Traffic:
         messages.append(Message(begins + answer, 1))
     ended = {message.connection for message in messages if message.kind != "data"}
     places = set(range(1, len(acts) + 1)) - ended
-    messages += [Message(begins + APART_NS, 1, place) for place in sorted(places)]
+    last = begins + APART_NS  # one after the other: which of two is the first is nobody's to say
+    messages += [Message(last + gap * place, 1, place) for place in sorted(places)]
     return Traffic(tuple(messages), transport).in_step()
 
 

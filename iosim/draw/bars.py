@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from ..trace import TRANSIT, Interval
 from .canvas import FILLS, esc, look_of
-from .formatting import count, duration, tip
+from .formatting import OPEN, count, duration, left_open, tip
 from .scene import MERGE, Scale, Scene
 
 __all__ = ["bars", "network"]
@@ -121,6 +121,15 @@ def bars(scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: floa
             wide.append(_rect(i, x, y, right - x, h, "", tip(i)))
     scene.sheet.parts += wide
     scene.sheet.parts += narrow
+    if left_open(lane):
+        scene.marks[OPEN] = _open_sample
+
+
+def _open_sample(x: float, y: float) -> str:
+    return (
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="16" height="10" fill="none" stroke="#8a8a8a" '
+        'stroke-width="0.8" stroke-dasharray="2 2"/>'
+    )
 
 
 def _joined_bars(

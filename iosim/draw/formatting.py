@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 
 from ..trace import (
     COPY,
@@ -25,12 +26,20 @@ from ..trace import (
 from ..trace.part import calls_seen, deliveries_seen, outcomes_seen
 
 __all__ = [
-    "blocked_of", "called", "cores_of", "count", "describe", "duration", "grouped", "headline",
-    "jobs_words", "moment", "row_words", "signal_name", "steps", "stretch", "tick_text", "tip",
-    "took_since_arrival", "unit_of",
+    "OPEN", "blocked_of", "called", "cores_of", "count", "describe", "duration", "grouped",
+    "headline", "jobs_words", "left_open", "moment", "row_words", "signal_name", "steps", "stretch",
+    "tick_text", "tip", "took_since_arrival", "unit_of",
 ]  # fmt: skip
 
+OPEN = "blank: not known"
+
 UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns"))
+
+
+def left_open(lane: Sequence[Interval]) -> bool:
+    """Is there a stretch of it in which nobody knows whether data were there?"""
+    data = (pair for pair in pairwise(lane) if pair[1].message is not None)
+    return any(before.end < after.start for before, after in data)
 
 
 def unit_of(span: int) -> tuple[int, str]:

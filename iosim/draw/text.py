@@ -8,11 +8,12 @@ from dataclasses import replace
 from itertools import chain
 from textwrap import wrap
 
-from ..trace import COPY, SLEEPING, WAIT, Call, Interval, Timeline, errno_name
+from ..trace import COPY, NETWORK, SLEEPING, WAIT, Call, Interval, Timeline, errno_name
 from ..trace.part import calls_seen
 from ..validate import whole
 from .canvas import LOOKS, TAGS, look_of
 from .formatting import (
+    OPEN,
     called,
     copying,
     cores_of,
@@ -20,6 +21,7 @@ from .formatting import (
     duration,
     grouped,
     jobs_words,
+    left_open,
     moment,
     row_words,
     steps,
@@ -95,6 +97,7 @@ def lanes(
     yield from _axis(origin, max(1, end), names, columns)
     states = {look_of(i) for row in rows.values() for i in row}
     legend = [f"{look.char} {look.words}" for state, look in LOOKS.items() if state in states]
+    legend += [OPEN] if any(left_open(row) for name, row in rows.items() if name != NETWORK) else []
     yield from _wrapped(legend, width)
     yield ""
 

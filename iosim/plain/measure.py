@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from socket import SO_RCVBUF, SOL_SOCKET
 from time import perf_counter_ns as clock
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,7 @@ from ..workloads.traffic import Traffic
 from .adopt import adopt
 from .measured_floor import Opened, measured
 from .run import GRACE_NS
+from .senders import senders
 from .simulate import main_of_program, what_is_given
 from .world import World
 
@@ -57,8 +59,8 @@ def measure_plain(
     """Run plain code over `story` on real sockets, and return its `Timeline`.
 
     The options are those of `measure`; `shown` is the function whose text is the program's, if it
-    is another one.  A message is what one call received, and its arrival is
-    when it was there at the latest: see `iosim.recorder.record`.  Raises what the program raises;
+    is another one.  A message is what one call received; its arrival is when it was sent, as the
+    helper says, or when it was there at the latest: see `iosim.recorder`.  Raises what it raises;
     TypeError or ValueError for bad input; TimeoutError at the limit.
     """
     own = {name: options.pop(name) for name in OPTIONS[type(story)] if name in options}
@@ -110,10 +112,14 @@ class _Measurement:
         finally:
             self._opened.close()
             _end_threads(before)
-        run, outside = self._tape.timeline, self._outside
+        outside = self._outside
+        if outside is not None:
+            told = outside.helper.finish()
+            self._tape.senders = senders(outside.story, told["sent"], self._rcvbuf, self._peer)
+        run = self._tape.timeline
         self._run.end = run.run_end
         if outside is not None:
-            outside.report(self._seen, outside.helper.finish())  # type: ignore[arg-type]
+            outside.report(self._seen, told)  # type: ignore[arg-type]
         visits = outside.visits if isinstance(outside, ClientsOutside) else ()
         disturbances = self._run.disturbances + found.disturbances
         text = self._plan.text
@@ -122,6 +128,17 @@ class _Measurement:
             source=run.source or text.source, first_line=run.first_line if run.source else
             text.first_line,
         )  # fmt: skip
+
+    def _peer(self, fd: int, since: int) -> int | None:
+        """The connection of traffic, by its place; the client, by its port; None: it is neither."""
+        if not isinstance(self._outside, ClientsOutside):
+            return self._fds.index(fd) if fd in self._fds else None
+        ports = (
+            port
+            for at, one, port in self._opened.peers
+            if one == fd and at - self._zero >= since
+        )  # fmt: skip
+        return self._outside.client_at.get(next(ports, 0))
 
     def _gate(self, thread: int) -> CallsSeen | None:
         if self._outside is None:
@@ -135,7 +152,9 @@ class _Measurement:
             program = adopt(self._plan.program, world, stack)
             for name in ("socket", "selectors"):  # whose import makes calls of its own
                 world.load(name)
-            fds = [one.detach() for one in self._outside.sockets()] if self._outside else []
+            given = self._outside.sockets() if self._outside else []
+            self._rcvbuf = min((one.getsockopt(SOL_SOCKET, SO_RCVBUF) for one in given), default=0)
+            self._fds = fds = [one.detach() for one in given]
             stack.enter_context(_no_running_loop())
             stack.enter_context(_handlers_restored())
             stack.enter_context(_without_collector())
@@ -158,6 +177,7 @@ class _Measurement:
         while clock() < zero:
             pass
         self._tape.restart(zero, connections)
+        self._zero = zero
 
 
 class CallsSeen:

@@ -34,6 +34,15 @@ class Opened:
     def __init__(self) -> None:
         self.things: weakref.WeakSet[Any] = weakref.WeakSet()
         self.ends: set[int] = set()
+        self.peers: list[tuple[int, int, int]] = []  # when an accepted fd was met, and the port
+
+    def accepted(self, one: Any) -> None:
+        """A socket of a descriptor that was there: what accept makes."""
+        try:
+            port = _socket.socket.getpeername(one)[1]
+        except (OSError, IndexError):  # nobody is at the other end, or it is no internet socket
+            return
+        self.peers.append((time.perf_counter_ns(), one.fileno(), port))
 
     def close(self) -> None:
         """All of it; whoever sleeps in a call on one of the sockets is woken."""
@@ -113,6 +122,7 @@ def _sockets(tape: record, plain: Any, opened: Opened) -> type:
                 create(self, family, type, proto)
             else:
                 plain.__init__(self, family, type, proto, fileno)
+                opened.accepted(self)
             opened.things.add(self)
 
         def __del__(self) -> None:

@@ -47,12 +47,12 @@ class ClientsOutside:
         self._announces = announces
         if not hasattr(real_select, "epoll"):  # the clients' loop
             raise Unsupported("epoll", "the clients need it")
-        self._stepwise = story.stepwise
+        self.story = story
         self._listener = stack.enter_context(real_socket.socket())
         self._listen(backlog, sndbuf, rcvbuf)
         self._board: Board | None = None
         ports = self._begin(story, self._listener.getsockname()[1], stack)
-        self._client_at = {port: number for number, port in enumerate(ports)}
+        self.client_at = {port: number for number, port in enumerate(ports)}
 
     def _listen(self, backlog: int, sndbuf: int | None, rcvbuf: int | None) -> None:
         listener = self._listener
@@ -86,7 +86,7 @@ class ClientsOutside:
 
     def gate(self, process: Process, thread: int) -> ServerGate | None:
         """What that thread says on the board, while a client waits for the server."""
-        met = process.messages.connection and not self._stepwise
+        met = process.messages.connection and not self.story.stepwise
         return None if self._board is None or met else ServerGate(self._board, thread)
 
     def begin(self, zero: int) -> None:
@@ -105,9 +105,9 @@ class ClientsOutside:
 
     def has_come(self, driver: Driver, fd: int, port: int) -> None:
         """A client, or the program itself, has connected."""
-        if port in self._client_at:
-            driver.process.messages.connection[fd] = self._client_at[port]
-        if not self._stepwise:
+        if port in self.client_at:
+            driver.process.messages.connection[fd] = self.client_at[port]
+        if not self.story.stepwise:
             driver.gate = None  # the first client has come: there is nothing more to wait for
 
     # -- the end -------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ class TrafficOutside:
         self, story: Traffic, rcvbuf: int | None, stack: ExitStack, announces: bool = False
     ) -> None:
         self._announces = announces
-        self._story, self._rcvbuf, self._stack = story, rcvbuf, stack
+        self.story, self._rcvbuf, self._stack = story, rcvbuf, stack
         connect = {"udp": self._datagrams, "tcp": self._streams}[story.transport]
         with beginning(f"the {story.connections} sockets of the story"):
             self._sockets = connect(story)
@@ -52,7 +52,7 @@ class TrafficOutside:
         """The sender hears of the first thread only."""
         if thread:
             return None
-        return Gate(self.helper.tell, process.run.receipts.__len__, self._story.stepwise)
+        return Gate(self.helper.tell, process.run.receipts.__len__, self.story.stepwise)
 
     def begin(self, zero: int) -> None:
         """The run begins at `zero` on `perf_counter_ns`."""

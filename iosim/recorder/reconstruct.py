@@ -4,9 +4,10 @@ Between two looks at a thread it is known how long it ran, how long it stood in 
 whether it gave its core away.  Where in between is deduced: in the calls that may wait, the longest
 first, then in its own code; and within a call as `measured` does it (in, asleep, ready, out).
 
-Nobody tells a recorder when data arrives.  A call that slept until there was something ended its
-sleep because of it: that is where the arrival is put, and where it was *at the latest*.  What was
-there at once is put at the start of the call that found it.
+Nobody tells a recorder when data arrives, unless the sender does (`Sender`).  A call that slept
+until there was something ended its sleep because of it: that is where the arrival is put, and where
+it was *at the latest*.  What was there at once is put at the start of the call that found it, and
+what was before, since it was last seen not to be there, is left open.
 """
 
 from __future__ import annotations
@@ -16,19 +17,21 @@ import os
 import time
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from errno import EAGAIN
 from itertools import pairwise
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..real.measured import Stretch, Usage
 from ..trace import KERNEL, READY, SLEEPING, USER, Timeline
 from ..trace.builder import MessageRecord, Text, TraceBuilder
 from .event_buffer import NOT_MADE, OFF_NS, Look, Stamp, Start
-from .made import ACCEPT, AWAIT, Made, Part
+from .made import ACCEPT, AWAIT, RECEIVE, Made, Part
+from .sender import Sender
 
-__all__ = ["Thread", "timeline"]
+__all__ = ["Senders", "Thread", "nobody", "timeline"]
 
 UNSEEN = "in a call that is not recorded"  # a sleep, a lock, the GIL, a file
 LEAST_NS = (
@@ -207,23 +210,36 @@ def _cut(parts: Iterable[Part], cuts: Sequence[tuple[int, int]]) -> Iterator[Par
 
 @dataclass(slots=True)
 class Connection:
-    """Its number, its lane, its beginning, and since when it waits for its next bytes."""
+    """Its number, its lane, its beginning; since when it waits for its next bytes; who sends."""
 
     number: int
     lane: str
     begun: int
     since: int
+    sender: Sender | None = None
+    empty: int = 0  # when a receive last found nothing
+
+
+Senders = Callable[[int, int], Sender | None]  # of the connection with that descriptor, since then
+
+
+def nobody(fd: int, since: int) -> None:
+    """No sender is known."""
 
 
 class Connections:
     """Which connection a descriptor stood for, and when: numbers are used again after a close."""
 
-    def __init__(self, threads: Iterable[Thread], names: Counter[str]) -> None:
+    def __init__(
+        self, threads: Iterable[Thread], names: Counter[str], senders: Senders = nobody
+    ) -> None:
         self._of: dict[int, list[Connection]] = {}
         starts = sorted((s for thread in threads for s in thread.starts), key=lambda s: s.at)
         for number, start in enumerate(starts):
             lane = unique(f"fd {start.fd}", names)
-            self._of.setdefault(start.fd, []).append(Connection(number, lane, start.at, start.at))
+            sender = senders(start.fd, start.at)
+            one = Connection(number, lane, start.at, start.at, sender)
+            self._of.setdefault(start.fd, []).append(one)
 
     def __contains__(self, fd: int) -> bool:
         """Was it one at any time?  Not, if both ends were the program's own."""
@@ -246,17 +262,19 @@ def messages(
 ) -> list[MessageRecord]:
     """One for each successful receive, in the order of their ends."""
     fates: list[MessageRecord] = []
-    reported: dict[int, dict[int, int | None]] = {}  # by thread, by descriptor: readable since
+    reported: dict[int, dict[int, Found | None]] = {}  # by thread, by descriptor
     log = sorted(
         ((made.end, number, made) for number, t in enumerate(threads) for made in t.made),
         key=lambda row: row[:2],
     )
     for _, number, made in log:
         if made.role == AWAIT:
-            reported[number] = dict.fromkeys(made.readable, made.woken or made.end)
+            reported[number] = dict.fromkeys(made.readable, _found(made, made.end))
+        elif made.role == RECEIVE and made.errno == EAGAIN and made.fd in connections:
+            connections.at(made.fd, made.start).empty = made.end
         elif made.received and made.fd in connections:
-            arrived, told = _arrival(made, reported.values())
-            fate = _fate(len(fates) + 1, made, arrived, connections)
+            found, told = _arrival(made, reported.values())
+            fate = _fate(len(fates) + 1, made, found, connections)
             fate.hand_over(names[number], made.received, made.end, told)
             fates.append(fate)
             call = made.calls[-1]
@@ -265,24 +283,45 @@ def messages(
     return fates
 
 
-def _arrival(made: Made, reports: Iterable[dict[int, int | None]]) -> tuple[int, str]:
+class Found(NamedTuple):
+    """Data were there by `at`, and not yet at `absent` (None: that is not known)."""
+
+    at: int
+    absent: int | None
+
+
+def _found(made: Made, at: int) -> Found:
+    """By a call: at the end of its sleep, or at `at`, if it did not sleep."""
+    return Found(at, None) if made.woken is None else Found(made.woken, made.woken)
+
+
+def _arrival(made: Made, reports: Iterable[dict[int, Found | None]]) -> tuple[Found, str]:
     """When its bytes were there at the latest, and how the program learnt of them."""
     fd = made.fd
     report = next((report for report in reports if fd in report), None)
-    found = made.woken or made.start
+    found = _found(made, made.start)
     if report is None:
         return found, "return" if made.waits else "check"
     noticed, report[fd] = report[fd], None  # what it receives next may have come later
-    return (found if noticed is None else noticed), "return"
+    return noticed or found, "return"
 
 
-def _fate(number: int, made: Made, arrived: int, connections: Connections) -> MessageRecord:
+def _fate(number: int, made: Made, found: Found, connections: Connections) -> MessageRecord:
     connection = connections.at(made.fd, made.start)
     since, connection.since = connection.since, made.end
-    arrived = min(max(arrived, since), made.end - 1)
+    arrived, absent = min(max(found.at, since), made.end - 1), found.absent
+    told = connection.sender.took(made.received, made.end) if connection.sender else None
+    sent = None
+    if told is not None:
+        arrived, absent = max(0, min(arrived, told[1])), None
+        sent = max(0, min(told[0], arrived))
+        if since == connection.begun:  # it may have lain there before accept
+            since = min(since, arrived)
+    elif absent is None:
+        absent = connection.empty
     return MessageRecord(
-        number, connection.number, made.received, None, made.received, arrived,
-        since=min(since, arrived), lane=connection.lane,
+        number, connection.number, made.received, sent, made.received, arrived,
+        since=since, lane=connection.lane, absent=absent,
     )  # fmt: skip
 
 
@@ -331,7 +370,9 @@ def _line(code: CodeType, lasti: int) -> int | None:
 # -- the whole ------------------------------------------------------------------------------------
 
 
-def timeline(threads: Sequence[Thread], title: str, cores: int, machine: str) -> Timeline:
+def timeline(
+    threads: Sequence[Thread], title: str, cores: int, machine: str, senders: Senders = nobody
+) -> Timeline:
     """All that was recorded."""
     tape, taken = TraceBuilder(), Counter[str]()
     threads = [thread for thread in threads if thread.looks]
@@ -345,7 +386,7 @@ def timeline(threads: Sequence[Thread], title: str, cores: int, machine: str) ->
         for part in thread.parts:
             if part.made is not None:
                 part.made.parts.append(part)
-    connections = Connections(threads, taken)
+    connections = Connections(threads, taken, senders)
     _number_calls(tape, threads, names, places, connections)
     for thread, name in zip(threads, names, strict=True):
         _lane(tape, thread, name)

@@ -20,8 +20,9 @@ seen from there is a call into Python's library, and that is not always one syst
   name, signals.  A thread that sleeps in no call is in one of those, or waits for a lock or for
   the GIL.
 - A library that asks for the exact type of a socket, as trio does, takes no recorded one.
-- The sender is not seen.  A message is what one call received, and its arrival is when it was there
-  at the latest: `blocked("wait")` says what it was to the program, `latency_ns` is a lower bound.
+- The sender is not seen, unless `senders` tells of it.  A message is what one call received, and
+  its arrival is when it was there at the latest: `blocked("wait")` says what it was to the program,
+  `latency_ns` is a lower bound.  Its lane is blank where nobody knows whether it was there.
 
 What it costs (benchmarks/record.py; two cores, Python 3.11, where a plain recv takes 1.4 us): 0.8
 to 1.4 us for a call that does not sleep, and 0.7 more if it takes longer than 20 us; 2 us for an
@@ -49,7 +50,7 @@ from ..machine.cores import usable_cores
 from ..real.features import machine
 from ..trace import Timeline
 from .event_buffer import CallGate, Stamp, Start, Track
-from .reconstruct import Thread, timeline
+from .reconstruct import Senders, Thread, nobody, timeline
 from .stamped import (
     CODES,
     COMMON,
@@ -138,6 +139,7 @@ class record:
         self._zero = self._end = 0
         self._rows: list[Rows] = []
         self._whole: Timeline | None = None
+        self.senders: Senders = nobody  # whoever knows who sends on a connection, and when it sent
 
     def __enter__(self) -> record:
         if self._tracks:
@@ -401,7 +403,7 @@ class record:
 
     def _told(self, rows: Sequence[Rows], end: int) -> Timeline:
         threads = [Thread.read(name, raw, self._zero, end) for name, raw in rows]
-        return timeline(threads, self._title, usable_cores(), machine())
+        return timeline(threads, self._title, usable_cores(), machine(), self.senders)
 
 
 def _recorder_of(thing: Any) -> record | None:

@@ -27,7 +27,8 @@ __all__ = ["MessageRecord", "Text", "TraceBuilder"]
 class MessageRecord:
     """What has become of one message so far; `left`: how many of its bytes are still to be had.
 
-    It is waited for from `since` on, and told of on `lane` ("": on one of its own).
+    It is waited for from `since` on, and told of on `lane` ("": on one of its own).  Until `absent`
+    it is known not to have come; None: until it arrived.
     """
 
     number: int
@@ -42,6 +43,7 @@ class MessageRecord:
     dropped: bool = False
     since: int = 0
     lane: str = ""
+    absent: int | None = None
 
     def hand_over(self, process: str, count: int, at: int, told: str) -> None:
         """`process` has `count` more of its bytes since `at`, and learnt of them by `told`."""
@@ -217,9 +219,10 @@ class TraceBuilder:
         parts = []
         if fate.sent is not None:
             parts.append(Interval(NETWORK, fate.sent, fate.arrived, TRANSIT, message=number))
-        if fate.since < fate.arrived:
-            parts.append(Interval(lane, fate.since, fate.arrived, WAIT, message=number))
-        at = fate.arrived
+        absent = fate.arrived if fate.absent is None else min(fate.absent, fate.arrived)
+        if fate.since < absent:
+            parts.append(Interval(lane, fate.since, absent, WAIT, message=number))
+        at = max(fate.since, fate.arrived)
         for start, stop, call in copies:
             if start == stop:
                 continue

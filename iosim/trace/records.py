@@ -112,8 +112,8 @@ class Delivery:
     """The fate of one message (number 1, 2, ...): `size` bytes on connection `connection`.
 
     `sent`, `arrived` (in the kernel's receive queue), `received` (the last byte in the program's
-    hands) are in ns.  `sent` is None if the sender is not known: then `arrived` is when the message
-    was there at the latest.  `received` is None if the program did not take it all, `dropped` is
+    hands) are in ns.  `sent` is None if it is not known: then `arrived` is when the message was
+    there at the latest.  `received` is None if the program did not take it all, `dropped` is
     True if the receive buffer had no room (UDP).  `told` is how the program learnt that it was
     there: "return" (of a call that waits), "check" (it asked and found it), "signal" (in its
     handler, or after it waited for one) or "completion".
