@@ -17,6 +17,7 @@ from functools import partial
 from statistics import median
 from typing import Any
 
+from ..machine.clocks import cpu_clock
 from ..trace import Disturbance
 from ..trace.disturbances import LIMIT_MS, interference, undisturbed
 from ..validate import whole
@@ -224,10 +225,10 @@ def _middle(blocks: list[Price]) -> Price:
 
 def _block(call: Callable[[], Any], calls: int) -> Price:
     with interference() as found:
-        before = time.thread_time_ns()
+        before = cpu_clock()
         for _ in range(calls):
             call()
-        used = time.thread_time_ns() - before
+        used = cpu_clock() - before
     price = Price(used / calls / 1e3)
     price.disturbances = found.disturbances
     return price

@@ -9,10 +9,12 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from time import perf_counter, process_time, sleep
-from types import FrameType
-from typing import Protocol
+from types import CodeType, FrameType
+from typing import Any, Protocol
 
+from ..machine.cores import WASM
 from .resource_limits import beginning
 
 try:
@@ -26,6 +28,8 @@ AGAIN_S = 0.5  # ring again, should somebody swallow the first exception
 GRACE_S = 0.5  # for a body that asks whether its time is up
 SOON_S = 1e-6  # for setitimer(2) 0 would mean never
 TOOLS = 6  # that sys.monitoring has room for
+OWN_TOOLS = (3, 4)  # of them, those that are nobody's by its documentation
+PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 LATER_S = 1e-3  # ring again, where an exception would have been lost or done harm
 IDLE = 10  # times the limit may pass while a body that works is kept from its core
 LOOK_S = 0.1  # between two looks at what the body needs, where no signal tells of its end
@@ -80,7 +84,9 @@ class watchdog:
     handler and the timer that were there before are restored.  A function of the library that takes
     locks is given half a second to return first.  Elsewhere, and without setitimer, a second thread
     calls `wake`, which should end a blocking call, and the body asks `check`; if it does not,
-    `Expired` is thrown into it between two bytecodes.
+    `Expired` is thrown into it between two bytecodes.  Where there is neither (WebAssembly, as in a
+    browser), the interpreter tells of each jump in a loop (PEP 669, Python 3.12): code that calls
+    nothing, and loops, is ended, and a call that blocks is not.
     Time is up at once when `needed` is gone: who gave it finds that out, and says so.  (Where
     fcntl(2) has no F_SETSIG, as on macOS, a main thread that waits hears of it at the limit.)
     With `of_work` the seconds are those in which this process had a core, so that a busy machine
@@ -89,8 +95,8 @@ class watchdog:
     """
 
     __slots__ = (
-        "_before", "_body", "_due", "_handler", "_left", "_lock", "_needed", "_of_work", "_over",
-        "_passed", "_seconds", "_since", "_thrown", "_timer", "_wake", "_what",
+        "_before", "_body", "_due", "_handler", "_leave", "_left", "_lock", "_needed", "_of_work",
+        "_over", "_passed", "_seconds", "_since", "_thrown", "_timer", "_wake", "_what",
     )  # fmt: skip
 
     def __init__(
@@ -101,6 +107,7 @@ class watchdog:
             raise ValueError(f"limit_s must be above 0 and at most 86,400 s, got {seconds!r}")
         self._seconds, self._what, self._wake, self._needed = seconds, what, wake, needed
         self._of_work = of_work
+        self._leave: Callable[[], None] = self._disarm
         self._timer: threading.Thread | None = None
         self._over = self._thrown = False
 
@@ -113,12 +120,14 @@ class watchdog:
             self._before = signal.setitimer(signal.ITIMER_REAL, self._seconds, AGAIN_S)
             if self._needed is not None:
                 self._hear_of(self._needed)
+        elif WASM:
+            self._watch_loops()
         else:
             self._start_thread(threading.get_ident())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        leave = self._disarm if self._timer is None else self._stop_thread
+        leave = self._leave
         try:
             leave()
             if self._thrown and kind is not Expired:
@@ -198,7 +207,7 @@ class watchdog:
         timer = threading.Thread(target=self._keep_time, args=(thread,), daemon=True)
         with beginning("the thread that keeps the time limit"):
             timer.start()
-        self._timer = timer
+        self._timer, self._leave = timer, self._stop_thread
 
     def _keep_time(self, thread: int) -> None:
         """Until the body is left, time is up, or what it needs is gone."""
@@ -228,6 +237,33 @@ class watchdog:
         with self._lock:
             self._left.set()
         self._timer.join()
+
+    # -- where there are no threads either -----------------------------------------------------
+
+    def _watch_loops(self) -> None:
+        monitoring: Any = getattr(sys, "monitoring", None)
+        if monitoring is None:  # Python 3.11: nobody tells
+            self._leave = lambda: None
+            return
+        tool = next(number for number in OWN_TOOLS if monitoring.get_tool(number) is None)
+        monitoring.use_tool_id(tool, "iosim")
+        monitoring.register_callback(tool, monitoring.events.JUMP, self._jumped)
+        monitoring.set_events(tool, monitoring.events.JUMP)
+        self._leave = partial(_unwatch, monitoring, tool)
+
+    def _jumped(self, code: CodeType, *_: int) -> object:
+        """Of our own loops there is no more to be told: in them nobody is held up."""
+        if code.co_filename.startswith(PACKAGE):
+            return sys.monitoring.DISABLE  # type: ignore[attr-defined,unused-ignore]
+        if self._passed() >= self._due and not self._over:
+            self._over = True
+            raise Expired
+        return None
+
+
+def _unwatch(monitoring: Any, tool: int) -> None:
+    monitoring.set_events(tool, 0)  # which its end does not do by itself before Python 3.14
+    monitoring.free_tool_id(tool)
 
 
 def _clock(of_work: bool) -> Callable[[], float]:

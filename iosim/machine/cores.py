@@ -1,12 +1,16 @@
-"""How many cores this process may use: a machine may have more of them."""
+"""What a process may have of this machine: cores, of which there may be more; threads, or none."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["usable_cores"]
+__all__ = ["WASM", "usable_cores"]
+
+#: WebAssembly, as in a browser: no threads, no processes, and nobody at the end of a socket.
+WASM = sys.platform in ("emscripten", "wasi")
 
 GROUPS = Path("/proc/self/cgroup")
 MOUNT = Path("/sys/fs/cgroup")

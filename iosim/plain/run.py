@@ -19,7 +19,9 @@ from types import CodeType, GeneratorType
 from typing import Any
 
 from ..calls import Request, ms, write
+from ..kernels.resource_limits import beginning
 from ..kernels.watchdog import Expired
+from ..machine.cores import WASM
 from ..sim.kernel import Kernel
 from ..sim.task import NotSimulated, Task
 from .calls import pthread_create, tgkill
@@ -252,12 +254,18 @@ class Run:
     # -- threads -------------------------------------------------------------------------------
 
     def start_thread(self, function: Callable[[], object]) -> PlainThread:
-        """Another thread of the program: pthread_create(3)."""
+        """Another thread of the program: pthread_create(3).
+
+        OSError with a note if this system has no room for it; `NotSimulated` if it has no threads.
+        """
+        if WASM:
+            raise NotSimulated(f"threads are not simulated on {sys.platform}, which has none")
         thread = PlainThread()
         thread.os_thread = threading.Thread(target=self._body, args=(thread, function), daemon=True)
+        with beginning("a thread of the program"):
+            thread.os_thread.start()
         self._others.append(thread)
         self._begun += 1
-        thread.os_thread.start()
         self.call(pthread_create(thread))  # type: ignore[arg-type]
         return thread
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from time import perf_counter_ns as clock
 from typing import Any
 
+from ..machine.clocks import cpu_clock
 from .features import read_stamp
 from .measured import Usage
 
@@ -49,11 +50,11 @@ class Meter:
     def read(self) -> Usage:
         """Before a call: the CPU time last, so that reading does not count."""
         queued, switches = self.off_core()
-        return Usage(time.thread_time_ns(), queued, switches)
+        return Usage(cpu_clock(), queued, switches)
 
     def since(self, before: Usage) -> Usage:
         """After it: the CPU time first."""
-        cpu = time.thread_time_ns() - before.cpu
+        cpu = cpu_clock() - before.cpu
         queued, switches = self.off_core()
         return Usage(max(0, cpu), max(0, queued - before.queued), switches - before.switches)
 

@@ -11,12 +11,12 @@ from contextlib import ExitStack
 from dataclasses import replace
 from errno import EINVAL
 from time import perf_counter_ns as clock
-from time import thread_time_ns as cpu_clock
 from typing import TYPE_CHECKING, Any
 
 from ..calls import MSG_DONTWAIT, Program, Request, compute, recvfrom, sigtimedwait
 from ..kernels.launch import line_of, resume
 from ..kernels.resource_limits import why
+from ..machine.clocks import cpu_clock
 from ..trace import GIL, KERNEL, READY, SLEEPING
 from ..trace.builder import MessageRecord
 from .accounting import Meter

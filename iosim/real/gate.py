@@ -16,9 +16,9 @@ The threads of a server write the same on a `board`, where the clients' process 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from errno import EAGAIN, EINPROGRESS
-from threading import get_native_id
 from typing import Any
 
 from ..calls import (
@@ -101,7 +101,7 @@ class ServerGate:
         self._table, self._thread = table, thread
         self._number, self._word, self._rounds = 0, board.RUNS, 0
         self._vain: set[tuple[type[Request], int | None, int | None]] = set()
-        table.is_native(thread, get_native_id())
+        table.is_native(thread, threading.get_native_id())
 
     def before(self, request: Request, waits: bool, sleeps: bool) -> None:
         """The thread makes this request; `sleeps`: it may sleep in it."""

@@ -19,6 +19,8 @@ from typing import Any, ClassVar, cast
 
 from ..kernels.resource_limits import beginning, why
 from ..machine.children import how_it_ended, plain_environment
+from ..machine.cores import WASM
+from .features import Unsupported
 from .helpers.story_end import STORY_OVER
 
 __all__ = ["HelperError", "HelperProcess"]
@@ -46,7 +48,12 @@ class HelperProcess:
     name: ClassVar[str]
 
     def __init__(self, *inherited: int) -> None:
-        """`inherited`: descriptors that it gets from us, under the same numbers."""
+        """`inherited`: descriptors that it gets from us, under the same numbers.
+
+        `Unsupported` where there are no processes.
+        """
+        if WASM:
+            raise Unsupported("processes", f"{self.name} is one")
         self._task, self._looks = "start", False
         self._heard, self._looked, self._last = bytearray(), 0, ""
         command = [sys.executable, *FLAGS, *self.runs]

@@ -11,9 +11,9 @@ import signal
 import threading
 import time
 from time import perf_counter_ns as clock
-from time import thread_time_ns as cpu_clock
 from typing import Any
 
+from ..machine.clocks import cpu_clock
 from ..trace import GIL, READY, SLEEPING, USER
 from ..workloads.jobs import COMPUTE
 

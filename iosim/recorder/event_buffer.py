@@ -8,13 +8,13 @@ then.  Nothing is made sense of here: a stamp must cost next to nothing.
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import ExitStack
 from time import perf_counter_ns as clock
 from types import CodeType
 from typing import Any, NamedTuple, Protocol
 
 from ..machine import procfs
+from ..machine.clocks import cpu_clock
 from ..real.accounting import Meter
 
 __all__ = [
@@ -103,7 +103,7 @@ class Track:
 
         The run queue and the switches are only read if the CPU time does not account for the time.
         """
-        at, cpu = clock(), time.thread_time_ns()
+        at, cpu = clock(), cpu_clock()
         if (at - self._at) - (cpu - self._cpu) > OFF_NS:
             try:
                 self._seen = self._meter.off_core()

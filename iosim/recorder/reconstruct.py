@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import linecache
 import os
-import time
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +23,7 @@ from itertools import pairwise
 from types import CodeType
 from typing import Any, NamedTuple
 
+from ..machine.clocks import COARSE
 from ..real.measured import Stretch, Usage
 from ..trace import KERNEL, READY, SLEEPING, USER, Timeline
 from ..trace.builder import MessageRecord, Text, TraceBuilder
@@ -37,7 +37,6 @@ UNSEEN = "in a call that is not recorded"  # a sleep, a lock, the GIL, a file
 LEAST_NS = (
     2_000  # of CPU time for the way in and out, wherever else a thread may have lost its core
 )
-COARSE = time.get_clock_info("thread_time").resolution > 1e-6  # Windows: 16 ms
 
 # -- one thread -----------------------------------------------------------------------------------
 
