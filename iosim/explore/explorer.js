@@ -564,6 +564,7 @@ class Page {
     this.stop();
     this.draw(stays ? this.at : shown.values.at_ms * 1e6);
     this.later(shown);
+    if (shown.hidden) this.settle(); // what is to be guessed is not to be read meanwhile
   }
 
   /** Show the SVG `text`; names in it are this page's own, so that they are those of the last one. */
@@ -619,6 +620,7 @@ class Page {
     this.fill(shown);
     this.index();
     this.move(this.at);
+    this.parts.dataset.seq = shown.seq;
   }
 
   fill(shown) {

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 PROBE = Path(__file__).with_name("probe.js").read_text(encoding="utf-8")
 ROOT = ".iosim-explorer"
 CONTROLS = "a[href], button, input, select, textarea, summary, [tabindex='0']"
-ANSWERED = "before => Number(document.querySelector('.iosim-picture').dataset.seq) > before"
+#: A newer view, with what stands beside its picture, which comes a little later.
+ANSWERED = """before => {
+    const [picture, parts] = ['.iosim-picture', '.iosim-parts']
+        .map(part => document.querySelector(part).dataset.seq);
+    return Number(picture) > before && parts === picture;
+}"""
 PATIENCE_MS = 10_000  # with a kernel on a busy machine
 LABELS = """svg => (svg.getAttribute('aria-labelledby') ?? '').split(' ')
     .map(id => svg.querySelector(`#${CSS.escape(id)}`)?.textContent.trim())"""
