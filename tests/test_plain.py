@@ -1,6 +1,7 @@
 """Plain Python on the simulated kernel: ordinary functions, with the library's ordinary modules."""
 
 import asyncio
+import contextlib
 import fcntl
 import functools
 import os
@@ -792,3 +793,64 @@ def test_signals_are_held_back_and_waited_for() -> None:
         return said
 
     assert result(program) == ["held back", "handled", signal.SIGALRM]
+
+
+# -- how a run ends --------------------------------------------------------------------------------
+
+
+def test_the_end_comes_while_a_call_is_under_way() -> None:
+    """A handler that does not raise, as asyncio's: the call that it interrupts keeps its reply."""
+
+    def program(listener: Any) -> list[str]:
+        said: list[str] = []
+        signal.signal(signal.SIGINT, lambda signo, frame: said.append("told"))
+        listener.setblocking(False)
+        while "told" not in said:
+            with contextlib.suppress(BlockingIOError):
+                listener.accept()
+        return said
+
+    outcome = run_plain(program, clients.of(clients.script()))
+    assert outcome.error is None
+    assert outcome.returned == ["told"]
+
+
+def test_threads_that_wait_for_ever_are_told_by_who_began_the_run(capfd: Any) -> None:
+    """It was a ValueError of ours, and a traceback for each of them."""
+
+    def program(listener: Any) -> None:
+        def one(connection: Any) -> None:
+            while connection.recv(10):
+                pass
+
+        while True:
+            threading.Thread(target=one, args=(listener.accept()[0],), daemon=True).start()
+
+    waits = clients.script(("receive", 1))
+    outcome = run_plain(program, clients.of(waits, waits))
+    assert "would wait in accept for ever" in str(outcome.error)
+    assert outcome.timeline.call_log[-1].name != "close"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_garbage_of_one_run_makes_no_calls_in_another() -> None:
+    def program(listener: Any) -> list[int]:
+        import gc
+
+        class Kept:
+            def __init__(self) -> None:
+                self.me, self.selector = self, selectors.DefaultSelector()
+                self.selector.register(listener, selectors.EVENT_READ)
+
+            def __del__(self) -> None:
+                self.selector.unregister(listener)
+                self.selector.close()
+
+        gc.collect()  # of the run before this one
+        one = Kept()
+        return [key.fd for key, _ in one.selector.select(0.01)]
+
+    outcomes = [run_plain(program, clients.of(clients.script())) for _ in range(3)]
+    assert {outcome.error for outcome in outcomes} == {None}
+    assert len({str(outcome.returned) for outcome in outcomes}) == 1
+    assert len({len(outcome.timeline.call_log) for outcome in outcomes}) == 1

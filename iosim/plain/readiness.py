@@ -76,6 +76,10 @@ class Epoll:
         self._run = getattr(self._world, "run", None)  # to which it belongs, as its descriptor does
         self._fd = self._world.call(calls.epoll_create())
 
+    def _call(self, request: calls.Request) -> Any:
+        """Garbage of one run may be collected in the middle of another."""
+        return self._world.call(request, self._run)
+
     @property
     def closed(self) -> bool:
         """Is it?"""
@@ -90,8 +94,8 @@ class Epoll:
     def close(self) -> None:
         """close(2); a run that is over has closed everything."""
         fd, self._fd = self._fd, -1
-        if fd >= 0 and self._run is self._world.run and not self._run.over:
-            self._world.call(calls.close(fd))
+        if fd >= 0 and not (self._run and self._run.over):
+            self._call(calls.close(fd))
 
     def __enter__(self) -> Epoll:
         self.fileno()
@@ -101,7 +105,7 @@ class Epoll:
         self.close()
 
     def _control(self, op: int, fd: Any, mask: int = 0) -> None:
-        self._world.call(calls.epoll_ctl(self.fileno(), op, _number(fd), mask & KNOWN))
+        self._call(calls.epoll_ctl(self.fileno(), op, _number(fd), mask & KNOWN))
 
     def register(self, fd: Any, eventmask: int = POLLIN | POLLPRI | POLLOUT) -> None:
         """EPOLL_CTL_ADD."""
@@ -120,7 +124,7 @@ class Epoll:
         request = calls.epoll_wait(
             self.fileno(), 1023 if maxevents < 0 else maxevents, timeout_ns(timeout)
         )
-        return [(int(one), one.events) for one in self._world.call(request)]
+        return [(int(one), one.events) for one in self._call(request)]
 
 
 def module(world: World) -> ModuleType:

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from errno import EBADF
 from functools import partial
 from types import CodeType, GeneratorType
 from typing import Any
@@ -22,6 +23,7 @@ from ..calls import Request, ms, write
 from ..kernels.resource_limits import beginning
 from ..kernels.watchdog import Expired
 from ..machine.cores import WASM
+from ..machine.errors import failure
 from ..sim.kernel import Kernel
 from ..sim.task import NotSimulated, Task
 from .calls import pthread_create, tgkill
@@ -34,8 +36,8 @@ GRACE_NS = ms(150)
 JOIN_S = 0.2  # for a thread of ours to end
 
 
-class Ended(BaseException):
-    """The run is over.  Not an Exception, so that no program goes on after it."""
+class Ended(SystemExit):
+    """The run is over.  No program goes on after it, and no thread says that it was ended so."""
 
 
 class PlainKernel(Kernel):
@@ -82,9 +84,13 @@ class PlainKernel(Kernel):
             raise Ended  # which the program does not take for an errno
         self.end_program()
 
+    def time_is_up(self) -> bool:
+        """Has the program had its time?"""
+        return self.deadline_of_program is not None and self.now >= self.deadline_of_program
+
     def look_at_clock(self) -> None:
-        """End the program if its time is up."""
-        if self.deadline_of_program is not None and self.now >= self.deadline_of_program:
+        """End the program if it has."""
+        if self.time_is_up():
             self.end_program()
 
     def end_program(self) -> None:
@@ -202,9 +208,12 @@ class Run:
     def call(self, request: Request) -> Any:
         """Make the call; its reply, or its OSError."""
         me = self.mine()
+        if self.kernel.stopped is not None:  # what its ends would call is no part of the run
+            raise Ended
         request.number = 0
         me.line = self._line()
-        self.kernel.look_at_clock()
+        if self.kernel.time_is_up():
+            self.kernel.later(0, self.kernel.look_at_clock)  # when the call is under way
         self.kernel.ask(me.task, request)
         return self._reply(me)
 
@@ -230,7 +239,7 @@ class Run:
     def _turn(self, me: PlainThread) -> tuple[Any, BaseException | None]:
         """Until it is the turn of `me`: what it has been given."""
         while me.inbox is None:
-            other = self._next()
+            other = self._next() if me is self._main else self._next_or_main()
             if other is not me:
                 other.turn.release()
                 me.turn.acquire()
@@ -250,6 +259,14 @@ class Run:
         thread: PlainThread = program if isinstance(program, PlainThread) else self._main
         thread.inbox = (value, error)
         return thread
+
+    def _next_or_main(self) -> PlainThread:
+        """The same; if nobody can go on, who began the run says so."""
+        try:
+            return self._next()
+        except BaseException as error:
+            self._failure = error
+            return self._main
 
     # -- threads -------------------------------------------------------------------------------
 
@@ -285,18 +302,16 @@ class Run:
             self._failure = self._failure or error
         if self.over:
             return
-        try:
+        if self._failure is None:
             self.kernel.over(me.task)
-            if self._failure is None:
-                self._next().turn.release()
-                return
-        except BaseException as error:  # nobody can go on: let who began the run say so
-            self._failure = error
-        self._main.turn.release()
+        following = self._main if self._failure is not None else self._next_or_main()
+        following.turn.release()
 
     def mine(self) -> PlainThread:
-        """The thread that asks.  `Ended` if the run is over."""
+        """The thread that asks.  If the run is over, `Ended`; EBADF for who has begun it."""
         if self.over:
+            if getattr(self._here, "thread", None) is self._main:
+                raise failure(EBADF)  # a finalizer, or something that the run has left
             raise Ended
         try:
             thread: PlainThread = self._here.thread

@@ -13,6 +13,7 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .calls import futex, timeout_ns
+from .run import Ended
 from .world import like
 
 if TYPE_CHECKING:
@@ -143,9 +144,15 @@ def module(world: World) -> ModuleType:
     def interrupt_main(signum: int = SIGINT) -> None:
         world.run.raise_signal(signum)
 
+    def excepthook(args: Any) -> None:
+        """A thread that the end of a run has ended says nothing."""
+        if not issubclass(args.exc_type, Ended):
+            real._excepthook(args)
+
     made = like(
-        real, lock=lock, LockType=lock, allocate_lock=lock, allocate=lock, start_new_thread=start,
-        start_new=start, _set_sentinel=sentinel, interrupt_main=interrupt_main,
+        real, _excepthook=excepthook, lock=lock, LockType=lock, allocate_lock=lock, allocate=lock,
+        start_new_thread=start, start_new=start, _set_sentinel=sentinel,
+        interrupt_main=interrupt_main,
     )  # fmt: skip
     vars(made).pop("RLock", None)  # threading has its own, which stands on ours
     if hasattr(real, "start_joinable_thread"):

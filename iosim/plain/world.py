@@ -86,9 +86,9 @@ class World:
             vars(self.modules["asyncio.events"])["_set_running_loop"](None)
         return all(vars(self.modules[name]) == was for name, was in self._content.items())
 
-    def call(self, request: Request) -> Any:
-        """Make the call in the run; a module that is being imported only looks what there is."""
-        return 0 if self._importing else self.run.call(request)
+    def call(self, request: Request, run: Run | None = None) -> Any:
+        """Make the call, in the run that is on, or in `run`; an import only looks what there is."""
+        return 0 if self._importing else (run or self.run).call(request)
 
     def knows(self, name: str) -> bool:
         """Is the module of this name another one here?"""
