@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import queue
 import select
 import selectors
 import socket
@@ -269,16 +270,42 @@ def not_asked_for_a_while(listener: Any) -> None:
 
 
 def tries_again(listener: Any) -> None:
-    """With blocking calls, one client after the other."""
+    """With blocking calls, a thread for each client; the one that accepts sleeps."""
+    import threading
+
+    def serve(connection: Any) -> None:
+        with connection:
+            while data := connection.recv(100):
+                connection.sendall(data)
+
     while True:
         try:
             connection, _ = listener.accept()
         except OSError:
             time.sleep(0.01)
-            continue
+        else:
+            threading.Thread(target=serve, args=(connection,)).start()
+
+
+async def accepts_in_asyncio(listener: Any) -> None:
+    """With a task for each client; the one that accepts sleeps."""
+    import asyncio
+
+    listener.setblocking(False)
+    loop, tasks = asyncio.get_running_loop(), set[Any]()
+
+    async def serve(connection: Any) -> None:
         with connection:
-            while data := connection.recv(100):
-                connection.sendall(data)
+            while data := await loop.sock_recv(connection, 100):
+                await loop.sock_sendall(connection, data)
+
+    while True:
+        try:
+            connection, _ = await loop.sock_accept(listener)
+        except OSError:
+            await asyncio.sleep(0.03)
+        else:
+            tasks.add(loop.create_task(serve(connection)))
 
 
 class Piped(EventLoop):
@@ -299,15 +326,26 @@ class Piped(EventLoop):
         os.write(self._writer, b"!")
 
 
-class Ticking(EventLoop):
-    """Looks, at the latest, after a hundredth of a second: for who hands it something."""
+class Polled(EventLoop):
+    """With poll(2), and what comes from other threads in a queue of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with self._selector as before:
+            kept = [(key.fileobj, key.data) for key in before.get_map().values()]
+        self._selector = selectors.PollSelector()  # type: ignore[assignment]
+        for sock, function in kept:
+            self._selector.register(sock, selectors.EVENT_READ, function)
+        self._handed: Any = queue.SimpleQueue()
 
     def call_soon_threadsafe(self, function: Any) -> None:
-        self.call_soon(function)
+        self._handed.put(function)
+        super().call_soon_threadsafe(self._take)
 
-    def _round(self) -> None:
-        self.call_later(0.01, lambda: None)
-        super()._round()
+    def _take(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self.call_soon(self._handed.get_nowait())
 
 
 RIGHT = {
@@ -318,7 +356,8 @@ RIGHT = {
     "on_signal": (while_there_is_something, by_dontwait),
     "relay": (relay_up_to_the_cap, in_threads),
     "serve_in_time": (deadlines_in_asyncio, deadlines_in_threads),
-    "accept_all": (not_asked_for_a_while, tries_again), "EventLoop": (Piped, Ticking),
+    "accept_all": (not_asked_for_a_while, tries_again, accepts_in_asyncio),
+    "EventLoop": (Piped, Polled),
 }  # fmt: skip
 
 

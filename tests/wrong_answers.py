@@ -953,9 +953,105 @@ def goes_on(listener: Any) -> None:
     accepting(listener, lambda selector, listener: None)
 
 
-@wrong("accept_all", "gives up")
+@wrong("accept_all", "the others wait")
 def sleeps_for_long(listener: Any) -> None:
-    accepting(listener, lambda selector, listener: time.sleep(1))
+    accepting(listener, lambda selector, listener: time.sleep(0.5))
+
+
+@wrong("accept_all", "spins")
+def naps_too_shortly(listener: Any) -> None:
+    accepting(listener, lambda selector, listener: time.sleep(1e-6))
+
+
+@wrong("accept_all", "serves nobody meanwhile")
+def retries_in_place(listener: Any) -> None:
+    def full(selector: Any, listener: Any) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                time.sleep(0.02)
+            else:
+                selector.register(connection, selectors.EVENT_READ)
+                return
+
+    accepting(listener, full)
+
+
+@wrong("accept_all", "turns clients away")
+def closes_the_oldest(listener: Any) -> None:
+    def full(selector: Any, listener: Any) -> None:
+        for key in list(selector.get_map().values()):
+            if key.fileobj is not listener:
+                selector.unregister(key.fileobj)
+                key.fileobj.close()
+                return
+
+    accepting(listener, full)
+
+
+@wrong("accept_all", "asks too late")
+def one_client_at_a_time(listener: Any) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            time.sleep(0.01)
+            continue
+        with connection:
+            while data := connection.recv(100):
+                connection.sendall(data)
+
+
+class Away:
+    """A server that does not look at its listener for `seconds`, once no descriptor is left."""
+
+    seconds = 0.05
+
+    def serve(self, listener: Any) -> None:
+        listener.setblocking(False)
+        with selectors.DefaultSelector() as selector:
+            selector.register(listener, selectors.EVENT_READ)
+            back = 0.0
+            while True:
+                for key, _ in selector.select(max(0, back - time.monotonic()) if back else None):
+                    sock: Any = key.fileobj
+                    if sock is listener:
+                        try:
+                            selector.register(listener.accept()[0], selectors.EVENT_READ)
+                        except OSError:
+                            selector.unregister(listener)
+                            back = time.monotonic() + self.seconds
+                    elif data := sock.recv(100):
+                        sock.sendall(data)
+                    else:
+                        selector.unregister(sock)
+                        self.leave(sock)
+                if back and time.monotonic() >= back:
+                    back = 0.0
+                    selector.register(listener, selectors.EVENT_READ)
+
+    def leave(self, sock: Any) -> None:
+        sock.close()
+
+
+@wrong("accept_all", "gives up")
+def never_closes_a_client(listener: Any) -> None:
+    kept = []
+
+    class Keeps(Away):
+        def leave(self, sock: Any) -> None:
+            kept.append(sock)
+
+    Keeps().serve(listener)
+
+
+@wrong("accept_all", "asks too late")
+def looks_away_for_long(listener: Any) -> None:
+    class Late(Away):
+        seconds = 2.0
+
+    Late().serve(listener)
 
 
 @wrong("accept_all", "gives up")
@@ -964,6 +1060,14 @@ def never_again(listener: Any) -> None:
 
 
 @wrong("accept_all", "dies of it")
+def raises_it(listener: Any) -> None:
+    def full(selector: Any, listener: Any) -> None:
+        raise
+
+    accepting(listener, full)
+
+
+@wrong("accept_all", "asks too late")
 def not_thought_of(listener: Any) -> None:
     while True:
         connection, _ = listener.accept()
@@ -1055,3 +1159,124 @@ class CancelsAtTheEnd(EventLoop):
         now = task.cancel
         task.cancel = lambda: self.call_later(0.2, now)  # type: ignore[method-assign]
         return task
+
+
+@wrong("EventLoop", "polls")
+class Ticking(EventLoop):
+    """Looks, at the latest, after a hundredth of a second: for who hands it something."""
+
+    def call_soon_threadsafe(self, function: Callable[[], object]) -> None:
+        self.call_soon(function)
+
+    def _round(self) -> None:
+        self.call_later(0.01, lambda: None)
+        super()._round()
+
+
+@wrong("EventLoop", "another order")
+class LastFirst(EventLoop):
+    def call_soon(self, function: Callable[[], object]) -> None:
+        self._ready.appendleft(function)
+
+
+@wrong("EventLoop", "another order")
+class AtOnce(EventLoop):
+    def call_later(self, seconds: float, function: Callable[[], object]) -> None:
+        if seconds <= 0:
+            function()
+        else:
+            super().call_later(seconds, function)
+
+
+@wrong("EventLoop", "starved readers")
+class InTheSameRound(EventLoop):
+    def _round(self) -> None:
+        super()._round()
+        while self._ready and self._running:
+            self._ready.pop()()
+
+
+@wrong("EventLoop", "never stops")
+class GoesOn(EventLoop):
+    def stop(self) -> None:
+        pass
+
+
+@wrong("EventLoop", "readers")
+class KeepsReaders(EventLoop):
+    def remove_reader(self, sock: Any) -> None:
+        pass
+
+
+@wrong("EventLoop", "readers")
+class ClosesReaders(EventLoop):
+    def remove_reader(self, sock: Any) -> None:
+        super().remove_reader(sock)
+        sock.close()
+
+
+@wrong("EventLoop", "readers")
+class OnlyOnce(EventLoop):
+    def add_reader(self, sock: Any, function: Callable[[], object]) -> None:
+        def once() -> None:
+            with contextlib.suppress(KeyError):
+                self.remove_reader(sock)
+            function()
+
+        super().add_reader(sock, once)
+
+    def remove_reader(self, sock: Any) -> None:
+        with contextlib.suppress(KeyError):
+            super().remove_reader(sock)
+
+
+@wrong("EventLoop", "readers")
+class CallsRemovedOnes(EventLoop):
+    def _call_reader(self, key: Any) -> None:
+        key.data()
+
+    def remove_reader(self, sock: Any) -> None:
+        with contextlib.suppress(KeyError):
+            super().remove_reader(sock)
+
+
+@wrong("EventLoop", "an error ends the loop")
+class LosesErrorsOfTasks(EventLoop):
+    def create_task(self, coroutine: Any) -> Any:
+        async def quiet() -> None:
+            with contextlib.suppress(Exception):
+                await coroutine
+
+        return super().create_task(quiet())
+
+
+class _Late(_Task):
+    """Its cancellation is overtaken by a wake-up that was on its way."""
+
+    def cancel(self) -> None:
+        turn = self._turn
+        error = Exception("cancelled")
+        self._loop.call_soon(lambda: self._step(error) if turn == self._turn else None)
+
+    def _step(self, error: Exception | None) -> None:
+        self._turn += 1
+        super()._step(error)
+
+
+@wrong("EventLoop", "cancelling")
+class CancelsTooLate(EventLoop):
+    def create_task(self, coroutine: Any) -> Any:
+        return _Late(self, coroutine)
+
+
+class _Touchy(_Task):
+    def cancel(self) -> None:
+        if self.done:
+            raise RuntimeError("it is over")
+        super().cancel()
+
+
+@wrong("EventLoop", "cancelling")
+class RefusesToCancel(EventLoop):
+    def create_task(self, coroutine: Any) -> Any:
+        return _Touchy(self, coroutine)

@@ -14,10 +14,10 @@ from ..trace import Timeline
 from ..validate import near
 from .deadlines import SERVE_IN_TIME
 from .descriptors import ACCEPT_ALL
+from .event_loop import EVENT_LOOP
 from .exercise import Exercise as Exercise
 from .exercise import Solution as Solution
 from .exercise import Verdict as Verdict
-from .loop import EVENT_LOOP
 from .readiness import POLL_FOR, SERVE_EDGE, SERVE_OWED
 from .relay import RELAY
 from .signals import ON_SIGNAL, WAIT_FOR

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from html import escape
 from io import StringIO
-from textwrap import indent
+from textwrap import dedent, indent
 from threading import Timer
 from typing import Any
 
@@ -24,7 +24,7 @@ from ..plain.simulate import PlainProgram
 from ..shown import bundle, picture
 from ..trace import Timeline
 from ..validate import whole
-from .pasted import made_of, pasted
+from .pasted import made_of, pasted, plain
 
 __all__ = [
     "Answer", "Exercise", "Mistake", "Part", "Program", "Verdict", "right", "spins", "would_block",
@@ -47,12 +47,22 @@ class Part:
     space    where the search goes, for a seed: other sizes and bytes for each
     claim    what must hold, for that seed
     cases    that are tried
+    told     is the program shown with what went wrong, since it does more than call the answer?
     """
 
     program: Callable[[Answer], Program]
     space: Callable[[int], Space]
     claim: Callable[[int], Claim | None]
     cases: int = 400
+    told: bool = False
+
+    def text(self, answer: Answer, name: str) -> str:
+        """The source of its program, if that is to be shown; the answer is called `name`."""
+        if not self.told:
+            return ""
+        return plain(dedent(inspect.getsource(self.program(answer)))).replace(
+            "answer()", f"{name}()"
+        )
 
 
 @dataclass(frozen=True)
@@ -188,7 +198,7 @@ class Exercise:
             words = "it runs on and on, and makes no call: nothing can happen meanwhile"
             return Verdict(self, False, words, mistake="runs on")
         if isinstance(found, Broken):
-            return self._diagnosed(place, found)
+            return self._diagnosed(place, found, part.text(answer, self.name))
         if said.getvalue():
             line = said.getvalue().splitlines()[0]
             return Verdict(
@@ -196,11 +206,11 @@ class Exercise:
             )
         return None
 
-    def _diagnosed(self, place: int, found: Broken) -> Verdict:
+    def _diagnosed(self, place: int, found: Broken, ran: str) -> Verdict:
         for mistake in (*OF_ALL, *self.mistakes):
             if mistake.when(place, found):
-                return Verdict(self, False, found.words, mistake.words, mistake.name, found)
-        return Verdict(self, False, found.words, found=found)
+                return Verdict(self, False, found.words, mistake.words, mistake.name, found, ran)
+        return Verdict(self, False, found.words, found=found, ran=ran)
 
 
 @dataclass(frozen=True)
@@ -233,6 +243,7 @@ class Verdict:
     advice: str = ""
     mistake: str = ""
     found: Broken | None = None
+    ran: str = ""
 
     def __str__(self) -> str:
         judged = "CANNOT JUDGE" if self.mistake == CANNOT else "RIGHT" if self.right else "NOT YET"
@@ -241,7 +252,9 @@ class Verdict:
         if self.found is not None:
             lines[0] += f" ({self.found.call})"
         lines += [self.advice] if self.advice else []
-        if self.found is not None:
+        if self.ran:
+            lines.append(f"What was run:\n{indent(self.ran, '  ')}")
+        if self.found is not None and self.found.story is not None:
             lines.append(f"It happens when:\n{indent(told(self.found.story), '  ')}")
         return "\n".join(lines)
 

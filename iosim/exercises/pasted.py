@@ -14,7 +14,7 @@ from textwrap import dedent
 from types import ModuleType
 from typing import Any
 
-__all__ = ["made_of", "pasted"]
+__all__ = ["made_of", "pasted", "plain"]
 
 RIGHT = re.compile(r' +"""A right answer\."""\n\n?')  # what the course's own reader is told
 FREE = {*vars(builtins)}
@@ -24,8 +24,14 @@ def pasted(function: Callable[..., Any]) -> str:
     """Its source, behind what it uses of its module: imports, numbers, other functions."""
     imports, numbers, texts = set[str](), dict[str, str](), dict[str, str]()
     _gather(function, imports, numbers, texts)
-    head = "\n\n".join("\n".join(part) for part in (sorted(imports), numbers.values()) if part)
+    head = "\n\n".join(
+        "\n".join(part) for part in (sorted(imports, key=_plain_first), numbers.values()) if part
+    )
     return "\n\n\n".join(part.strip() for part in (head, *texts.values()) if part) + "\n"
+
+
+def _plain_first(line: str) -> tuple[bool, str]:
+    return line.startswith("from"), line
 
 
 def made_of(text: str, name: str) -> Any:
@@ -42,7 +48,7 @@ def _gather(
 ) -> None:  # fmt: skip
     """What `thing` uses comes before it."""
     known = vars(sys.modules[thing.__module__])
-    text = _plain(RIGHT.sub("", dedent(inspect.getsource(thing))))
+    text = plain(RIGHT.sub("", dedent(inspect.getsource(thing))))
     for name in _names(text):
         if name not in known or name == thing.__name__ or name in texts:
             continue
@@ -63,14 +69,14 @@ def _names(text: str) -> list[str]:
     return [name for name in dict.fromkeys(used) if name not in FREE]
 
 
-def _plain(text: str) -> str:
-    """Without annotations."""
-    plain = text.encode()
-    starts = [0, *accumulate(map(len, plain.splitlines(keepends=True)))]
-    spans = sorted(_annotations(ast.parse(text), plain, lambda line, byte: starts[line - 1] + byte))
+def plain(text: str) -> str:
+    """The same source, without annotations."""
+    left = text.encode()
+    starts = [0, *accumulate(map(len, left.splitlines(keepends=True)))]
+    spans = sorted(_annotations(ast.parse(text), left, lambda line, byte: starts[line - 1] + byte))
     for begin, end in reversed(spans):
-        plain = plain[:begin] + plain[end:]
-    return plain.decode()
+        left = left[:begin] + left[end:]
+    return left.decode()
 
 
 def _annotations(

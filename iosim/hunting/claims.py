@@ -41,6 +41,8 @@ def returns(expected: Any) -> Claim:
 
     def holds(outcome: Outcome) -> str:
         found = outcome.returned
+        if outcome.ended:
+            return f"it was not over, and should have returned {_short(expected)}"
         return "" if found == expected else f"it returned {_short(found)}, not {_short(expected)}"
 
     return holds
