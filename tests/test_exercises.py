@@ -396,7 +396,6 @@ def test_there_are_many_of_them() -> None:
     every = {(one.name, mistake.name) for one in EXERCISES.values() for mistake in one.mistakes}
     assert {(name, mistake) for name, mistake, _ in WRONG} >= every - {
         ("serve_edge", "asks without a pause"), ("relay", "EAGAIN is no error"),
-        ("serve_in_time", "asks without a pause"),
     }  # fmt: skip
 
 

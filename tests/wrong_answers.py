@@ -714,6 +714,68 @@ def takes_nothing_for_the_end(listener: Any) -> None:
     relay_with(listener, lambda owed: READ | (WRITE if owed else 0), take)
 
 
+@wrong("relay", "the server ends")
+def serves_one(listener: Any) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.sendall(connection.recv(20))
+
+
+@wrong("relay", "sends other bytes")
+def prepends(listener: Any) -> None:
+    def take(sock: Any, owed: bytes) -> bytes | None:
+        data = sock.recv(100 - len(owed)) if len(owed) < 100 else b""
+        return (data + owed) if data else None
+
+    relay_with(listener, below_the_cap, take)
+
+
+@wrong("relay", "sends other bytes")
+def sends_all_again(listener: Any) -> None:
+    listener.setblocking(False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ, b"")
+        while True:
+            for key, _ in selector.select():
+                sock: Any = key.fileobj
+                if sock is listener:
+                    connection, _ = listener.accept()
+                    connection.setblocking(False)
+                    selector.register(connection, selectors.EVENT_READ, b"")
+                    continue
+                owed = key.data or sock.recv(100)
+                if not owed:
+                    selector.unregister(sock)
+                    sock.close()
+                    continue
+                try:
+                    sock.sendall(owed)
+                    owed = b""
+                except BlockingIOError:
+                    pass
+                selector.modify(sock, WRITE if owed else READ, owed)
+
+
+@wrong("relay", "asks without a pause")
+def looks_a_hundred_times_a_second(listener: Any) -> None:
+    listener.setblocking(False)
+    owed: dict[Any, bytes] = {}
+    while True:
+        time.sleep(0.01)
+        with contextlib.suppress(BlockingIOError):
+            connection, _ = listener.accept()
+            connection.setblocking(False)
+            owed[connection] = b""
+        for sock in list(owed):
+            with contextlib.suppress(BlockingIOError):
+                owed[sock] = owed[sock] or sock.recv(100)
+                if not owed[sock]:
+                    del owed[sock]
+                    sock.close()
+                    continue
+                owed[sock] = owed[sock][sock.send(owed[sock]) :]
+
+
 # -- 10 ------------------------------------------------------------------------------------------
 
 
@@ -885,6 +947,63 @@ class TakesTheEndForNothing(Timed):
 class Forgetful(Timed):
     def came(self, sock: Any, had: bytes, data: bytes) -> None:
         super().came(sock, b"", data)
+
+
+@timed("another answer")
+class Constant(Timed):
+    def came(self, sock: Any, had: bytes, data: bytes) -> None:
+        super().came(sock, had, data and bytes(len(data)))
+
+
+@timed("another answer")
+class Doubled(Timed):
+    def came(self, sock: Any, had: bytes, data: bytes) -> None:
+        if len(had + data) == 10:
+            sock.sendall(had + data)
+        super().came(sock, had, data)
+
+
+@timed("another answer")
+class OneBuffer(Timed):
+    buffer = b""
+
+    def came(self, sock: Any, had: bytes, data: bytes) -> None:
+        self.buffer += data
+        if len(self.buffer) >= 10:
+            sock.sendall(self.buffer[:10])
+            self.buffer = b""
+        if len(self.buffer) == 0 or not data:
+            self.close(sock)
+
+
+@timed("whose deadline")
+class ByNumber(Timed):
+    """The deadline of a descriptor's number stays when the connection has gone."""
+
+    def __init__(self, listener: Any) -> None:
+        super().__init__(listener)
+        self.of_fd: dict[int, float] = {}
+
+    def accepted(self, sock: Any) -> None:
+        now = time.monotonic()
+        at = self.of_fd.get(sock.fileno(), 0)
+        self.of_fd[sock.fileno()] = self.due[sock] = at if at > now else now + 1
+
+
+@timed("whose deadline")
+class OneForAll(Timed):
+    def accepted(self, sock: Any) -> None:
+        super().accepted(sock)
+        self.due = dict.fromkeys(self.due, self.due[sock])
+
+
+@timed("asks without a pause")
+class InMilliseconds(Timed):
+    """As who hands seconds to poll."""
+
+    def left(self) -> float | None:
+        left = super().left()
+        return None if left is None else left / 1_000 + 0.01
 
 
 @wrong("serve_in_time", "a time-out ends it")

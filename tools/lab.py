@@ -204,6 +204,7 @@ def serve() -> None:
 
     def watch() -> None:
         sys.stdin.buffer.read()
+        print("the standard input has ended, so this ends", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGTERM)
 
     from jupyterlab.labapp import main

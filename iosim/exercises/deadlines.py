@@ -13,13 +13,14 @@ from ..hunting.space import Space
 from ..plain.simulate import Outcome
 from ..workloads import clients
 from .exercise import Exercise, Mistake, Part, spins
-from .readiness import over_listener
+from .readiness import over_listener, woken_too_often
 
 __all__ = ["SERVE_IN_TIME"]
 
 SIZE, SECONDS = 10, 1.0
 LAST_NS = 1_550_000_000  # half a second late, and what the calls take
-SILENT, DRIBBLES, ENDS = range(3)  # the parts: what one of the clients does
+MOST_WAITS = 40
+SILENT, DRIBBLES, ENDS, BOOKS = range(4)  # the parts: what one of the clients does
 
 
 def serve_in_time(listener: socket.socket) -> None:
@@ -85,12 +86,23 @@ def _an_early_end(seed: int) -> Space:
     return _space(early, whole)
 
 
+def _three(seed: int) -> Space:
+    """The third one gets the number of the second one's descriptor."""
+    quick = clients.script(("send", SIZE), ("receive", SIZE), CLOSED, at_ms=1)
+    late = clients.script(
+        ("send", 3), ("wait", ms(800)), ("send", 7), ("receive", SIZE), CLOSED, at_ms=800
+    )
+    return _space(clients.script(CLOSED), quick, late)
+
+
 # -- what must hold --------------------------------------------------------------------------------
 
 
 def _served(outcome: Outcome) -> str:
     """The second client's request is whole in time."""
     whole = outcome.visits[1]
+    if whole.garbled or whole.received not in (0, SIZE):
+        return f"a client got {whole.received} bytes, which are not the {SIZE} that it had sent"
     if whole.received < SIZE:
         came = sum(
             one.size for one in outcome.timeline.deliveries
@@ -121,7 +133,8 @@ def _closed(outcome: Outcome, least: float, most: float) -> str:
 
 
 def _silent(outcome: Outcome) -> str:
-    return _served(outcome) or _closed(outcome, SECONDS, LAST_NS / 1e9)
+    told = _served(outcome) or _closed(outcome, SECONDS, LAST_NS / 1e9)
+    return told or woken_too_often(outcome, MOST_WAITS)
 
 
 def _dribbles(outcome: Outcome) -> str:
@@ -137,6 +150,13 @@ def _ends(outcome: Outcome) -> str:
     return _served(outcome) or _closed(outcome, 0, 0.2)
 
 
+def _each_by_itself(outcome: Outcome) -> str:
+    third = outcome.visits[2]
+    if third.received < SIZE or third.garbled:
+        return f"the third client, that was in time, got {third.received} of {SIZE} bytes"
+    return _silent(outcome)
+
+
 def _never_closes(part: int, found: Broken) -> bool:
     return found.kind == "stuck" and (part != SILENT or found.outcome.visits[0].over is not None)
 
@@ -147,8 +167,21 @@ SERVE_IN_TIME = Exercise(
         Part(over_listener, _a_silent_one, lambda seed: _silent, cases=60),
         Part(over_listener, _a_dribbler, lambda seed: _dribbles, cases=60),
         Part(over_listener, _an_early_end, lambda seed: _ends, cases=60),
+        Part(over_listener, _three, lambda seed: _each_by_itself, cases=60),
     ),
     (
+        Mistake(
+            "another answer",
+            "The answer is the same ten bytes, no more and no fewer, and this client's own.",
+            lambda part, found: "which are not" in found.words,
+        ),
+        Mistake(
+            "whose deadline",
+            "Each connection has a deadline of its own, and it goes when the connection does: the "
+            "number of a descriptor is soon another client's.",
+            lambda part, found: part == BOOKS
+            and ("third client" in found.words or "was closed after" in found.words),
+        ),
         Mistake(
             "answers half a request",
             "Fewer than ten bytes are no request, whether the client has ended its sending "
@@ -182,17 +215,19 @@ SERVE_IN_TIME = Exercise(
         ),
         Mistake(
             "forgets the first piece",
-            "A request may come in pieces: keep what has come of each connection's.",
+            "A request may come in pieces: keep what has come of each connection's, and answer "
+            "with all of it.",
             lambda part, found: "had come" in found.words,
         ),
         Mistake(
             "closes an honest one",
-            "A slow client that was within its second was cut off.",
+            "A client that was within its second was cut off: its request came in pieces.",
             lambda part, found: "and was closed" in found.words,
         ),
         Mistake(
             "the others wait",
-            "While you wait for one client, the others wait for you.",
+            "A client is answered as soon as its request is whole: while you wait for another "
+            "one, or for a deadline, it waits for you.",
             lambda part, found: "was answered after" in found.words,
         ),
         Mistake(
@@ -204,14 +239,14 @@ SERVE_IN_TIME = Exercise(
         ),
         Mistake(
             "a time-out ends it",
-            "A deadline that passes, or a client that is gone, is the end of one connection, not "
-            "of the server.",
-            lambda part, found: found.kind == "error",
+            "A deadline that passes is the end of one connection, not of the server.",
+            lambda part, found: found.kind == "error" and isinstance(found.outcome.error, OSError),
         ),
         Mistake(
             "asks without a pause",
-            "You look at the clock again and again: sleep in select until the next deadline.",
-            spins,
+            "You look at the clock again and again: sleep in select until the next deadline, or, "
+            "if there is none, until somebody comes (None). poll takes milliseconds.",
+            lambda part, found: spins(part, found) or "woke up" in found.words,
         ),
     ),
     serve_in_time, waits=True,

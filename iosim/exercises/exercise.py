@@ -85,11 +85,14 @@ def would_block(part: int, found: Broken) -> bool:
 
 
 #: Errors that say something of the code, whatever it is to do.
-OWN = ("TypeError", "NameError", "AttributeError", "UnboundLocalError")
+OWN = (
+    "TypeError", "NameError", "AttributeError", "UnboundLocalError", "KeyError", "IndexError",
+    "RuntimeError",
+)  # fmt: skip
 
 
 def _in_own_code(part: int, found: Broken) -> bool:
-    return type(found.outcome.error).__name__ in OWN
+    return found.kind == "error" and type(found.outcome.error).__name__ in OWN
 
 
 def _without_result(part: int, found: Broken) -> bool:

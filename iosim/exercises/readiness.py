@@ -17,7 +17,7 @@ from ..plain.simulate import Outcome
 from ..workloads import clients, traffic
 from .exercise import Answer, Exercise, Mistake, Part, Program, spins, would_block
 
-__all__ = ["POLL_FOR", "SERVE_EDGE", "SERVE_OWED", "over_listener"]
+__all__ = ["ASKING", "POLL_FOR", "SERVE_EDGE", "SERVE_OWED", "over_listener", "woken_too_often"]
 
 
 def over_listener(answer: Answer) -> Program:
@@ -27,6 +27,12 @@ def over_listener(answer: Answer) -> Program:
         return answer(listener)
 
     return program
+
+
+def woken_too_often(outcome: Outcome, most: int) -> str:
+    """Does it look again and again though nothing has changed?"""
+    waits = sum(call.name in (*ASKING[2:], "sleep") for call in outcome.timeline.call_log)
+    return f"it woke up {waits} times, where {most} are plenty" if waits > most else ""
 
 
 # -- 4: poll with a budget of calls and of delay -------------------------------------------------

@@ -12,12 +12,14 @@ from ..hunting.space import Space
 from ..plain.simulate import Outcome
 from ..workloads import clients
 from .exercise import Exercise, Mistake, Part, spins, would_block
-from .readiness import over_listener
+from .readiness import over_listener, woken_too_often
 
 __all__ = ["RELAY"]
 
 CAP = 100  # bytes that may be held for a connection
 MUCH = 600  # bytes that the slow reader sends
+PIECES = 10
+MOST_WAITS = 60
 ALL, AFTER_END = range(2)  # the parts
 
 
@@ -50,7 +52,8 @@ def relay(listener: socket.socket) -> None:
 def _story(seed: int, size: int, *between: clients.Step) -> clients.Clients:
     """A client that reads nothing for most of a second, and a quick one beside it."""
     late = ms(900 + seed % 9)
-    slow = clients.script(("send", size), *between, ("wait", late), ("receive", size), rcvbuf=40)
+    pieces = [("send", size // PIECES)] * PIECES  # each of other bytes
+    slow = clients.script(*pieces, *between, ("wait", late), ("receive", size), rcvbuf=40)
     if between:  # it has the server's close to wait for
         slow += (("receive", 1),)
     return clients.of(slow, clients.echo(2, 20, every_ms=100))
@@ -85,15 +88,17 @@ def _claim(outcome: Outcome) -> str:
     if quick.received < 40 or (quick.over or 0) > 700_000_000:
         got = f"got {quick.received} of 40 bytes" if quick.received < 40 else "was served too late"
         return f"the quick client {got}, beside one that does not read"
-    if slow.received < wanted or slow.garbled:
-        closed = ": the server had closed" if slow.received < wanted and slow.end else ""
+    if slow.garbled or quick.garbled:
+        return "a client got other bytes than it had sent"
+    if slow.received < wanted:
+        closed = ": the server had closed" if slow.end else ""
         return f"the slow client got {slow.received} of {wanted} bytes{closed}"
     held: dict[int | None, int] = {}
     for call in outcome.timeline.call_log:
         held[call.fd] = held.get(call.fd, 0) + call.nbytes - call.sent
         if held[call.fd] > CAP:
             return f"it held {held[call.fd]} bytes for a connection, more than {CAP}"
-    return ""
+    return woken_too_often(outcome, MOST_WAITS)
 
 
 def _never_closes(part: int, found: Broken) -> bool:
@@ -108,6 +113,18 @@ RELAY = Exercise(
         Part(over_listener, _a_half_close, lambda seed: _claim, cases=60),
     ),
     (
+        Mistake(
+            "the server ends",
+            "Your server returned while clients were waiting.",
+            lambda part, found: found.kind == "claim" and not found.outcome.ended,
+        ),
+        Mistake(
+            "sends other bytes",
+            "Bytes went out twice, in another order, or to another client: what each one is owed "
+            "is its own, and goes on behind what send says it has taken. (sendall does not say "
+            "how much it sent before it failed.)",
+            lambda part, found: "other bytes" in found.words or "ConnectionReset" in found.words,
+        ),
         Mistake(
             "closes what it owes",
             'recv gives b"" when the client has no more to send; it may well read on '
@@ -128,13 +145,15 @@ RELAY = Exercise(
         ),
         Mistake(
             "one slow reader stops all",
-            "You wait for one client to take what it is owed, and meanwhile serve nobody else.",
+            "While one client does not read, the others are to be served: wait for none of them "
+            "alone, and let each have a cap of its own.",
             lambda part, found: "quick client" in found.words,
         ),
         Mistake(
             "a buffer without bound",
-            "You read on while a client does not take what it is owed: stop asking for "
-            "EVENT_READ when the cap is reached. TCP then holds the sender back.",
+            "You hold too much for a client that does not take what it is owed: receive no more "
+            "than there is room for below the cap, and stop asking for EVENT_READ where there is "
+            "none. TCP then holds the sender back.",
             lambda part, found: "more than" in found.words,
         ),
         Mistake(
@@ -145,9 +164,9 @@ RELAY = Exercise(
         ),
         Mistake(
             "asks without a pause",
-            "You are told again and again of what you do not take: ask only for what you can do "
-            "now.",
-            spins,
+            "You look, or try, again and again where nothing can be done: ask only for what you "
+            "can do now, and sleep in select until then.",
+            lambda part, found: spins(part, found) or "woke up" in found.words,
         ),
         Mistake(
             "EAGAIN is no error",
