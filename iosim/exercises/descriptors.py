@@ -21,7 +21,7 @@ from .readiness import over_listener
 
 __all__ = ["ACCEPT_ALL"]
 
-SOON_MS, MOST_TRIES = 1_200, 60
+SOON_MS, MOST_TRIES = 1_200, 40
 GAP_NS = ms(40 + 20 + 150)  # between two answers: the client's own pauses, and the server's
 
 
@@ -58,7 +58,7 @@ def accept_all(listener: socket.socket) -> None:
 def _space(story: clients.Clients, full: int = 0, **options: int) -> Space:
     return Space(
         story, delays=(ms(20),), cuts=False, short_writes=False, full=full, options=options,
-        in_vain=30, calls=1_000,
+        in_vain=30, calls=600,
     )  # fmt: skip
 
 

@@ -36,7 +36,8 @@ class HuntedKernel(PlainKernel):
     def __init__(self, choices: Choices, space: Space, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.choices, self.space = choices, space
-        self._calls = self._in_vain = self._spurious = self._full = 0
+        self.made = 0  # calls
+        self._in_vain = self._spurious = self._full = 0
         self._full_until = 0
         self._signals = list(space.signals)
         self._planned: set[int] = set()
@@ -87,11 +88,11 @@ class HuntedKernel(PlainKernel):
         super().off_core(task)
 
     def _count(self, task: Task) -> None:
-        self._calls += 1
+        self.made += 1
         self._in_vain += 1
         if self._in_vain > self.space.in_vain:
             self.stop(f"it spins: {self.space.in_vain} calls, and no progress")
-        if self._calls > self.space.calls:
+        if self.made > self.space.calls:
             self.stop(f"it never ends: {self.space.calls:,} calls")
 
     def stop(self, why: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from ..plain.run import NotSimulated
 from ..plain.simulate import Outcome, PlainProgram
@@ -32,6 +32,7 @@ HERE = {
 RANDOM_SHARE = 3  # one case of so many is a random one
 REPORT = 50  # cases between two reports of progress
 SHRINKING = 300  # cases, at most, to make a row shorter
+SHRINKING_CALLS = 40_000  # and calls in them: no time, or the same search would end elsewhere
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,9 @@ class _Hunt:
 
     def _try(self, choices: Choices) -> tuple[str, str, Outcome] | None:
         """What is wrong: its kind, its words, and the run."""
-        outcome = self._outcome(choices)
+        return self._judged(self._outcome(choices))
+
+    def _judged(self, outcome: Outcome) -> tuple[str, str, Outcome] | None:
         kind, words = _wrong(outcome)
         if not kind and self._claim is not None:
             words = wrong(self._claim, outcome)
@@ -204,18 +207,20 @@ class _Hunt:
     ) -> Broken:
         """Fewer choices that are not ordinary, and smaller ones, while the kind is the same."""
         kind = found[0]
-        left = SHRINKING
+        left, calls = SHRINKING, SHRINKING_CALLS
         smaller = True
-        while smaller and left > 0 and perf_counter() < until:
+        while smaller and left > 0 and calls > 0 and perf_counter() < until:
             smaller = False
             for shorter in _shorter(row):
                 left -= 1
                 choices = Choices(shorter)
-                again = self._try(choices)
+                outcome = self._outcome(choices)
+                again = self._judged(outcome)
+                calls -= cast(HuntedKernel, outcome.kernel).made
                 if again and again[0] == kind and _size(choices.row()) < _size(row):
                     found, row, smaller = again, choices.row(), True
                     break
-                if left <= 0 or perf_counter() > until:
+                if left <= 0 or calls <= 0 or perf_counter() > until:
                     break
         return Broken(found[0], found[1], row, tried, found[2])
 

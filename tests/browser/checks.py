@@ -22,9 +22,9 @@ ROOT = ".iosim-explorer"
 CONTROLS = "a[href], button, input, select, textarea, summary, [tabindex='0']"
 #: A newer view, with what stands beside its picture, which comes a little later.
 ANSWERED = """before => {
-    const [picture, parts] = ['.iosim-picture', '.iosim-parts']
-        .map(part => document.querySelector(part).dataset.seq);
-    return Number(picture) > before && parts === picture;
+    const [picture, beside] = ['.iosim-picture', '.iosim-parts']
+        .map(part => document.querySelector(part)?.dataset.seq);
+    return Number(picture) > before && [picture, undefined].includes(beside);
 }"""
 PATIENCE_MS = 10_000  # with a kernel on a busy machine
 LABELS = """svg => (svg.getAttribute('aria-labelledby') ?? '').split(' ')
