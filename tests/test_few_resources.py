@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -99,6 +100,25 @@ def test_workers_that_the_library_ended_for_want_of_a_thread(alive: bool) -> Non
     executor, job = _broken("RuntimeError: can't start new thread", alive)
     with pytest.raises(OSError, match="no thread"):
         executor.check([job])
+
+
+def test_a_job_that_comes_too_late_for_the_cause_asks_those_before_it() -> None:
+    """They may be told of it a moment later."""
+    broken: list[Future[Any]] = [Future(), Future()]
+
+    def submit(function: Any) -> Future[Any]:
+        if len(broken) == 2:
+            return broken.pop()
+        error = BrokenProcessPool("terminated")
+        error.__cause__ = RuntimeError("can't start new thread")
+        threading.Timer(0.1, first.set_exception, [error]).start()
+        raise BrokenProcessPool("terminated")
+
+    executor: Any = SimpleNamespace(_executor_manager_thread=None, submit=submit)
+    pool = _Executor(executor, executor)
+    first = pool.submit(lambda *_: None, print)
+    with pytest.raises(OSError, match="no thread"):
+        pool.submit(lambda *_: None, print)
 
 
 def test_a_worker_that_died_is_no_want_of_a_thread() -> None:

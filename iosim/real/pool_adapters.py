@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
+    BrokenExecutor,
     Executor,
     Future,
     ProcessPoolExecutor,
@@ -196,9 +197,16 @@ class _Executor:
 
     def __init__(self, executor: Executor, context: _Context) -> None:
         self._executor, self._context = executor, context
+        self._handed: list[Future[Any]] = []
 
     def submit(self, told: Told, function: Callable[..., Any], *given: Any) -> Future[Any]:
-        future = self._executor.submit(function, *given)
+        try:
+            future = self._executor.submit(function, *given)
+        except BrokenExecutor:  # the jobs before it are told the cause
+            wait_for(self._handed, HAND_IN_S)
+            self.check(self._handed)
+            raise
+        self._handed = [one for one in self._handed if not one.done()] + [future]
         self.add(future, told)
         return future
 
