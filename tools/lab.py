@@ -18,6 +18,7 @@ import importlib.util
 import json
 import os
 import secrets
+import select
 import shutil
 import signal
 import socket
@@ -28,7 +29,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -199,11 +200,24 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+def wait_for_end(pipe: int) -> None:
+    """Until nobody holds its other end.
+
+    A child that inherits it may make it nonblocking, for all who have it, for a while: npm does, by
+    which Jupyter looks for language servers.
+    """
+    while True:
+        with suppress(BlockingIOError):
+            if not os.read(pipe, 1):
+                return
+        select.select([pipe], [], [])
+
+
 def serve() -> None:
     """Be the server, until the standard input ends: that it does with whoever holds it, always."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        wait_for_end(sys.stdin.fileno())
         print("the standard input has ended, so this ends", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -117,6 +117,22 @@ def test_what_fails_says_what_the_server_said(desk: lab.Desk) -> None:
 
 # --- nothing is left ------------------------------------------------------------------------------
 
+
+@pytest.mark.skipif(not hasattr(os, "set_blocking"), reason="no pipe is nonblocking here")
+def test_a_child_that_makes_the_standard_input_nonblocking_does_not_end_the_server() -> None:
+    """A read that begins just then finds nothing, which is not the end."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    thread = threading.Thread(target=lab.wait_for_end, args=(reader,))
+    thread.start()
+    thread.join(0.2)
+    assert thread.is_alive()
+    os.close(writer)
+    thread.join(20)
+    assert not thread.is_alive()
+    os.close(reader)
+
+
 HOLDER = """
 import lab, sys
 with lab.serving() as server:
