@@ -1327,3 +1327,33 @@ def test_a_wrapped_module_has_types() -> None:
             assert isinstance(epoll, wrapped.epoll)
             assert isinstance(again, wrapped.epoll)
             assert not isinstance(3, wrapped.epoll)
+
+
+SENT_ON = """
+import multiprocessing, socket
+from iosim import record
+
+def answers(pipe):
+    with pipe.recv() as connection:
+        connection.sendall(connection.recv(5) + b" from another process")
+
+ours, theirs = multiprocessing.Pipe()
+worker = multiprocessing.get_context("fork").Process(target=answers, args=(theirs,))
+worker.start()
+with record() as tape, tape.wrap(socket.create_server(("127.0.0.1", 0))) as listener:
+    client = socket.create_connection(listener.getsockname(), timeout=30)
+    with client, listener.accept()[0] as connection:
+        ours.send(connection)
+        client.sendall(b"hello")
+        print(client.recv(100).decode(), tape.timeline.calls())
+worker.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_an_accepted_socket_can_be_sent_to_another_process() -> None:
+    """What multiprocessing leaves of that goes with a process."""
+    said = subprocess.run(
+        [sys.executable, "-c", SENT_ON], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert said.stdout == "hello from another process [('accept', None)]\n", said.stderr

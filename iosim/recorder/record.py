@@ -51,6 +51,7 @@ from ..real.features import machine
 from ..trace import Timeline
 from .event_buffer import CallGate, Stamp, Start, Track
 from .reconstruct import Senders, Thread, nobody, timeline
+from .sent_on import can_be_sent
 from .stamped import (
     CODES,
     COMMON,
@@ -263,7 +264,8 @@ class record:
             library = next(kind for kind in plain.__mro__ if kind.__module__ in LIBRARY)
             beneath = self.class_of(library) if library is not plain else None
             methods = {} if beneath else self._methods(plain)
-            self._classes[plain] = _derived(plain, self, methods, beneath)
+            self._classes[plain] = made = _derived(plain, self, methods, beneath)
+            can_be_sent(made)
         return self._classes[plain]
 
     def _methods(self, plain: Any) -> dict[str, Any]:
