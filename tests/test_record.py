@@ -1338,14 +1338,15 @@ def answers(pipe):
         connection.sendall(connection.recv(5) + b" from another process")
 
 ours, theirs = multiprocessing.Pipe()
-worker = multiprocessing.get_context("fork").Process(target=answers, args=(theirs,))
+worker = multiprocessing.get_context("fork").Process(target=answers, args=(theirs,), daemon=True)
 worker.start()
 with record() as tape, tape.wrap(socket.create_server(("127.0.0.1", 0))) as listener:
     client = socket.create_connection(listener.getsockname(), timeout=30)
     with client, listener.accept()[0] as connection:
         ours.send(connection)
         client.sendall(b"hello")
-        print(client.recv(100).decode(), tape.timeline.calls())
+        names = [name for name, _ in tape.timeline.calls() if name != "getsockname"]
+        print(client.recv(100).decode(), names)
 worker.join()
 """
 
@@ -1356,4 +1357,4 @@ def test_an_accepted_socket_can_be_sent_to_another_process() -> None:
     said = subprocess.run(
         [sys.executable, "-c", SENT_ON], capture_output=True, text=True, timeout=60, check=False
     )
-    assert said.stdout == "hello from another process [('accept', None)]\n", said.stderr
+    assert said.stdout == "hello from another process ['accept']\n", said.stderr
