@@ -1,5 +1,6 @@
 """The same plain functions on real sockets: the same calls, and nothing left of them."""
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -229,6 +230,31 @@ def test_both_kernels_count_the_descriptors_of_the_program_and_no_others(story: 
         simulate(program, story, nofile=nofile)
         measure(program, story, nofile=nofile)
     assert opened == [(0, errno.EMFILE)] * 2 + [(3, errno.EMFILE)] * 2
+
+
+def test_each_task_has_a_lane_on_both_kernels() -> None:
+    """The same tasks, which wait for the same things in the same order."""
+
+    async def program(listener: Any) -> None:
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(100):
+                await asyncio.sleep(0)
+                writer.write(data)
+            writer.close()
+
+        async with await asyncio.start_server(handle, sock=listener) as server:
+            await server.serve_forever()
+
+    predicted, run = (kernel(program, IN_STEP).check() for kernel in (simulate, measure))
+    assert run.helpers == predicted.helpers
+    assert len(run.helpers) == 1 + len(IN_STEP)
+    for lane in run.helpers:
+        awaits, measured = (
+            [i.note for i in each.intervals if i.lane == lane and i.state == "awaits"]
+            for each in (predicted, run)
+        )
+        assert measured == awaits
+        assert {"StreamReader.read", "sleep"} & {*awaits} or lane == "program"
 
 
 # -- when data came --------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from .measured_floor import Opened, measured
 from .run import GRACE_NS
 from .senders import senders
 from .simulate import main_of_program, what_is_given
+from .tasks import MeasuredTasks
 from .world import World
 
 __all__ = ["measure_plain"]
@@ -95,7 +96,7 @@ class _Measurement:
         """`room` makes room for descriptors; `few`: they are counted."""
         self._plan, self._outside, self._limit_s = plan, outside, limit_s
         self._room, self._few = room, few
-        self._opened = Opened()
+        self._opened, self._tasks = Opened(), MeasuredTasks()
         self._tape = record(plan.text.title, self._gate, "process")
         self._run = Run([], False, title=plan.text.title)
         self._seen = SimpleNamespace(
@@ -116,6 +117,7 @@ class _Measurement:
         if outside is not None:
             told = outside.helper.finish()
             self._tape.senders = senders(outside.story, told["sent"], self._rcvbuf, self._peer)
+        self._tape.changes = [(row[0], row[1] - self._zero, *row[2:]) for row in self._tasks.rows]
         run = self._tape.timeline
         self._run.end = run.run_end
         if outside is not None:
@@ -147,7 +149,7 @@ class _Measurement:
         return None if gate is None else CallsSeen(gate, self._run)
 
     def _go(self) -> None:
-        world = World(measured(self._tape, self._opened))
+        world = World(measured(self._tape, self._opened, self._tasks))
         with ExitStack() as stack:
             program = adopt(self._plan.program, world, stack)
             for name in ("socket", "selectors"):  # whose import makes calls of its own

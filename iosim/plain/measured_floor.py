@@ -5,7 +5,6 @@ from __future__ import annotations
 import _socket
 import os
 import select
-import sys
 import time
 import weakref
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 
 from ..recorder.record import record
 from ..recorder.stamped import CREATE, FUNCTIONS
+from .tasks import MeasuredTasks, watched
 from .world import Floor, World, like
 
 __all__ = ["Opened", "measured"]
@@ -58,8 +58,8 @@ class Opened:
         self.ends.clear()
 
 
-def measured(tape: record, opened: Opened) -> Floor:
-    """The real modules, as far as a recorder knows their calls."""
+def measured(tape: record, opened: Opened, tasks: MeasuredTasks) -> Floor:
+    """The real modules, as far as a recorder knows their calls; `tasks` are told of asyncio's."""
 
     def like(name: str) -> Callable[[World], ModuleType]:
         return lambda world: _stamped(tape, name, opened)
@@ -69,14 +69,15 @@ def measured(tape: record, opened: Opened) -> Floor:
         vars(made)["socket"] = vars(made)["SocketType"] = _sockets(tape, made.socket, opened)
         return made
 
-    # asyncio's own in C knows one running loop per thread from 3.14 on: a notebook has its own.
-    in_c = ("_asyncio",) if sys.version_info >= (3, 14) else ()
     return Floor(
         modules={
             **{name: like(name) for name in REAL}, "socket": sockets,
             "select": lambda world: _select(tape, opened),
         },
-        library=frozenset(("asyncio", "selectors", "socketserver")), in_c=frozenset(in_c),
+        # Tasks in C tell nobody of their steps, and know, from 3.14 on, one loop for a thread: a
+        # notebook has its own.
+        library=frozenset(("asyncio", "selectors", "socketserver")), in_c=frozenset(("_asyncio",)),
+        watched={"asyncio.tasks": watched(lambda world: tasks)},
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ SIMULATED = Floor(
     },
     builtin={"open": system.refusing("open")},
     in_c=frozenset(("_asyncio", "_queue")),
-    watched={"asyncio.tasks": tasks.watched},
+    watched={"asyncio.tasks": tasks.watched(lambda world: world.run.tasks)},
     in_sets={
         "threading": "Thread", "asyncio.futures": "Future", "concurrent.futures._base": "Future",
     },

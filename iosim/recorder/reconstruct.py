@@ -31,7 +31,7 @@ from .event_buffer import NOT_MADE, OFF_NS, Look, Stamp, Start
 from .made import ACCEPT, AWAIT, RECEIVE, Made, Part
 from .sender import Sender
 
-__all__ = ["Senders", "Thread", "nobody", "timeline"]
+__all__ = ["Change", "Senders", "Thread", "nobody", "timeline"]
 
 UNSEEN = "in a call that is not recorded"  # a sleep, a lock, the GIL, a file
 LEAST_NS = (
@@ -219,6 +219,7 @@ class Connection:
     empty: int = 0  # when a receive last found nothing
 
 
+Change = tuple[str, int, str | None, str]  # a lane, when, its new state (None: its end), a note
 Senders = Callable[[int, int], Sender | None]  # of the connection with that descriptor, since then
 
 
@@ -370,8 +371,9 @@ def _line(code: CodeType, lasti: int) -> int | None:
 
 
 def timeline(
-    threads: Sequence[Thread], title: str, cores: int, machine: str, senders: Senders = nobody
-) -> Timeline:
+    threads: Sequence[Thread], title: str, cores: int, machine: str, senders: Senders = nobody,
+    changes: Iterable[Change] = (),
+) -> Timeline:  # fmt: skip
     """All that was recorded."""
     tape, taken = TraceBuilder(), Counter[str]()
     threads = [thread for thread in threads if thread.looks]
@@ -391,6 +393,13 @@ def timeline(
         _lane(tape, thread, name)
     fates = messages(threads, names, connections, tape)
     end = max((thread.parts[-1].end for thread in threads if thread.parts), default=0)
+    for lane, at, state, note in changes:
+        if lane not in tape.helpers:
+            tape.helpers.append(lane)
+        if state is None:
+            tape.exit(lane, min(max(0, at), end))
+        else:
+            tape.change(lane, min(max(0, at), end), state, None, note)
     return tape.timeline(places.text(title), "measured", cores, fates, end, (), machine)
 
 

@@ -50,7 +50,7 @@ from ..machine.cores import usable_cores
 from ..real.features import machine
 from ..trace import Timeline
 from .event_buffer import CallGate, Stamp, Start, Track
-from .reconstruct import Senders, Thread, nobody, timeline
+from .reconstruct import Change, Senders, Thread, nobody, timeline
 from .sent_on import can_be_sent
 from .stamped import (
     CODES,
@@ -135,12 +135,12 @@ class record:
         self._sockets: list[weakref.ref[socket.socket]] = []
         self._classes: dict[type, type] = {}
         self._undo = ExitStack()
-        self._running = False
-        self._meters = METERS
+        self._running, self._meters = False, METERS
         self._zero = self._end = 0
         self._rows: list[Rows] = []
         self._whole: Timeline | None = None
         self.senders: Senders = nobody  # whoever knows who sends on a connection, and when it sent
+        self.changes: list[Change] = []  # of lanes besides those of threads
 
     def __enter__(self) -> record:
         if self._tracks:
@@ -405,7 +405,7 @@ class record:
 
     def _told(self, rows: Sequence[Rows], end: int) -> Timeline:
         threads = [Thread.read(name, raw, self._zero, end) for name, raw in rows]
-        return timeline(threads, self._title, usable_cores(), machine(), self.senders)
+        return timeline(threads, self._title, usable_cores(), machine(), self.senders, self.changes)
 
 
 def _recorder_of(thing: Any) -> record | None:
