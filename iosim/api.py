@@ -96,7 +96,8 @@ def measure(
 
     Plain Python is given real sockets, and its calls are taken down (`iosim.recorder.record`): a
     message is what one call received.  It arrived when it was sent, if it had room for certain;
-    else all that is known is by when it was there, and the picture leaves open what is not.
+    else all that is known is by when it was there, and the picture leaves open what is not.  Each
+    task of asyncio has a lane, as in a simulated run.
 
     What other work did to the run is in `disturbances` (see `undisturbed`).
 
