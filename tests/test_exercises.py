@@ -479,6 +479,51 @@ def test_an_answer_that_is_none_gets_one_line(answer: Any, says: str) -> None:
     assert not verdict.right
 
 
+def returns_at_once(*given: Any) -> None:
+    return None
+
+
+def accepts_and_returns(first: Any, *more: Any) -> None:
+    first.accept()
+
+
+def closes_everything(*given: Any) -> None:
+    for fd in range(3, 20):
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+def interrupts(*given: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def yields(*given: Any) -> Any:
+    yield 1
+
+
+def calls_itself(*given: Any) -> Any:
+    return calls_itself(*given)
+
+
+class Answers:
+    """It takes whatever it is asked for."""
+
+    def __init__(self, *given: Any) -> None:
+        self.errors: list[Exception] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return Answers
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_no_answer_breaks_the_checker(name: str) -> None:
+    for answer in (returns_at_once, accepts_and_returns, closes_everything, interrupts, yields,
+                   calls_itself, Answers):  # fmt: skip
+        verdict = EXERCISES[name].check(answer)
+        assert not verdict.right, answer
+        assert "AssertionError" not in str(verdict)
+
+
 def test_the_name_of_a_function_says_which_exercise() -> None:
     def recv_exactly(sock: Any, n: int) -> bytes:
         return by_waitall(sock, n)

@@ -68,7 +68,7 @@ def _within_budget(outcome: Outcome) -> str:
     asked = sum(call.name in ASKING for call in run.call_log)
     if outcome.ended:
         return f"it had not looked {GRACE_NS / 1e6:,.0f} ms after it came"
-    if outcome.returned is None or len(outcome.returned) != 50:
+    if not isinstance(outcome.returned, bytes) or len(outcome.returned) != 50:
         return f"it returned {outcome.returned!r}, not the 50 bytes of the datagram"
     waits = {
         i.call.name

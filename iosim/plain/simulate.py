@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
 from ..kernels.launch import PlainPlan, launch_plain
-from ..kernels.watchdog import watchdog
+from ..kernels.watchdog import Expired, watchdog
 from ..sim.clients import ClientScripts
 from ..sim.simulate import fates_of, over_clients, over_nothing, over_traffic, timeline_of
 from ..trace import Timeline, Visit
@@ -35,6 +37,26 @@ OPTIONS: Mapping[type, tuple[str, ...]] = {
     Clients: ("costs", "cores", "backlog", "sndbuf", "rcvbuf", "nofile"),
     type(None): ("costs", "cores", "sndbuf", "rcvbuf", "nofile"),
 }
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[list[int]]:
+    """Was it pressed?  A KeyboardInterrupt that a program raises by itself is the program's."""
+    pressed: list[int] = []
+
+    def interrupted(signo: int, frame: object) -> None:
+        pressed.append(signo)
+        raise KeyboardInterrupt
+
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield pressed
+        return
+    signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def what_is_given(story: Story) -> tuple[int, str]:
@@ -129,12 +151,17 @@ class PlainProgram:
         """Run it over `story`; what it raises is its outcome.  TimeoutError at the limit."""
         kernel, fds, scripts = _kernel_of(story, kind, self._of_kernel | of_kernel)
         outcome = Outcome(self.plan, story, kernel, scripts)
-        with watchdog(limit_s, f"{self.plan.text.title} on the simulated kernel", of_work=True):
+        words = f"{self.plan.text.title} on the simulated kernel"
+        with _ctrl_c() as pressed, watchdog(limit_s, words, of_work=True):
             world, program = self._ready(Run(kernel, self.plan.file))
             try:
                 body = partial(main_of_program, world, program, fds, self.plan.options)
                 outcome.returned = world.run.main(body)
-            except (Exception, SystemExit) as error:
+            except Expired:
+                raise
+            except BaseException as error:
+                if pressed:
+                    raise
                 outcome.error = error
         if not world.as_new():
             self.__exit__()
