@@ -13,9 +13,6 @@ __all__ = ["Peers", "senders"]
 Sent = Iterable[Sequence[int]]  # the number of a message, and the clock before and after its send
 Peers = Callable[[int, int], int | None]  # which connection or client, by descriptor, since when
 
-SKB = 1_280  # bytes that a packet takes up besides its data, and more: struct sk_buff
-IN_USE = 4  # a fourth of SO_RCVBUF holds data for certain: half is the kernel's, tcp_adv_win_scale
-
 
 def senders(
     story: Traffic | Clients, sent: Sent, rcvbuf: int, peers: Peers
@@ -30,11 +27,7 @@ def senders(
 
     def of(fd: int, since: int) -> Sender | None:
         own = rows.get(-1 if (who := peers(fd, since)) is None else who)
-        if not own:
-            return None
-        largest = max(size for size, _, _ in own) + SKB
-        room = rcvbuf // IN_USE // (largest if datagrams else 1)
-        return Sender(own, room, datagrams)
+        return Sender(own, rcvbuf, datagrams) if own else None
 
     return of
 
