@@ -795,6 +795,39 @@ def test_signals_are_held_back_and_waited_for() -> None:
     assert result(program) == ["held back", "handled", signal.SIGALRM]
 
 
+def test_a_program_that_kills_itself_ends_nobody_else() -> None:
+    """It has sent the real process a signal."""
+
+    def program() -> list[int]:
+        told: list[int] = []
+        signal.signal(signal.SIGUSR1, lambda signo, frame: told.append(signo))
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return told
+
+    assert result(program) == [signal.SIGUSR1]
+    for call in (
+        lambda: os.kill(1, 0), lambda: os._exit(3), lambda: os.system("true"), lambda: os.abort(),
+        lambda: os.killpg(0, 0), lambda: os.waitpid(-1, 0), lambda: os.execv("/bin/true", []),
+    ):  # fmt: skip
+        with pytest.raises(NotSimulated, match=r"is not simulated$"):
+            simulate(call)
+    with pytest.raises(RuntimeError, match=r"signal 15 ends process: it has no handler"):
+        simulate(lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def test_of_datagrams_the_next_one_can_be_read() -> None:
+    def program(sock: Any) -> list[int]:
+        time.sleep(0.1)
+        sizes = []
+        for _ in range(3):
+            sizes.append(int.from_bytes(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)), "little"))
+            sock.recv(100)
+        return sizes
+
+    story = traffic.Traffic(tuple(traffic.Message(1_000, size) for size in (10, 20, 30)))
+    assert run_plain(program, story).returned == [10, 20, 30]
+
+
 # -- how a run ends --------------------------------------------------------------------------------
 
 

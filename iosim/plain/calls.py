@@ -207,7 +207,7 @@ def control(kernel: Kernel, task: Task, request: ioctl) -> int:
         thing.flags = thing.flags | O_NONBLOCK if request.arg else thing.flags & ~O_NONBLOCK
         return 0
     if request.op == FIONREAD and isinstance(thing, Socket):
-        return thing.queued
+        return thing.waiting
     if request.op == SIOCOUTQ and isinstance(thing, Stream):
         on_its_way = 0 if thing.peer is None else thing.peer.expected - thing.peer.queued
         return thing.unsent + on_its_way

@@ -41,6 +41,15 @@ FILES = (
 )  # fmt: skip
 
 
+#: Of processes, ours among them: it would be gone with what runs it.
+PROCESSES = (
+    "_exit", "abort", "chroot", "execl", "execle", "execlp", "execlpe", "execv", "execve", "execvp",
+    "execvpe", "killpg", "nice", "pidfd_open", "popen", "posix_spawn", "posix_spawnp", "setns",
+    "setpgid", "setpgrp", "setsid", "spawnl", "spawnle", "spawnlp", "spawnlpe", "spawnv", "spawnve",
+    "spawnvp", "spawnvpe", "system", "unshare", "wait", "wait3", "wait4", "waitid", "waitpid",
+)  # fmt: skip
+
+
 def refusing(what: str) -> Callable[..., Any]:
     """A function that says that `what` is not simulated."""
 
@@ -157,8 +166,14 @@ def virtual_os(world: World) -> ModuleType:
     def get_blocking(fd: int) -> bool:
         return not world.run.kernel.table.get(fd).flags & calls.O_NONBLOCK
 
+    def kill(pid: int, signo: int) -> None:
+        """Oneself: there is nobody else."""
+        if pid != os.getpid():
+            refusing("os.kill of another process")()
+        world.run.raise_signal(int(signo))
+
     return like(
-        os, read=lambda fd, size: call(calls.read(fd, size)) if size else b"",
+        os, kill=kill, read=lambda fd, size: call(calls.read(fd, size)) if size else b"",
         write=lambda fd, data: call(calls.write(fd, bytes(data))),
         close=lambda fd: call(calls.close(fd)),
         pipe=lambda: call(calls.pipe()), pipe2=pipe2,
@@ -167,7 +182,7 @@ def virtual_os(world: World) -> ModuleType:
         eventfd_write=eventfd_write, get_blocking=get_blocking,
         set_blocking=lambda fd, blocking: call(ioctl(fd, FIONBIO, int(not blocking))),
         register_at_fork=lambda **_: None,
-        **{name: refusing(f"os.{name}") for name in FILES if hasattr(os, name)},
+        **{name: refusing(f"os.{name}") for name in FILES + PROCESSES if hasattr(os, name)},
     )  # fmt: skip
 
 
@@ -204,7 +219,9 @@ def virtual_fcntl(world: World) -> ModuleType:
     def ask(fd: Any, op: int, arg: Any = 0, mutate: bool = True) -> Any:
         if op not in (FIONBIO, FIONREAD, SIOCOUTQ):
             return refusing(f"fcntl.ioctl(op={op:#x})")()
-        setting = int.from_bytes(arg, "little") if isinstance(arg, bytes) else int(arg)
+        if not isinstance(arg, bytes | int):
+            refusing(f"fcntl.ioctl with {type(arg).__name__}, which it would fill,")()
+        setting = int.from_bytes(arg, "little") if isinstance(arg, bytes) else arg
         found = world.call(ioctl(number(fd), op, setting))
         return found.to_bytes(4, "little") if isinstance(arg, bytes) else found
 

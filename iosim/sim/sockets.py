@@ -75,6 +75,11 @@ class Socket(Description):
         """Would a receive not wait?  Data, the end of a stream and an error count: poll(2)."""
         return bool(self.queue or self.ended or self.error)
 
+    @property
+    def waiting(self) -> int:
+        """FIONREAD: bytes that can be read: tcp(7)."""
+        return self.queued
+
     def receiving(self) -> None:
         """ENOTCONN if nothing can be received from it."""
 

@@ -40,6 +40,11 @@ class DatagramSocket(_TrafficSocket):
         """There is always room to send (udp_poll)."""
         return EPOLLOUT | (EPOLLIN if self.queue else 0)
 
+    @property
+    def waiting(self) -> int:
+        """FIONREAD: the size of the next datagram alone: udp(7)."""
+        return int(self.queue[0][2]) if self.queue else 0
+
     def put_away(self, kernel: Kernel) -> None:
         """There is no room any more."""
         self.rcvbuf = -1
