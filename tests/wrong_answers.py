@@ -1399,3 +1399,55 @@ class _Touchy(_Task):
 class RefusesToCancel(EventLoop):
     def create_task(self, coroutine: Any) -> Any:
         return _Touchy(self, coroutine)
+
+
+# -- 5 and 6 again --------------------------------------------------------------------------------
+
+
+@wrong("serve_owed", "closes what it owes")
+def closes_at_the_end(listener: Any) -> None:
+    echo_server(listener, lambda owed: READ | (WRITE if owed else 0))
+
+
+@wrong("serve_owed", "reads on after the end")
+def asks_on_after_the_end(listener: Any) -> None:
+    def leave(selector: Any, sock: Any, owed: bytes) -> None:
+        if not owed:
+            selector.unregister(sock)
+            sock.close()
+
+    at_the_end(listener, WRITE, leave)
+
+
+@wrong("serve_owed", "sends other bytes")
+def puts_new_bytes_first(listener: Any) -> None:
+    def take(sock: Any, owed: bytes) -> bytes | None:
+        data = sock.recv(20)
+        return data + owed if data else None
+
+    relay_with(listener, lambda owed: READ | (WRITE if owed else 0), take)
+
+
+@wrong("serve_owed", "one client at a time")
+def blocks_in_sendall(listener: Any) -> None:
+    blocking_sendall(listener)
+
+
+@wrong("serve_edge", "the server ends")
+def answers_one(listener: Any) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.sendall(connection.recv(20))
+
+
+@wrong("serve_edge", "sends other bytes")
+def backwards(listener: Any) -> None:
+    import threading
+
+    def serve(connection: Any) -> None:
+        with connection:
+            while data := connection.recv(20):
+                connection.sendall(bytes(len(data)))
+
+    while True:
+        threading.Thread(target=serve, args=(listener.accept()[0],)).start()

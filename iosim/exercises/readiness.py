@@ -11,6 +11,7 @@ from typing import Any
 
 from ..calls import ms
 from ..hunting.claims import everybody_is_served, took_ns
+from ..hunting.search import Broken
 from ..hunting.space import Space
 from ..plain.run import GRACE_NS
 from ..plain.simulate import Outcome
@@ -135,6 +136,7 @@ POLL_FOR = Exercise(
 def serve_owed(listener: socket.socket) -> None:
     """A right answer."""
     listener.setblocking(False)
+    ended = set()  # who sends no more, and is owed something still
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
         while True:
@@ -148,17 +150,20 @@ def serve_owed(listener: socket.socket) -> None:
                 owed = key.data
                 if mask & selectors.EVENT_READ:
                     data = sock.recv(1_000)
-                    if not data:
-                        selector.unregister(sock)
-                        sock.close()
-                        continue
                     owed += data
+                    if not data:
+                        ended.add(sock)
                 try:
                     owed = owed[sock.send(owed) :]
                 except BlockingIOError:
                     pass
-                events = selectors.EVENT_READ | (selectors.EVENT_WRITE if owed else 0)
-                selector.modify(sock, events, owed)
+                reads = 0 if sock in ended else selectors.EVENT_READ
+                if events := reads | (selectors.EVENT_WRITE if owed else 0):
+                    selector.modify(sock, events, owed)
+                else:
+                    ended.discard(sock)
+                    selector.unregister(sock)
+                    sock.close()
 
 
 def _two_that_echo(seed: int, size: int = 60) -> Space:
@@ -169,16 +174,52 @@ def _two_that_echo(seed: int, size: int = 60) -> Space:
     return Space(story, delays=(ms(5), ms(200)), options={"sndbuf": 30}, in_vain=30)
 
 
+def _one_that_reads_late(seed: int) -> Space:
+    """It has ended its sending by then; the other one is not to notice."""
+    much = 100 + seed % 3
+    late = clients.script(
+        ("send", much), ("shutdown", 0), ("wait", ms(900)), ("receive", much), ("receive", 1),
+        rcvbuf=20,
+    )  # fmt: skip
+    story = clients.of(late, clients.echo(2, 10, every_ms=30))
+    return Space(story, delays=(ms(5),), cuts=False, options={"sndbuf": 30}, in_vain=30)
+
+
+def _both_in_time(outcome: Outcome) -> str:
+    """The quick one at once, whatever the other one does."""
+    late, quick = outcome.visits
+    assert isinstance(outcome.story, clients.Clients)
+    wanted = outcome.story.clients[0].total(clients.SEND)
+    if quick.over is None or quick.over > 700_000_000:
+        return "a client was served too late, beside one that does not read yet"
+    if late.garbled or quick.garbled:
+        return "a client got other bytes than it had sent"
+    if late.received < wanted:
+        return f"client 0 got {late.received} of {wanted} bytes: {late.end}"
+    return ""
+
+
+def _only_waits(found: Broken) -> bool:
+    """Did it wait for one thing at a time, in one thread?"""
+    asked = {call.name for call in found.timeline.call_log}
+    over = found.outcome.ended or found.kind == "stuck"
+    unharmed = found.outcome.error is found.outcome.kernel.stopped
+    return (
+        found.kind in ("stuck", "claim")
+        and not asked & {*ASKING[2:]}
+        and len(found.timeline.processes) == 1
+        and unharmed
+        and over
+    )
+
+
 SERVE_OWED = Exercise(
     5, "serve_owed", "EVENT_WRITE only while something is owed",
-    (Part(over_listener, _two_that_echo, lambda seed: everybody_is_served(within_ms=2_000)),),
     (
-        Mistake(
-            "always writable",
-            "A socket is nearly always writable: with EVENT_WRITE left on, select returns at once, "
-            "for nothing, and the loop takes a whole core.",
-            spins,
-        ),
+        Part(over_listener, _two_that_echo, lambda seed: everybody_is_served(within_ms=2_000)),
+        Part(over_listener, _one_that_reads_late, lambda seed: _both_in_time, cases=60),
+    ),
+    (
         Mistake(
             "EAGAIN is no error",
             "send on a nonblocking socket may find no room (BlockingIOError): wait for "
@@ -186,13 +227,34 @@ SERVE_OWED = Exercise(
             would_block,
         ),
         Mistake(
+            "reads on after the end",
+            'Behind its last byte a stream stays readable, and recv gives b"" again and again: '
+            "ask for EVENT_READ no more, and close when nothing is owed.",
+            lambda part, found: part == 1 and spins(part, found),
+        ),
+        Mistake(
+            "always writable",
+            "A socket is nearly always writable: with EVENT_WRITE left on, select returns at once, "
+            "for nothing, and the loop takes a whole core. (So does a send that is tried again "
+            "and again.)",
+            spins,
+        ),
+        Mistake(
+            "sends other bytes",
+            "Bytes went out twice, in another order, or to another client: keep `owed[n:]` of each "
+            "client's own, and put what is new behind it. (sendall does not say how much it sent.)",
+            lambda part, found: "other bytes" in found.words or "ConnectionReset" in found.words,
+        ),
+        Mistake(
+            "closes what it owes",
+            'recv gives b"" when the client has no more to send; it may well read on '
+            "(shutdown(2), SHUT_WR). Close when nothing is owed.",
+            lambda part, found: part == 1 and "eof" in found.words,
+        ),
+        Mistake(
             "one client at a time",
             "You wait for one client, and meanwhile for nobody else.",
-            lambda part, found: found.kind in ("stuck", "claim")
-            and not {call.name for call in found.timeline.call_log} & {*ASKING[2:]}
-            and len(found.timeline.processes) == 1
-            and found.outcome.error is found.outcome.kernel.stopped
-            and (found.outcome.ended or found.kind == "stuck"),
+            lambda part, found: "served too late" in found.words or _only_waits(found),
         ),
         Mistake(
             "the server ends",
@@ -261,6 +323,8 @@ def _a_flood_and_another(seed: int) -> Space:
 
 def _the_small_one_in_time(outcome: Outcome) -> str:
     flood, small = outcome.visits
+    if flood.garbled or small.garbled:
+        return "a client got other bytes than it had sent"
     if small.received < 10 or not small.answered:
         return "the client with 10 bytes was never answered"
     took = took_ns(outcome, small, small.answered[0])
@@ -275,6 +339,16 @@ SERVE_EDGE = Exercise(
     6, "serve_edge", "read under edge-triggering",
     (Part(over_listener, _a_flood_and_another, lambda seed: _the_small_one_in_time, cases=80),),
     (
+        Mistake(
+            "the server ends",
+            "Your server returned while clients were waiting.",
+            lambda part, found: found.kind == "claim" and not found.outcome.ended,
+        ),
+        Mistake(
+            "sends other bytes",
+            "What a client sends is sent back to it: the same bytes, in their order, to no other.",
+            lambda part, found: "other bytes" in found.words,
+        ),
         Mistake(
             "sleeps beside data",
             "With EPOLLET you are told once, when something comes: read until BlockingIOError, or "
