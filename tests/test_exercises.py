@@ -167,6 +167,20 @@ def polls_the_pipe(arrived: list[int], reader: int) -> None:
         poll.poll()
 
 
+def by_epoll(arrived: list[int], reader: int) -> None:
+    with select.epoll() as epoll:
+        epoll.register(reader, select.EPOLLIN)
+        epoll.poll()
+
+
+def in_a_thread(arrived: list[int], reader: int) -> None:
+    import threading
+
+    thread = threading.Thread(target=os.read, args=(reader, 1))
+    thread.start()
+    thread.join()
+
+
 def while_there_is_something(sock: Any, taken: list[bytes]) -> None:
     while select.select([sock], [], [], 0)[0]:
         taken.append(sock.recv(100))
@@ -352,7 +366,7 @@ RIGHT = {
     "recv_exactly": (by_waitall, by_file), "send_all": (made_blocking, by_a_selector),
     "read_messages": (by_readers, by_makefile), "poll_for": (by_dontwait_and_naps, by_a_clock),
     "serve_owed": (in_threads, in_asyncio), "serve_edge": (edge_again, in_threads),
-    "wait_for": (reads_the_pipe, polls_the_pipe),
+    "wait_for": (reads_the_pipe, polls_the_pipe, by_epoll, in_a_thread),
     "on_signal": (while_there_is_something, by_dontwait),
     "relay": (relay_up_to_the_cap, in_threads),
     "serve_in_time": (deadlines_in_asyncio, deadlines_in_threads),

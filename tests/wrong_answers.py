@@ -563,7 +563,7 @@ def until_it_raises(sock: Any, taken: list[bytes]) -> None:
 @wrong("on_signal", "blocks in the handler")
 def blocking(sock: Any, taken: list[bytes]) -> None:
     sock.setblocking(True)
-    while len(taken) < 9:
+    while len(taken) < 20:
         taken.append(sock.recv(100))
 
 
@@ -578,7 +578,7 @@ def counts_on_three(sock: Any, taken: list[bytes]) -> None:
 
 @wrong("on_signal", "asks without a pause")
 def never_returns(sock: Any, taken: list[bytes]) -> None:
-    while len(taken) < 4:
+    while len(taken) < 99:
         try:
             taken.append(sock.recv(100))
         except BlockingIOError:
@@ -1451,3 +1451,63 @@ def backwards(listener: Any) -> None:
 
     while True:
         threading.Thread(target=serve, args=(listener.accept()[0],)).start()
+
+
+# -- 3, 4, 7 and 8 again ---------------------------------------------------------------------------
+
+
+@wrong("read_messages", "other messages")
+def with_a_sign(sock: Any) -> list[bytes]:
+    data = b""
+    while more := sock.recv(4_096):
+        data += more
+    messages = []
+    while data:
+        size = int.from_bytes(data[:2], "big", signed=True)
+        messages.append(data[2 : 2 + size])
+        data = data[2 + size :]
+    return messages
+
+
+@wrong("read_messages", "other messages")
+def without_spaces(sock: Any) -> list[bytes]:
+    data = b""
+    while more := sock.recv(4_096):
+        data += more
+    messages = []
+    while data:
+        size = int.from_bytes(data[:2], "big")
+        messages.append(data[2 : 2 + size].strip())
+        data = data[2 + size :]
+    return messages
+
+
+@wrong("poll_for", "cut off")
+def takes_sixty_four(sock: Any) -> bytes:
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            return bytes(sock.recv(64))
+        time.sleep(0.02)
+
+
+@wrong("wait_for", "does not wait")
+def pretends(arrived: list[int], reader: int) -> None:
+    arrived.append(10)
+
+
+@wrong("wait_for", "does not wait")
+def waits_for_a_second(arrived: list[int], reader: int) -> None:
+    select.select([reader], [], [], 1)
+
+
+@wrong("wait_for", "polls")
+def looks_ten_times_a_second(arrived: list[int], reader: int) -> None:
+    while not arrived:
+        time.sleep(0.1)
+
+
+@wrong("on_signal", "one receive a signal")
+def eight_at_most(sock: Any, taken: list[bytes]) -> None:
+    with contextlib.suppress(BlockingIOError):
+        for _ in range(8):
+            taken.append(sock.recv(100))

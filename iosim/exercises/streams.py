@@ -224,7 +224,7 @@ def read_messages(sock: socket.socket) -> list[bytes]:
 
 def _framed(answer: Answer) -> Program:
     def program(sock: socket.socket) -> list[bytes]:
-        return list(answer(sock))
+        return answer(sock)  # type: ignore[no-any-return]
 
     return program
 
@@ -274,10 +274,29 @@ def _in_pieces(found: Broken) -> bool:
     return found.kind == "stuck" or (isinstance(returned, list) and bool(returned))
 
 
+def _others(seed: int) -> list[bytes]:
+    """Whatever bytes there are; a long one, equal ones, and an empty one at the end."""
+    return [b" \n\0\xff" + _bytes(seed, 3), *[b"again"] * 12, _bytes(seed, 33_000), b""]
+
+
+def _others_framed(seed: int) -> Space:
+    frames = b"".join(len(one).to_bytes(2, "big") + one for one in _others(seed))
+    return Space(traffic.stream(frames).then("eof", after_ms=60_000), in_vain=2_000)
+
+
 READ_MESSAGES = Exercise(
     3, "read_messages", "frame messages by their length",
-    (Part(_framed, _frames, lambda seed: returns(_messages(seed)), cases=600),),
     (
+        Part(_framed, _frames, lambda seed: returns(_messages(seed)), cases=600),
+        Part(_framed, _others_framed, lambda seed: returns(_others(seed)), cases=20),
+    ),
+    (
+        Mistake(
+            "other messages",
+            "A length has 16 bits, and no sign; the bytes may be any, also those of a space or a "
+            "zero; messages may be equal, and the last one may be empty.",
+            lambda part, found: part == 1 and found.kind in ("claim", "error"),
+        ),
         Mistake(
             "the end is not seen",
             "recv returned b'', the end of the stream, and you went on: the last message is over.",

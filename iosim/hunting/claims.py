@@ -17,7 +17,7 @@ from ..workloads.clients import RECEIVE, WAIT, Clients
 
 __all__ = [
     "Claim", "all_of", "clean_end", "everybody_is_served", "memory_below", "nothing_lost",
-    "nothing_reordered", "returns", "took_ns", "wrong",
+    "nothing_reordered", "returns", "short", "took_ns", "wrong",
 ]  # fmt: skip
 
 Claim = Callable[[Any], str | bool | None]
@@ -42,8 +42,8 @@ def returns(expected: Any) -> Claim:
     def holds(outcome: Outcome) -> str:
         found = outcome.returned
         if outcome.ended:
-            return f"it was not over, and should have returned {_short(expected)}"
-        return "" if found == expected else f"it returned {_short(found)}, not {_short(expected)}"
+            return f"it was not over, and should have returned {short(expected)}"
+        return "" if found == expected else f"it returned {short(found)}, not {short(expected)}"
 
     return holds
 
@@ -108,7 +108,8 @@ def clean_end(outcome: Outcome) -> str:
     return f"{len(left)} descriptors are left open" if left else ""
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """It, in words that are not too many."""
     text = repr(value)
     if isinstance(value, bytes) and len(value) > 12:
         return f"{len(value):,} bytes ({value[:6]!r}...)"

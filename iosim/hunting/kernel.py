@@ -23,7 +23,6 @@ from .space import Space
 
 __all__ = ["HuntedKernel"]
 
-SIGNAL_NS = ms(300)  # until a signal comes that has not come before
 FULL_NS = ms(200)  # for which no descriptor is left
 ASIDE_NS = ms(2)  # for which a thread stands aside: somebody else has its core
 SOON = ms(3)  # until a socket that took nothing says that it takes something
@@ -74,7 +73,7 @@ class HuntedKernel(PlainKernel):
                 task.pending = [*(task.pending or []), signo]
             elif signo not in self._planned:
                 self._planned.add(signo)
-                self.later(SIGNAL_NS, partial(self._at_last, task, signo))
+                self.later(self.space.signals_by, partial(self._at_last, task, signo))
 
     def _at_last(self, task: Task, signo: int) -> None:
         if signo in self._signals:

@@ -46,6 +46,7 @@ class Space:
                   send find no room after all (EAGAIN)?
     threads       may any thread that is ready go on?
     signals       which signals may come between any two steps of the program: each does, once
+    signals_by    ns by which it has come
     full          how often the program may have no descriptor left, for a while (EMFILE)
     faults        what clients may do before their scripts are over: "shutdown", "reset"
     options       of the kernel, as `simulate` takes them
@@ -61,6 +62,7 @@ class Space:
     spurious: bool = False
     threads: bool = True
     signals: tuple[int, ...] = ()
+    signals_by: int = ms(300)
     full: int = 0
     faults: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
