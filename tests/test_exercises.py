@@ -529,6 +529,33 @@ class Answers:
         return Answers
 
 
+def test_what_threads_and_asyncio_complain_of_is_not_shown(capfd: Any) -> None:
+    """A traceback for each of them, thousands of times."""
+
+    def dies(listener: Any) -> None:
+        import threading
+
+        def serve(connection: Any) -> None:
+            connection.sendall(connection.recv(100))
+            raise KeyError("in a thread")
+
+        while True:
+            threading.Thread(target=serve, args=(listener.accept()[0],)).start()
+
+    async def fails(listener: Any) -> None:
+        import asyncio
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            raise KeyError("in a task")
+
+        async with await asyncio.start_server(handle, sock=listener) as server:
+            await server.serve_forever()
+
+    for answer in (dies, fails):
+        assert not EXERCISES["relay"].check(answer).right
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("name", EXERCISES)
 def test_no_answer_breaks_the_checker(name: str) -> None:
     for answer in (returns_at_once, accepts_and_returns, closes_everything, interrupts, yields,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -288,7 +288,7 @@ def _parameters(answer: Answer, solution: Answer) -> str:
 
 @contextmanager
 def _printed() -> Iterator[StringIO]:
-    """What the answer prints, thousands of times, is kept."""
+    """What the answer prints, thousands of times, is kept; what it complains of is not."""
     said = StringIO()
-    with redirect_stdout(said):
+    with redirect_stdout(said), redirect_stderr(StringIO()):
         yield said
