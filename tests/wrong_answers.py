@@ -1511,3 +1511,88 @@ def eight_at_most(sock: Any, taken: list[bytes]) -> None:
     with contextlib.suppress(BlockingIOError):
         for _ in range(8):
             taken.append(sock.recv(100))
+
+
+# -- 1 and 2 again ---------------------------------------------------------------------------------
+
+
+@wrong("recv_exactly", "a pause is no end")
+def for_a_second(sock: Any, n: int) -> bytes:
+    sock.settimeout(1)
+    return silent_end_told(sock, n)
+
+
+def silent_end_told(sock: Any, n: int) -> bytes:
+    data = b""
+    while len(data) < n:
+        more = sock.recv(n - len(data))
+        if not more:
+            raise EOFError
+        data += more
+    return data
+
+
+@wrong("recv_exactly", "keeps what is not its own")
+def left_nonblocking(sock: Any, n: int) -> bytes:
+    sock.setblocking(False)
+    data = b""
+    while len(data) < n:
+        select.select([sock], [], [])
+        more = sock.recv(n - len(data))
+        if not more:
+            raise EOFError
+        data += more
+    return data
+
+
+@wrong("recv_exactly", "keeps what is not its own")
+def by_a_buffered_file(sock: Any, n: int) -> bytes:
+    files = vars(by_a_buffered_file).setdefault("files", {})
+    if sock not in files:
+        files.clear()
+        files[sock] = sock.makefile("rb")
+    data: bytes = files[sock].read(n)
+    if len(data) < n:
+        raise EOFError
+    return data
+
+
+@wrong("recv_exactly", "the end is not told")
+def nothing_at_a_clean_end(sock: Any, n: int) -> bytes:
+    data = b""
+    while len(data) < n:
+        more = sock.recv(n - len(data))
+        if not more:
+            if data:
+                raise EOFError
+            return b""
+        data += more
+    return data
+
+
+@wrong("send_all", "asks without a pause")
+def naps_for_a_moment(sock: Any, data: bytes) -> None:
+    while data:
+        try:
+            data = data[sock.send(data) :]
+        except BlockingIOError:
+            time.sleep(0.0005)
+
+
+@wrong("send_all", "sends bytes twice")
+def adds_a_line(sock: Any, data: bytes) -> None:
+    well_sent(sock, data + b"\n")
+
+
+def well_sent(sock: Any, data: bytes) -> None:
+    while data:
+        try:
+            data = data[sock.send(data) :]
+        except BlockingIOError:
+            select.select([], [sock], [])
+
+
+@wrong("send_all", "closes it")
+def says_that_it_is_all(sock: Any, data: bytes) -> None:
+    well_sent(sock, data)
+    sock.shutdown(socket.SHUT_WR)

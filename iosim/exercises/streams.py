@@ -10,11 +10,13 @@ from random import Random
 from typing import Any
 
 from ..calls import ms
-from ..hunting.claims import nothing_lost, returns
+from ..hunting.claims import returns
 from ..hunting.search import Broken
 from ..hunting.space import Space
+from ..plain.simulate import Outcome
 from ..workloads import clients, traffic
 from .exercise import Answer, Exercise, Mistake, Part, Program, spins, would_block
+from .readiness import woken_too_often
 
 __all__ = ["READ_MESSAGES", "RECV_EXACTLY", "SEND_ALL"]
 
@@ -55,6 +57,31 @@ def _too_early(answer: Answer) -> Program:
     return program
 
 
+def _and_the_rest(answer: Answer) -> Program:
+    """What comes behind is for somebody else, who waits for it as before."""
+
+    def program(sock: socket.socket) -> list[bytes]:
+        return [answer(sock, 4), b"".join(iter(lambda: sock.recv(100), b""))]
+
+    return program
+
+
+def _to_the_end(answer: Answer) -> Program:
+    def program(sock: socket.socket) -> list[Any]:
+        first = answer(sock, 4)
+        try:
+            return [first, answer(sock, 4)]
+        except EOFError:
+            return [first, "EOFError"]
+
+    return program
+
+
+def _after_a_pause(seed: int) -> Space:
+    whole = _bytes(seed, 10)
+    return Space(traffic.stream(whole[:2], whole[2:], every_ms=60_000).then("eof"))
+
+
 def _first_returned(found: Broken) -> bytes:
     returned = found.outcome.returned
     return returned[0] if isinstance(returned, list) and isinstance(returned[0], bytes) else b""
@@ -77,6 +104,14 @@ RECV_EXACTLY = Exercise(
             _too_early, lambda seed: Space(traffic.stream(_bytes(seed, 3)).then("eof")),
             lambda seed: returns("EOFError"),
         ),
+        Part(
+            _and_the_rest, _after_a_pause,
+            lambda seed: returns([_bytes(seed, 10)[:4], _bytes(seed, 10)[4:]]), cases=40,
+        ),
+        Part(
+            _to_the_end, lambda seed: Space(traffic.stream(_bytes(seed, 4)).then("eof")),
+            lambda seed: returns([_bytes(seed, 4), "EOFError"]), cases=40,
+        ),
     ),
     (
         Mistake(
@@ -93,7 +128,19 @@ RECV_EXACTLY = Exercise(
             "the end is not told",
             "The stream ended before n bytes had come, and your caller was not told: raise "
             "EOFError.",
-            lambda part, found: part == 1 and found.kind in ("claim", "error"),
+            lambda part, found: part in (1, 3) and found.kind in ("claim", "error"),
+        ),
+        Mistake(
+            "a pause is no end",
+            "The stream goes on after a pause, however long it is: only b'' is its end.",
+            lambda part, found: found.kind == "error"
+            and isinstance(found.outcome.error, TimeoutError),
+        ),
+        Mistake(
+            "keeps what is not its own",
+            "What comes behind your n bytes must still lie in the socket, and the socket be as it "
+            "was: open, and blocking.",
+            lambda part, found: part == 2,
         ),
         Mistake(
             "one recv is one message",
@@ -131,6 +178,7 @@ def send_all(sock: socket.socket, data: bytes) -> None:
 
 
 MUCH, REAL = 120, 60_000  # bytes, in three messages
+MOST_WAITS = 60
 
 
 def _sends_it_back(answer: Answer, much: int = MUCH) -> Program:
@@ -141,7 +189,8 @@ def _sends_it_back(answer: Answer, much: int = MUCH) -> Program:
             while len(data) < much:
                 data += connection.recv(much - len(data))
             connection.setblocking(False)
-            answer(connection, data)
+            answer(connection, data[: much // 3])
+            answer(connection, data[much // 3 :])
             connection.setblocking(True)
             with contextlib.suppress(OSError):  # the client may be gone by then
                 connection.shutdown(socket.SHUT_WR)
@@ -154,15 +203,28 @@ def _slow_reader(seed: int, much: int = MUCH) -> Space:
     third = ("send", much // 3)
     story = clients.of(
         clients.script(
-            third, third, third, ("wait", ms(50 + seed % 7)), ("receive", much), rcvbuf=32
+            third, third, third, ("wait", ms(50 + seed % 7)), ("receive", much), ("receive", 1),
+            rcvbuf=32,
         )
-    )
+    )  # fmt: skip
     return Space(story, delays=(ms(10), ms(200)), cuts=False, options={"sndbuf": 48}, in_vain=40)
+
+
+def _all_of_it(outcome: Outcome) -> str:
+    """The client waits for one byte more, which is not to come."""
+    (visit,) = outcome.visits
+    if visit.received > MUCH:
+        return f"the client got more than its {MUCH} bytes"
+    if visit.garbled:
+        return "the client got other bytes than it should have"
+    if visit.received < MUCH:
+        return f"the client got {visit.received} of {MUCH} bytes: {visit.end}"
+    return woken_too_often(outcome, MOST_WAITS)
 
 
 SEND_ALL = Exercise(
     2, "send_all", "send all of it on a nonblocking socket",
-    (Part(_sends_it_back, _slow_reader, lambda seed: nothing_lost),),
+    (Part(_sends_it_back, _slow_reader, lambda seed: _all_of_it),),
     (
         Mistake(
             "EAGAIN is no error",
@@ -171,9 +233,9 @@ SEND_ALL = Exercise(
         ),
         Mistake(
             "asks without a pause",
-            "You ask again and again while there is no room, and keep a core busy: sleep in "
-            "select, poll or a selector until the socket is writable.",
-            spins,
+            "You ask again and again while there is no room: sleep in select, poll or a selector "
+            "until the socket is writable.",
+            lambda part, found: spins(part, found) or "woke up" in found.words,
         ),
         Mistake(
             "waits for the wrong thing",
@@ -183,13 +245,14 @@ SEND_ALL = Exercise(
         ),
         Mistake(
             "closes it",
-            "The socket is your caller's: leave it open.",
-            lambda part, found: "Bad file descriptor" in found.words,
+            "The socket is your caller's, who sends more: leave it open, both ways.",
+            lambda part, found: "Bad file descriptor" in found.words
+            or "Broken pipe" in found.words,
         ),
         Mistake(
             "sends bytes twice",
             "Bytes went out twice, or in another order: go on behind what send says it has taken.",
-            lambda part, found: "other bytes" in found.words,
+            lambda part, found: "other bytes" in found.words or "more than" in found.words,
         ),
         Mistake(
             "a short write",
