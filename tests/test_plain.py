@@ -807,10 +807,12 @@ def test_a_program_that_kills_itself_ends_nobody_else() -> None:
     assert result(program) == [signal.SIGUSR1]
     for call in (
         lambda: os.kill(1, 0), lambda: os._exit(3), lambda: os.system("true"), lambda: os.abort(),
-        lambda: os.killpg(0, 0), lambda: os.waitpid(-1, 0), lambda: os.execv("/bin/true", []),
+        lambda: os.killpg(0, 0), lambda: os.execv("/bin/true", []),
     ):  # fmt: skip
         with pytest.raises(NotSimulated, match=r"is not simulated$"):
             simulate(call)
+    with pytest.raises(ChildProcessError):
+        simulate(lambda: os.waitpid(-1, 0))
     with pytest.raises(RuntimeError, match=r"signal 15 ends process: it has no handler"):
         simulate(lambda: os.kill(os.getpid(), signal.SIGTERM))
 
@@ -826,6 +828,26 @@ def test_of_datagrams_the_next_one_can_be_read() -> None:
 
     story = traffic.Traffic(tuple(traffic.Message(1_000, size) for size in (10, 20, 30)))
     assert run_plain(program, story).returned == [10, 20, 30]
+
+
+def test_an_option_that_would_have_no_effect_is_refused() -> None:
+    def program(sock: Any, option: int) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, option, 10)
+
+    for option in (socket.SO_RCVLOWAT, socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        with pytest.raises(NotSimulated, match=r"the option SO_\w+ is not simulated"):
+            simulate(program, traffic.one(transport="tcp"), option=option)
+
+
+def test_msg_waitall_is_for_streams() -> None:
+    """Of a datagram there is no more: recv(2)."""
+
+    def program(sock: Any) -> int:
+        return len(sock.recv(2_000, socket.MSG_WAITALL))
+
+    assert run_plain(program, traffic.one(size=50)).returned == 50
+    with pytest.raises(NotSimulated, match=r"recv\(MSG_PEEK \| MSG_WAITALL\)"):
+        simulate(lambda sock: sock.recv(5, socket.MSG_PEEK | socket.MSG_WAITALL), traffic.one())
 
 
 # -- how a run ends --------------------------------------------------------------------------------

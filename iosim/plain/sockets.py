@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .. import calls
 from ..machine.errors import failure
 from ..sim.answers import sides
+from ..sim.traffic import DatagramSocket
 from .calls import (
     FIONBIO,
     bind,
@@ -40,6 +41,16 @@ HERE = {HOST, "localhost", "", "0.0.0.0", None, b"localhost", b"127.0.0.1"}
 INTERNET, STREAM = int(_socket.AF_INET), int(_socket.SOCK_STREAM)
 FAMILIES = {INTERNET, int(getattr(_socket, "AF_UNIX", INTERNET))}
 SOMAXCONN = calls.SOMAXCONN
+#: Options that change when a call returns.
+WITHOUT_EFFECT = {
+    (level, int(getattr(_socket, name))): name
+    for level, names in (
+        (int(_socket.SOL_SOCKET), ("SO_RCVLOWAT", "SO_RCVTIMEO", "SO_SNDTIMEO", "SO_BUSY_POLL")),
+        (int(_socket.IPPROTO_TCP), ("TCP_CORK", "TCP_DEFER_ACCEPT", "TCP_USER_TIMEOUT")),
+    )
+    for name in names
+    if hasattr(_socket, name)
+}
 
 
 class Socket:
@@ -149,6 +160,10 @@ class Socket:
         whole, asked = int(flags) & _socket.MSG_WAITALL, int(flags) & ~_socket.MSG_WAITALL
         if asked & ~(calls.MSG_PEEK | calls.MSG_DONTWAIT):
             raise NotSimulated(f"recv(flags={asked:#x}) is not simulated")
+        if whole and asked & calls.MSG_PEEK:
+            raise NotSimulated("recv(MSG_PEEK | MSG_WAITALL) is not simulated")
+        thing = self._run.kernel.table.get(fd)
+        whole = whole and not isinstance(thing, DatagramSocket)  # of one there is no more: recv(2)
         until, data = self._until(), b""
         while len(data) < size:
             left = size - len(data)
@@ -280,7 +295,9 @@ class Socket:
     # -- options -------------------------------------------------------------------------------
 
     def setsockopt(self, level: int, option: int, value: Any, length: int = 0) -> None:
-        """setsockopt(2)."""
+        """setsockopt(2); refused is what would have an effect, and has none here."""
+        if name := WITHOUT_EFFECT.get((int(level), int(option))):
+            raise NotSimulated(f"the option {name} is not simulated")
         self._call(setsockopt(self._open(), int(level), int(option), value))
 
     def getsockopt(self, level: int, option: int, buflen: int = 0) -> Any:

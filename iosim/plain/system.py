@@ -8,10 +8,12 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from errno import ECHILD
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .. import calls
+from ..machine.errors import failure
 from ..validate import HOUR_NS
 from .calls import FIONBIO, FIONREAD, SIOCOUTQ, ioctl
 from .run import NotSimulated
@@ -46,8 +48,9 @@ PROCESSES = (
     "_exit", "abort", "chroot", "execl", "execle", "execlp", "execlpe", "execv", "execve", "execvp",
     "execvpe", "killpg", "nice", "pidfd_open", "popen", "posix_spawn", "posix_spawnp", "setns",
     "setpgid", "setpgrp", "setsid", "spawnl", "spawnle", "spawnlp", "spawnlpe", "spawnv", "spawnve",
-    "spawnvp", "spawnvpe", "system", "unshare", "wait", "wait3", "wait4", "waitid", "waitpid",
+    "spawnvp", "spawnvpe", "system", "unshare",
 )  # fmt: skip
+WAITS = ("wait", "wait3", "wait4", "waitid", "waitpid")
 
 
 def refusing(what: str) -> Callable[..., Any]:
@@ -172,8 +175,12 @@ def virtual_os(world: World) -> ModuleType:
             refusing("os.kill of another process")()
         world.run.raise_signal(int(signo))
 
+    def no_child(*_: object, **__: object) -> Any:
+        raise failure(ECHILD)
+
     return like(
-        os, kill=kill, read=lambda fd, size: call(calls.read(fd, size)) if size else b"",
+        os, kill=kill, **{name: no_child for name in WAITS if hasattr(os, name)},
+        read=lambda fd, size: call(calls.read(fd, size)) if size else b"",
         write=lambda fd, data: call(calls.write(fd, bytes(data))),
         close=lambda fd: call(calls.close(fd)),
         pipe=lambda: call(calls.pipe()), pipe2=pipe2,
