@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from errno import ECHILD
+from errno import ECHILD, ENOSYS
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ FILES = (
 #: Of processes, ours among them: it would be gone with what runs it.
 PROCESSES = (
     "_exit", "abort", "chroot", "execl", "execle", "execlp", "execlpe", "execv", "execve", "execvp",
-    "execvpe", "killpg", "nice", "pidfd_open", "popen", "posix_spawn", "posix_spawnp", "setns",
+    "execvpe", "killpg", "nice", "popen", "posix_spawn", "posix_spawnp", "setns",
     "setpgid", "setpgrp", "setsid", "spawnl", "spawnle", "spawnlp", "spawnlpe", "spawnv", "spawnve",
     "spawnvp", "spawnvpe", "system", "unshare",
 )  # fmt: skip
@@ -178,8 +178,12 @@ def virtual_os(world: World) -> ModuleType:
     def no_child(*_: object, **__: object) -> Any:
         raise failure(ECHILD)
 
+    def no_such_call(*_: object, **__: object) -> Any:
+        raise failure(ENOSYS)  # as from a kernel that is older: asyncio asks
+
     return like(
-        os, kill=kill, **{name: no_child for name in WAITS if hasattr(os, name)},
+        os, kill=kill, pidfd_open=no_such_call,
+        **{name: no_child for name in WAITS if hasattr(os, name)},
         read=lambda fd, size: call(calls.read(fd, size)) if size else b"",
         write=lambda fd, data: call(calls.write(fd, bytes(data))),
         close=lambda fd: call(calls.close(fd)),
