@@ -95,7 +95,7 @@ def _serves_nobody(part: int, found: Broken) -> bool:
 ACCEPT_ALL = Exercise(
     11, "accept_all", "accept when descriptors run out",
     (
-        Part(over_listener, _until_one_leaves, lambda seed: _claim, cases=60),
+        Part(over_listener, _until_one_leaves, lambda seed: _claim, cases=15),
         Part(over_listener, _for_a_while, lambda seed: _claim, cases=60),
     ),
     (
