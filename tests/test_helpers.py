@@ -5,8 +5,10 @@ Who dies is killed by the program itself, between two of its calls: nothing depe
 
 import json
 import os
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -110,6 +112,22 @@ def in_threads(listener: int, clients: int) -> calls.Program:
     yield pthread_join(thread)
 
 
+def plain_receives(sock: socket.socket) -> None:
+    kill_helper()
+    sock.recv(100)
+
+
+def plain_polls(sock: socket.socket) -> None:
+    kill_helper()
+    while not select.select([sock], [], [], 0)[0]:
+        pass
+
+
+def plain_accepts(listener: socket.socket) -> None:
+    kill_helper()
+    listener.accept()
+
+
 def asks_a_pool(jobs: int) -> calls.Program:
     kill_helper()
     future = yield futures.submit(1)
@@ -134,6 +152,9 @@ THREADS = {"pool": "ThreadPoolExecutor", "workers": 1}
         (hears_of_a_reset, SOON, {}, "the process of the clients"),
         (in_threads, NEVER, {}, "the process of the clients"),
         (asks_a_pool, ONE_JOB, THREADS, "the watching process"),
+        (plain_receives, LATER, {}, "the sender"),
+        (plain_polls, LATER, {}, "the sender"),
+        (plain_accepts, NEVER, {}, "the process of the clients"),
     ],
 )
 def test_who_is_killed_ends_the_run_at_once_and_is_named(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import select as real_select
@@ -44,6 +45,8 @@ from iosim.calls import (
     ms,
     pause,
     poll,
+    pthread_create,
+    pthread_join,
     recvfrom,
     select,
     setsockopt,
@@ -575,14 +578,59 @@ def test_the_limit_stops_a_program_that_never_yields() -> None:
         measure(stuck, one(LATE), limit_s=0.2)
 
 
-@pytest.mark.parametrize("name", ["blocking", "multiplexing", "asynchronous_aio"])
-def test_the_limit_in_another_thread(name: str) -> None:
-    need(NEEDS.get(name, "select"))
+def polls(fd, nbytes):
+    while True:
+        yield poll([fd], timeout=0)
+
+
+def polls_in_a_thread(fd, nbytes):
+    yield pthread_join((yield pthread_create(polls(fd, nbytes))))
+
+
+def plain_receives(sock):
+    sock.recv(10)
+
+
+def plain_polls(sock):
+    while not real_select.select([sock], [], [], 0)[0]:
+        pass
+
+
+def plain_polls_in_a_thread(sock):
+    thread = threading.Thread(target=plain_polls, args=(sock,))
+    thread.start()
+    thread.join()
+
+
+def plain_sleeps_in_a_task(sock):
+    asyncio.run(asyncio.sleep(60))
+
+
+POLLING = [
+    models.nonblocking, models.asynchronous_aio, polls, polls_in_a_thread, plain_polls,
+    plain_polls_in_a_thread,
+]  # fmt: skip
+WAITING = [models.blocking, models.multiplexing, plain_receives, plain_sleeps_in_a_task]
+
+
+@pytest.fixture
+def threads_told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What threads have ended with, as far as Python's own hook tells of it."""
+    told: list[Any] = []
+    monkeypatch.setattr(
+        threading, "excepthook",
+        lambda args: None if args.exc_type is SystemExit else told.append(args),
+    )  # fmt: skip
+    return told
+
+
+def limited(program: Any) -> list[BaseException]:
+    """What comes out of a run in another thread that is ended after 0.2 s."""
     caught: list[BaseException] = []
 
     def work() -> None:
         try:
-            measure(getattr(models, name), one(60_000), limit_s=0.2)
+            measure(program, one(60_000), limit_s=0.2)
         except BaseException as error:
             caught.append(error)
 
@@ -590,7 +638,30 @@ def test_the_limit_in_another_thread(name: str) -> None:
     thread.start()
     thread.join(30)
     assert not thread.is_alive()
-    assert isinstance(caught[0], TimeoutError)
+    return caught
+
+
+@pytest.mark.parametrize("program", [*WAITING, *POLLING])
+def test_the_limit_in_another_thread(
+    program: Any, threads_told: list[Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    need(NEEDS.get(program.__name__, "select"))
+    (error,) = limited(program)
+    with pytest.raises(TimeoutError, match=rf"{program.__name__} was not over after 0\.2 s"):
+        raise error
+    assert (threads_told, capfd.readouterr().err) == ([], "")
+
+
+@pytest.mark.parametrize("program", POLLING)
+def test_the_limit_needs_no_turn_of_another_thread(
+    program: Any, threads_told: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever polls holds the interpreter's lock, for seconds as the system decides."""
+    need(NEEDS.get(program.__name__, "select"))
+    monkeypatch.setattr(watchdog, "_keep_time", lambda dog, thread: dog._left.wait())
+    (error,) = limited(program)
+    assert isinstance(error, TimeoutError)
+    assert threads_told == []
 
 
 def test_a_run_in_another_thread() -> None:

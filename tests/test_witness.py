@@ -572,7 +572,7 @@ def test_who_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
         witness(stuck, STORIES["one"], limit_s=0.5)
 
 
-FINDS_THE_ORACLE = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+FINDS_THE_ORACLE = {"PYTHONPATH": str(Path(__file__).parent)}
 INTERRUPTED = """
 import signal
 from oracles.strace.witness import witness
@@ -586,12 +586,13 @@ witness(models.blocking, traffic.one(60_000), limit_s=60)
 @needs_strace
 def test_ctrl_c_ends_all_of_it() -> None:
     script = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED], stderr=subprocess.PIPE, env=FINDS_THE_ORACLE
+        [sys.executable, "-c", INTERRUPTED],
+        stderr=subprocess.PIPE,
+        env=os.environ | FINDS_THE_ORACLE,
     )
     until = time.monotonic() + SOON_S * 3
-    while (
-        len(descendants()) < 4 and time.monotonic() < until
-    ):  # it, strace, the program, the sender
+    while len(descendants()) < 4:  # it, strace, the program, the sender
+        assert time.monotonic() < until
         time.sleep(0.05)
     script.send_signal(signal.SIGINT)
     _, err = script.communicate(timeout=SOON_S)

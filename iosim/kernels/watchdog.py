@@ -22,7 +22,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Expired", "Needed", "watchdog"]
+__all__ = ["AGAIN_S", "Expired", "Needed", "watchdog"]
 
 AGAIN_S = 0.5  # ring again, should somebody swallow the first exception
 GRACE_S = 0.5  # for a body that asks whether its time is up
@@ -40,8 +40,11 @@ F_SETOWN_EX, F_OWNER_TID = 15, 0  # fcntl(2): Python's fcntl has no name for the
 LOCKING = frozenset({"concurrent", "multiprocessing", "queue", "threading"})
 
 
-class Expired(BaseException):
-    """Time is up.  Not an Exception, so that no program catches it, nor takes it for an errno."""
+class Expired(SystemExit):
+    """Time is up.  Not an Exception, so that no program catches it, nor takes it for an errno.
+
+    A SystemExit, because that is what a loop of asyncio lets through at once.
+    """
 
 
 class Needed(Protocol):
@@ -53,6 +56,10 @@ class Needed(Protocol):
 
     def gone(self) -> bool:
         """Is it?"""
+        ...
+
+    def check(self) -> None:
+        """If it is, raise what went wrong with it."""
         ...
 
 
@@ -79,15 +86,19 @@ def _of_watcher(frame: FrameType) -> bool:
 class watchdog:
     """`with watchdog(seconds, what):` raises TimeoutError if the body takes longer.
 
-    Inside the body it is `Expired`, which whoever knows more may turn into a better TimeoutError.
+    Inside the body it is `Expired`; however the body ends then, that is the limit's doing.  `where`
+    tells what the body was at.
     In the main thread by setitimer(2) and SIGALRM, which also interrupts a blocking call; the
     handler and the timer that were there before are restored.  A function of the library that takes
-    locks is given half a second to return first.  Elsewhere, and without setitimer, a second thread
-    calls `wake`, which should end a blocking call, and the body asks `check`; if it does not,
-    `Expired` is thrown into it between two bytecodes.  Where there is neither (WebAssembly, as in a
-    browser), the interpreter tells of each jump in a loop (PEP 669, Python 3.12): code that calls
-    nothing, and loops, is ended, and a call that blocks is not.
-    Time is up at once when `needed` is gone: who gave it finds that out, and says so.  (Where
+    locks is given half a second to return first.
+    Elsewhere, and without setitimer, a second thread calls `wake`, which should end a blocking
+    call, and if the body goes on, throws `Expired` into it between two bytecodes.
+    Both means need the interpreter's lock, for which a thread may wait for seconds while another
+    one polls: so whoever makes calls asks `check` at each.
+    Where there is neither (WebAssembly, as in a browser), the interpreter tells of each jump in a
+    loop (PEP 669, Python 3.12): code that calls nothing, and loops, is ended, and a call that
+    blocks is not.
+    Time is up at once when `needed` is gone, and what went wrong with it is raised.  (Where
     fcntl(2) has no F_SETSIG, as on macOS, a main thread that waits hears of it at the limit.)
     With `of_work` the seconds are those in which this process had a core, so that a busy machine
     ends nothing that only works; of those that pass, ten times as many.
@@ -96,17 +107,17 @@ class watchdog:
 
     __slots__ = (
         "_before", "_body", "_due", "_handler", "_leave", "_left", "_lock", "_needed", "_of_work",
-        "_over", "_passed", "_seconds", "_since", "_thrown", "_timer", "_wake", "_what",
+        "_over", "_passed", "_seconds", "_since", "_thrown", "_timer", "_wake", "_what", "_where",
     )  # fmt: skip
 
     def __init__(
         self, seconds: float, what: str = "the program", wake: Callable[[], object] | None = None,
-        needed: Needed | None = None, of_work: bool = False,
+        needed: Needed | None = None, of_work: bool = False, where: Callable[[], str] | None = None,
     ) -> None:  # fmt: skip
         if not 0 < seconds <= 86_400:
             raise ValueError(f"limit_s must be above 0 and at most 86,400 s, got {seconds!r}")
         self._seconds, self._what, self._wake, self._needed = seconds, what, wake, needed
-        self._of_work = of_work
+        self._of_work, self._where = of_work, where
         self._leave: Callable[[], None] = self._disarm
         self._timer: threading.Thread | None = None
         self._over = self._thrown = False
@@ -135,8 +146,21 @@ class watchdog:
         except Expired:  # at the last moment
             leave()
             kind = Expired
-        if kind is Expired:
-            raise TimeoutError(f"{self._what} was not over after {self._seconds:g} s") from None
+        self._judge(kind)
+
+    def _judge(self, kind: type[BaseException] | None) -> None:
+        """What the body's end means: `kind` is its exception's.
+
+        What a body that was woken raises, or returns, is not its own.
+        """
+        if kind is not None and not issubclass(kind, Exception | SystemExit):
+            return  # Ctrl-C, and the like
+        if self._needed is not None and (kind or self._over):
+            self._needed.check()  # nobody at the other ends: that is not the body's fault
+        if self._over or kind is Expired:
+            place = f": it was in {self._where()}" if self._where else ""
+            words = f"{self._what} was not over after {self._seconds:g} s"
+            raise TimeoutError(words + place) from None
 
     def _ring(self, signo: int, frame: FrameType | None) -> None:
         """Throw into the body; a moment later where an exception would be lost or do harm."""
@@ -195,8 +219,9 @@ class watchdog:
             signal.setitimer(signal.ITIMER_REAL, max(rest, SOON_S), interval)
 
     def check(self) -> None:
-        """Raise `Expired` if time is up.  A body that asks in time needs no harder means."""
-        if self._over:
+        """Raise `Expired` if time is up, in whatever thread."""
+        if self._over or self._passed() >= self._due:
+            self._over = True
             raise Expired
 
     # -- where there is no alarm ---------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import Any
 
 from .. import calls
 from ..kernels.launch import PlainPlan, launch_plain
-from ..kernels.watchdog import watchdog
+from ..kernels.watchdog import AGAIN_S, Expired, watchdog
 from ..real.clients import ClientsOutside, check_options, limit_descriptors, need_room
 from ..real.gate import Gate, ServerGate
 from ..real.helper_process import HelperProcess
@@ -97,6 +97,7 @@ class _Measurement:
         self._plan, self._outside, self._limit_s = plan, outside, limit_s
         self._room, self._few = room, few
         self._opened, self._tasks = Opened(), MeasuredTasks()
+        self._in_time = nothing
         self._tape = record(plan.text.title, self._gate, "process")
         self._run = Run([], False, title=plan.text.title)
         self._seen = SimpleNamespace(
@@ -142,11 +143,22 @@ class _Measurement:
         )  # fmt: skip
         return self._outside.client_at.get(next(ports, 0))
 
-    def _gate(self, thread: int) -> CallsSeen | None:
-        if self._outside is None:
-            return None
-        gate = self._outside.gate(self._seen, thread)  # type: ignore[arg-type]
-        return None if gate is None else CallsSeen(gate, self._run)
+    def _gate(self, thread: int) -> InTime:
+        outside, seen = self._outside, self._seen
+        gate = outside.gate(seen, thread) if outside else None  # type: ignore[arg-type]
+        check = self._end_thread if thread else self._check
+        return CallsSeen(check, gate, self._run) if gate else InTime(check)
+
+    def _check(self) -> None:
+        """Raise `Expired` when time is up."""
+        self._in_time()
+
+    def _end_thread(self) -> None:
+        """The same for another thread: `threading` tells nothing of a SystemExit itself."""
+        try:
+            self._in_time()
+        except Expired:
+            raise SystemExit from None
 
     def _go(self) -> None:
         world = World(measured(self._tape, self._opened, self._tasks))
@@ -162,7 +174,10 @@ class _Measurement:
             stack.enter_context(_without_collector())
             helper = self._outside.helper if self._outside else None
             end = stack.enter_context(_end_of_story(helper))
-            with watchdog(self._limit_s, self._plan.text.title, self._opened.close, helper):
+            title, shut = self._plan.text.title, self._opened.shut
+            with watchdog(self._limit_s, title, shut, helper) as dog:
+                self._in_time = dog.check
+                stack.callback(setattr, self, "_in_time", nothing)
                 if self._few:
                     self._tape.take_no_descriptor()
                 self._room()
@@ -182,14 +197,39 @@ class _Measurement:
         self._zero = zero
 
 
-class CallsSeen:
-    """Tells a gate of the calls that a recorder sees: see `iosim.real.gate`."""
+def nothing() -> None:
+    """The limit of what has not begun, or is over."""
 
-    def __init__(self, gate: Gate | ServerGate, run: Run) -> None:
+
+class InTime:
+    """Ends the program at a call that comes after the limit, and gives it time to tidy up."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check, self._again = check, 0
+
+    def before(self, what: str, fd: int | None, timeout: float | None) -> None:
+        """`Expired` if time is up: once, and from half a second later on again."""
+        if clock() >= self._again:
+            try:
+                self._check()
+            except BaseException:
+                self._again = clock() + round(AGAIN_S * 1e9)
+                raise
+
+    def after(self, what: str, place: object, result: Any) -> None:
+        """What has come of it is nobody's business."""
+
+
+class CallsSeen(InTime):
+    """Tells a gate of the calls that a recorder sees, as well: see `iosim.real.gate`."""
+
+    def __init__(self, check: Callable[[], None], gate: Gate | ServerGate, run: Run) -> None:
+        super().__init__(check)
         self._gate, self._run = gate, run
 
     def before(self, what: str, fd: int | None, timeout: float | None) -> None:
         """It may sleep, unless its time-out is 0."""
+        super().before(what, fd, timeout)
         waits = timeout != 0
         limit = timeout if timeout and timeout < LONG_S else None
         self._gate.before(_request(what, fd, limit), waits and what != "sleep", waits)

@@ -8,6 +8,7 @@ import select
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -34,6 +35,7 @@ class Opened:
     def __init__(self) -> None:
         self.things: weakref.WeakSet[Any] = weakref.WeakSet()
         self.ends: set[int] = set()
+        self._bell: _socket.socket | None = None
         self.peers: list[tuple[int, int, int]] = []  # when an accepted fd was met, and the port
 
     def accepted(self, one: Any) -> None:
@@ -44,15 +46,31 @@ class Opened:
             return
         self.peers.append((time.perf_counter_ns(), one.fileno(), port))
 
-    def close(self) -> None:
-        """All of it; whoever sleeps in a call on one of the sockets is woken."""
+    def shut(self) -> None:
+        """Wake whoever sleeps in a call on one of them: it has come to its end, and is still open.
+
+        (What is closed wakes nobody who sleeps in epoll_wait.)  The calls are not the program's,
+        and none is taken down.
+        """
+        self._bell, there = _socket.socketpair()
+        there.close()  # the other one is readable from now on
         for thing in list(self.things):
-            if hasattr(thing, "shutdown"):
-                try:
-                    thing.shutdown(_socket.SHUT_RDWR)
-                except OSError:  # it is closed, or was never connected
-                    pass
+            with suppress(OSError, ValueError):  # closed, or never connected: woken none the less
+                if isinstance(thing, _socket.socket):
+                    _socket.socket.shutdown(thing, _socket.SHUT_RDWR)
+                else:
+                    thing._real.register(self._bell, select.EPOLLIN)
+        self._close_ends()
+
+    def close(self) -> None:
+        """All of it."""
+        for thing in list(self.things):
             thing.close()
+        self._close_ends()
+        if self._bell is not None:
+            self._bell.close()
+
+    def _close_ends(self) -> None:
         for fd in self.ends:
             os.close(fd)
         self.ends.clear()

@@ -17,7 +17,7 @@ from typing import Any
 from ..calls import SOMAXCONN, Program
 from ..costs import Costs
 from ..kernels.launch import Plan, launch, launch_server
-from ..kernels.watchdog import Expired, watchdog
+from ..kernels.watchdog import watchdog
 from ..machine.cores import usable_cores
 from ..trace import Timeline
 from ..trace.builder import messages, record_of
@@ -149,7 +149,7 @@ class Measurement:
         self.process, self._program, self._limit_s = process, program, limit_s
         process.reads, process.submissions = Reads(), Submissions()
         process.signals = self.signals()
-        process.threads = Threads(process, limit_s)
+        process.threads = Threads(process, limit_s, self.in_time)
         stack.callback(process.close)
         self.driver = Driver(
             process, process.run.lane, process.run.stretches, process.signals, self.check, stack
@@ -180,34 +180,32 @@ class Measurement:
         gc.disable()  # its pauses would look like the program's
         try:
             helper, title = process.outside.helper, process.run.title
-            with watchdog(self._limit_s, title, process.descriptors.shut, helper) as self._dog:
+            shut, where = process.descriptors.shut, self.driver.where
+            with watchdog(self._limit_s, title, shut, helper, where=where) as self._dog:
                 self.guarded()
         finally:
             self._program.close()
             if collects:
                 gc.enable()
 
-    def check(self) -> None:
+    def in_time(self) -> None:
         """Raise `Expired` when time is up."""
         self._dog.check()
 
+    def check(self) -> None:
+        """Between two calls: may it go on?"""
+        self.in_time()
+
     def guarded(self) -> None:
         """What goes wrong says where."""
-        driver, helper = self.driver, self.process.outside.helper
+        driver = self.driver
         try:
             self.begin()
             driver.drive(self._program)
-        except Expired:
-            helper.check()
-            raise TimeoutError(
-                f"{self.process.run.title} was not over after {self._limit_s:g} s: "
-                f"it was in {driver.where()}"
-            ) from None
         except Escaped as escaped:
             driver.explain(escaped.error)
             raise escaped.error from None
         except Exception as error:
-            helper.check()  # nobody at the other ends: that is not the program's
             driver.explain(error)
             raise
 

@@ -33,10 +33,15 @@ JOIN_S = 5.0  # for threads to end, once their sockets are shut
 
 
 class Threads:
-    """Those that the program has begun, by their number; `trouble` is what went wrong in them."""
+    """Those that the program has begun, by their number; `trouble` is what went wrong in them.
 
-    def __init__(self, process: Process, limit_s: float) -> None:
+    in_time  raises `Expired` when the run's time is up: its first thread, which would stop them,
+             may wait long for the interpreter's lock while one of them polls
+    """
+
+    def __init__(self, process: Process, limit_s: float, in_time: Callable[[], None]) -> None:
         self._process, self.limit_s, self.zero = process, limit_s, 0
+        self._in_time = in_time
         self._until = time.monotonic() + limit_s
         self._threads: list[threading.Thread] = []
         self._over: list[threading.Event] = []
@@ -107,6 +112,7 @@ class Threads:
         """A thread is stopped when its process is."""
         if self._stopping.is_set():
             raise Expired
+        self._in_time()
 
     def left_s(self) -> float:
         """Seconds until the run is stopped."""
