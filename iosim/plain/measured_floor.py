@@ -13,6 +13,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
+from ..real.descriptors import Waker
 from ..recorder.record import record
 from ..recorder.stamped import CREATE, FUNCTIONS
 from .tasks import MeasuredTasks, watched
@@ -35,7 +36,7 @@ class Opened:
     def __init__(self) -> None:
         self.things: weakref.WeakSet[Any] = weakref.WeakSet()
         self.ends: set[int] = set()
-        self._bell: _socket.socket | None = None
+        self._waker = Waker()
         self.peers: list[tuple[int, int, int]] = []  # when an accepted fd was met, and the port
 
     def accepted(self, one: Any) -> None:
@@ -49,17 +50,15 @@ class Opened:
     def shut(self) -> None:
         """Wake whoever sleeps in a call on one of them: it has come to its end, and is still open.
 
-        (What is closed wakes nobody who sleeps in epoll_wait.)  The calls are not the program's,
+        (What is closed wakes nobody who sleeps in epoll_wait.)  These calls are not the program's,
         and none is taken down.
         """
-        self._bell, there = _socket.socketpair()
-        there.close()  # the other one is readable from now on
         for thing in list(self.things):
-            with suppress(OSError, ValueError):  # closed, or never connected: woken none the less
-                if isinstance(thing, _socket.socket):
+            if isinstance(thing, _socket.socket):
+                with suppress(OSError):  # closed, or never connected: woken none the less
                     _socket.socket.shutdown(thing, _socket.SHUT_RDWR)
-                else:
-                    thing._real.register(self._bell, select.EPOLLIN)
+            else:
+                self._waker.wake(thing._real)
         self._close_ends()
 
     def close(self) -> None:
@@ -67,8 +66,7 @@ class Opened:
         for thing in list(self.things):
             thing.close()
         self._close_ends()
-        if self._bell is not None:
-            self._bell.close()
+        self._waker.close()
 
     def _close_ends(self) -> None:
         for fd in self.ends:

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from errno import EBADF, ENOTSOCK
 from functools import partial
-from socket import SHUT_RDWR
+from socket import SHUT_RDWR, socketpair
 from socket import socket as Socket
 from typing import TYPE_CHECKING, Any
 
 from ..calls import (
+    EPOLLIN,
     F_SETFL,
     F_SETOWN,
     F_SETSIG,
@@ -34,9 +35,29 @@ from .features import missing, real_fcntl
 if TYPE_CHECKING:
     from .driver import Driver
 
-__all__ = ["NO_FD", "Descriptors", "failure", "keep"]
+__all__ = ["NO_FD", "Descriptors", "Waker", "failure", "keep"]
 
 NO_FD = -1  # a descriptor that is never open
+
+
+class Waker:
+    """Ends every wait for an interest list: a socket that is always readable, to be put into it.
+
+    Made before the program runs, which may leave no descriptor for it.  It stays open until all
+    have woken up: what is closed is in no list any more.
+    """
+
+    def __init__(self) -> None:
+        self._end, other = socketpair()
+        other.close()
+
+    def wake(self, epoll: Any) -> None:
+        """Whoever waits for it."""
+        with suppress(OSError, ValueError):  # it is closed, or has been told before
+            epoll.register(self._end.fileno(), EPOLLIN)
+
+    def close(self) -> None:
+        self._end.close()
 
 
 class Descriptors:
@@ -46,6 +67,8 @@ class Descriptors:
     closed under a thread that sleeps in it, for as long as it does; so does this, since that thread
     must be woken at the end of the run: `kept`, with who sleeps in it.
     """
+
+    waker: Waker
 
     def __init__(self) -> None:
         self.open: dict[int, Any] = {}
@@ -128,6 +151,8 @@ class Descriptors:
         for one in self.all():
             if hasattr(one, "shut"):
                 one.shut()
+            if hasattr(one, "register"):
+                self.waker.wake(one)
 
     def close(self) -> None:
         """As when the process ends: all of them are closed."""

@@ -9,7 +9,7 @@ import gc
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from time import perf_counter_ns as clock
 from typing import Any
@@ -27,6 +27,7 @@ from ..workloads.traffic import Traffic
 from . import pipes, readiness, recordings  # noqa: F401  (two of them answer calls)
 from .aio import Reads
 from .clients import ClientsOutside, check_options, limit_descriptors, need_room
+from .descriptors import Waker
 from .driver import Driver, Escaped
 from .features import Unsupported, machine
 from .measured import Run
@@ -150,6 +151,7 @@ class Measurement:
         process.reads, process.submissions = Reads(), Submissions()
         process.signals = self.signals()
         process.threads = Threads(process, limit_s, self.in_time)
+        process.descriptors.waker = stack.enter_context(closing(Waker()))
         stack.callback(process.close)
         self.driver = Driver(
             process, process.run.lane, process.run.stretches, process.signals, self.check, stack

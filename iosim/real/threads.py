@@ -9,12 +9,12 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from errno import ESRCH
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..calls import EPOLLIN, Program, getpid, pthread_create, pthread_join, sleep
+from ..calls import Program, getpid, pthread_create, pthread_join, sleep
 from ..kernels.resource_limits import beginning
 from ..kernels.watchdog import Expired
 from .answers import Prepared, answers, as_it_is, nothing
@@ -130,18 +130,9 @@ class Threads:
         started = [thread for thread in self._threads if thread.ident is not None]
         if not all(over.is_set() for over in self._over):
             self._process.descriptors.shut()
-            self._rouse()
         until = max(time.monotonic() + JOIN_S, self._until)  # as late as one in poll may wake up
         for thread in started:
             thread.join(max(0.0, until - time.monotonic()))
-
-    def _rouse(self) -> None:
-        """A socket that was shut is readable: it ends every wait for an interest list."""
-        descriptors = self._process.descriptors
-        for made in descriptors.all():
-            for one in descriptors.sockets() if hasattr(made, "register") else ():
-                with suppress(OSError, ValueError):
-                    made.register(one.fileno(), EPOLLIN)
 
 
 @answers(pthread_create)
