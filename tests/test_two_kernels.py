@@ -48,7 +48,9 @@ from iosim.calls import (
     EPOLL_CTL_MOD,
     EPOLLET,
     EPOLLIN,
+    EPOLLONESHOT,
     EPOLLOUT,
+    EPOLLRDHUP,
     F_SETFL,
     F_SETOWN,
     MSG_DONTWAIT,
@@ -226,6 +228,29 @@ FOUND: dict[str, tuple[list[Op], Acts, str]] = {
          looked(2), Op("close", (Fd(2),)), Op("close", (Fd(1),))], QUIET,
         "poll({fds[1]: 0x5}, 0): [fds[1] 0x1]",
     ),
+    "the other side's end, asked for by name": (
+        [ACCEPTED, Op("poll", ({Fd(1): EPOLLIN | EPOLLRDHUP}, 0)), TURNED,
+         Op("poll", ({Fd(1): EPOLLIN | EPOLLRDHUP}, 0)), Op("shutdown", (Fd(1), 1)),
+         Op("poll", ({Fd(1): EPOLLIN | EPOLLRDHUP}, 0))], [[[], [("shutdown", 0)]]],
+        "poll({fds[1]: 0x2001}, 0): [fds[1] 0x2001]",
+    ),
+    "an interest list tells of it, in a thread that sleeps": (
+        [ACCEPTED, Op("epoll_create"),
+         Op("epoll_ctl", (Fd(2), EPOLL_CTL_ADD, Fd(1), EPOLLRDHUP | EPOLLET)),
+         in_thread("epoll_wait", Fd(2), 4, None), TURNED], [[[(SEND, 10)], [("shutdown", 0)]]],
+        "epoll_wait(fds[2], 4, None): [fds[1] 0x2000]",
+    ),
+    "who asks for nothing hears of errors": (
+        [ACCEPTED, Op("epoll_create"), Op("epoll_ctl", (Fd(2), EPOLL_CTL_ADD, Fd(1), 0)), TURNED,
+         Op("epoll_wait", (Fd(2), 4, 0))], [[[], [("reset", 0)]]],
+        "epoll_wait(fds[2], 4, 0): [fds[1] 0x18]",
+    ),
+    "who has heard once, of nothing more": (
+        [ACCEPTED, Op("epoll_create"),
+         Op("epoll_ctl", (Fd(2), EPOLL_CTL_ADD, Fd(1), EPOLLIN | EPOLLONESHOT)), TURNED,
+         Op("epoll_wait", (Fd(2), 4, 0)), TURNED, Op("epoll_wait", (Fd(2), 4, 0))],
+        [[[(SEND, 10)], [("reset", 0)]]], "epoll_wait(fds[2], 4, 0): []",
+    ),
     "a ring has room, and is closed with what is under way and what was never handed in": (
         [ACCEPTED, Op("io_uring_setup", (1,)), looked(2), PREPARED, looked(2), PREPARED,
          Op("close", (Fd(2),)), TURNED,
@@ -298,6 +323,11 @@ FOUND_OVER_TRAFFIC: dict[str, tuple[list[Op], tuple[str, Acts], str]] = {
          TURNED, Op("epoll_wait", (Fd(1), 4, 0)), Op("epoll_wait", (Fd(1), 4, 0)), TURNED,
          Op("epoll_wait", (Fd(1), 4, 0))], ("udp", [[[DATA], [DATA]]]),
         "epoll_wait(fds[1], 4, 0): []",
+    ),
+    "the sender's end, asked for by name": (
+        [Op("epoll_create"), Op("epoll_ctl", (Fd(1), EPOLL_CTL_ADD, Fd(0), EPOLLRDHUP)), TURNED,
+         Op("epoll_wait", (Fd(1), 4, 0))], ("tcp", [[[DATA, END]]]),
+        "epoll_wait(fds[1], 4, 0): [fds[0] 0x2000]",
     ),
     "what was asked for can be changed": (
         [Op("epoll_create"), Op("epoll_ctl", (Fd(1), EPOLL_CTL_ADD, Fd(0), EPOLLIN)),

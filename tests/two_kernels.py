@@ -559,7 +559,12 @@ def _bytes(size: int) -> bytes:
 
 _data = _size.map(_bytes)
 _timeout = st.sampled_from((0, ms(1), ms(3)))
-_events = st.sampled_from((calls.EPOLLIN, calls.EPOLLOUT, calls.EPOLLIN | calls.EPOLLOUT, 0))
+_events = st.sampled_from(
+    (
+        calls.EPOLLIN, calls.EPOLLOUT, calls.EPOLLIN | calls.EPOLLOUT, 0, calls.EPOLLRDHUP,
+        calls.EPOLLIN | calls.EPOLLRDHUP,
+    )
+)  # fmt: skip
 _modes = st.sampled_from((0, calls.EPOLLET, calls.EPOLLONESHOT, calls.EPOLLEXCLUSIVE))
 _epoll = st.tuples(_events, _modes).map(lambda pair: pair[0] | pair[1])
 _several = st.lists(_fd, min_size=1, max_size=4)

@@ -11,13 +11,14 @@ from .request import ASKS, PREPARES, Request, WithTimeout
 
 __all__ = [
     "EPOLLERR", "EPOLLET", "EPOLLEXCLUSIVE", "EPOLLHUP", "EPOLLIN", "EPOLLONESHOT", "EPOLLOUT",
-    "EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD", "POLLNVAL", "Ready", "epoll_create",
-    "epoll_ctl", "epoll_wait", "kevent", "kqueue", "poll", "select",
+    "EPOLLRDHUP", "EPOLL_CTL_ADD", "EPOLL_CTL_DEL", "EPOLL_CTL_MOD", "POLLNVAL", "Ready",
+    "epoll_create", "epoll_ctl", "epoll_wait", "kevent", "kqueue", "poll", "select",
 ]  # fmt: skip
 
 # Linux's values: epoll_ctl(2), and poll's own: poll(2).
 EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
 EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP = 0x1, 0x4, 0x8, 0x10  # and poll's
+EPOLLRDHUP = 0x2000  # nothing more will come: the other side's end, or one's own SHUT_RD
 EPOLLEXCLUSIVE, EPOLLONESHOT, EPOLLET = 1 << 28, 1 << 30, 1 << 31
 POLLNVAL = 0x20  # poll's answer for a descriptor that is not open
 
@@ -93,8 +94,8 @@ class select(_Scan):
 class poll(_Scan):
     """As `select`, with an array in place of a bit map: poll(2).  Times are rounded up to ms.
 
-    `fds` may be a dict, from each descriptor to its events (EPOLLIN | EPOLLOUT).  One that is not
-    open is POLLNVAL.
+    `fds` may be a dict, from each descriptor to its events (EPOLLIN | EPOLLOUT | EPOLLRDHUP).  One
+    that is not open is POLLNVAL.
     """
 
     role: ClassVar[str] = ASKS

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["module"]
 
 POLLIN, POLLPRI, POLLOUT, POLLERR, POLLHUP, POLLNVAL = 0x1, 0x2, 0x4, 0x8, 0x10, 0x20
-#: What can be asked of a descriptor here; urgent data, and the half of EPOLLRDHUP, are not there.
-KNOWN = calls.EPOLLIN | calls.EPOLLOUT | calls.EPOLLET | calls.EPOLLONESHOT | calls.EPOLLEXCLUSIVE
+#: What can be asked of a descriptor here; urgent data are not there.
+ASKED = calls.EPOLLIN | calls.EPOLLOUT | calls.EPOLLRDHUP
+KNOWN = ASKED | calls.EPOLLET | calls.EPOLLONESHOT | calls.EPOLLEXCLUSIVE
 CONSTANTS = {
     "EPOLLIN": 0x1, "EPOLLPRI": 0x2, "EPOLLOUT": 0x4, "EPOLLERR": 0x8, "EPOLLHUP": 0x10,
     "EPOLLRDNORM": 0x40, "EPOLLRDBAND": 0x80, "EPOLLWRNORM": 0x100, "EPOLLWRBAND": 0x200,
@@ -63,7 +64,7 @@ class Poll:
         ns = (
             None if timeout is None or timeout < 0 else min(math.ceil(timeout) * 1_000_000, HOUR_NS)
         )
-        asked = {fd: mask & (POLLIN | POLLOUT) for fd, mask in self._asked.items()}
+        asked = {fd: mask & ASKED for fd, mask in self._asked.items()}
         return [(int(one), one.events) for one in self._world.call(calls.poll(asked, ns))]
 
 

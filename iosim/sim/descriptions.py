@@ -7,7 +7,7 @@ from errno import EBADF, EINVAL, EMFILE
 from os import strerror
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..calls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, O_ASYNC, SIGIO
+from ..calls import EPOLLERR, EPOLLIN, EPOLLOUT, O_ASYNC, SIGIO
 from ..calls.request import RECEIVES
 from ..machine.errors import failure
 from .task import Sleep, Task, asleep
@@ -189,6 +189,6 @@ def _tell_watches(kernel: Kernel, thing: Description, what: int) -> None:
     for watch in sorted(thing.watches, key=lambda watch: watch.exclusive):
         if watch.exclusive and served:
             break
-        if what & (watch.events | EPOLLERR | EPOLLHUP) and watch.found:
+        if what & watch.events and watch.found:
             woke = watch.list_ready(kernel)
             served = served or (watch.exclusive and woke)

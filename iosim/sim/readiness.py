@@ -53,6 +53,7 @@ MAX_NESTS = 4  # interest lists that lie in each other, below the outermost one 
 MS = 1_000_000
 #: What may stand beside EPOLLEXCLUSIVE: epoll_ctl(2).
 WITH_EXCLUSIVE = EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLET | EPOLLEXCLUSIVE
+HOW = EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE  # how it is told, not of what (EP_PRIVATE_BITS)
 
 
 # -- select and poll ---------------------------------------------------------------------------
@@ -135,12 +136,20 @@ FOUND: dict[type, Callable[[int, int], int]] = {select: _found_by_select, poll: 
 
 
 class Watch:
-    """One entry of an interest list: a descriptor, what for, and how it is told."""
+    """One entry of an interest list: a descriptor, what for, and how it is told.
+
+    Of errors and hang-ups always: epoll_ctl(2).
+    """
 
     __slots__ = ("events", "fd", "interest", "thing")
 
     def __init__(self, interest: Interest, fd: int, thing: Description, events: int) -> None:
-        self.interest, self.fd, self.thing, self.events = interest, fd, thing, events
+        self.interest, self.fd, self.thing = interest, fd, thing
+        self.ask(events)
+
+    def ask(self, events: int) -> None:
+        """For these from now on."""
+        self.events = events | EPOLLERR | EPOLLHUP
 
     @property
     def exclusive(self) -> bool:
@@ -149,10 +158,8 @@ class Watch:
 
     @property
     def found(self) -> int:
-        """What it is ready for and was asked about; errors and hang-ups always: epoll_ctl(2)."""
-        if not self.events & (EPOLLIN | EPOLLOUT):  # ONESHOT, spent
-            return 0
-        return self.thing.events & (self.events | EPOLLERR | EPOLLHUP)
+        """What it is ready for and was asked about."""
+        return self.thing.events & self.events
 
     def look(self, kernel: Kernel) -> None:
         """Onto the ready list, if it is ready already."""
@@ -169,11 +176,11 @@ class Watch:
     def harvest(self) -> Ready | None:
         """Take it off the ready list; level-triggered ones come back to its end (epoll(7))."""
         del self.interest.ready[self.fd]
-        found = self.found & ~(EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE)
+        found = self.found
         if not found:
             return None
         if self.events & EPOLLONESHOT:
-            self.events &= ~(EPOLLIN | EPOLLOUT)
+            self.events &= HOW  # spent: not even an error is told
         elif not self.events & EPOLLET:
             self.interest.ready[self.fd] = self
         return Ready(self.fd, found)
@@ -238,7 +245,7 @@ def change_interest(kernel: Kernel, task: Task, request: epoll_ctl) -> None:
     if request.op == EPOLL_CTL_DEL:
         interest.watched[request.fd].drop()
     elif request.op == EPOLL_CTL_MOD:
-        interest.watched[request.fd].events = request.events
+        interest.watched[request.fd].ask(request.events)
         interest.watched[request.fd].look(kernel)
     else:
         interest.add(kernel, request.fd, thing, request.events)

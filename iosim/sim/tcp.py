@@ -13,7 +13,7 @@ from errno import ECONNREFUSED, ECONNRESET, ENOTCONN, EPIPE, ETIMEDOUT
 from itertools import count
 from typing import Any, ClassVar
 
-from ..calls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, SOMAXCONN
+from ..calls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, SOMAXCONN
 from ..trace.builder import MessageRecord
 from .descriptions import changed, refusal
 from .kernel import Kernel
@@ -27,7 +27,7 @@ SYN_TIMEOUTS = (1, 2, 4, 8, 16, 32, 64)
 SECOND = 1_000_000_000
 FIRST_PORT = 40_000  # of listeners
 FIRST_OF_CLIENTS = 60_000
-ANY = EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP
+ANY = EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLRDHUP
 
 Piece = list[Any]  # [fate or None, bytes]: None for what no client sent
 
@@ -145,9 +145,10 @@ class Stream(InternetSocket):
         if self.connecting:
             return 0
         if self.unconnected:
-            return EPOLLOUT | EPOLLHUP | (EPOLLIN if self.ended else 0)
+            return EPOLLOUT | EPOLLHUP | (EPOLLIN | EPOLLRDHUP if self.ended else 0)
         over = self.broken or (self.ended and self.finishing)
         found = EPOLLIN if self.readable else 0
+        found |= EPOLLRDHUP if self.ended else 0
         found |= EPOLLOUT if self.writable else 0
         return found | (EPOLLHUP if over else 0) | (EPOLLERR if self.error else 0)
 

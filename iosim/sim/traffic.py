@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from errno import ECONNRESET
 from typing import Any, ClassVar
 
-from ..calls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
+from ..calls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from ..trace.builder import MessageRecord, record_of
 from ..workloads.traffic import Message, Traffic
 from .descriptions import changed
@@ -82,7 +82,7 @@ class TrafficStream(_TrafficSocket):
     def events(self) -> int:
         """As tcp_poll: a reset is an error, until that was fetched, and a hang-up."""
         found = EPOLLOUT | (EPOLLIN if self.readable else 0) | (EPOLLERR if self.error else 0)
-        return found | (EPOLLHUP if self.broken else 0)
+        return found | (EPOLLRDHUP if self.ended else 0) | (EPOLLHUP if self.broken else 0)
 
     def arrive(self, arrivals: Arrivals, fate: MessageRecord, message: Message) -> None:
         """Its first part, and later the rest."""
@@ -220,5 +220,5 @@ class Arrivals:
         self._kernel.later(round(self._kernel.costs.segment), arrive)
 
     def _announce(self, socket: Any) -> None:
-        broken = EPOLLERR | EPOLLHUP if socket.broken else 0
-        changed(self._kernel, socket, EPOLLIN | broken)
+        over = (EPOLLRDHUP if socket.ended else 0) | (EPOLLERR | EPOLLHUP if socket.broken else 0)
+        changed(self._kernel, socket, EPOLLIN | over)
