@@ -114,7 +114,7 @@ def new_pair(kernel: Kernel, task: Task, request: socketpair) -> tuple[int, int]
     try:
         return first, kernel.table.new(other)
     except OSError:
-        kernel.table.remove(first)
+        kernel.table.close(kernel, first)
         raise
 
 

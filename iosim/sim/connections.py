@@ -43,29 +43,32 @@ __all__ = ["connected", "internet", "listening", "send_bytes"]
 EPHEMERAL = 50_000  # the first of the ports for who does not ask for a certain one
 
 
-def internet(kernel: Kernel, request: Any) -> Any:
-    """The socket of a call: EBADF, ENOTSOCK.  `NotSimulated` for one of a traffic story."""
-    thing = socket_of(kernel, request.fd)
+def internet(kernel: Kernel, request: Any, thing: Any = None) -> Any:
+    """The socket of a call: EBADF, ENOTSOCK.  `NotSimulated` for one of a traffic story.
+
+    `thing`: the one that it has waited for, whatever its number means by now.
+    """
+    thing = thing or socket_of(kernel, request.fd)
     if not isinstance(thing, InternetSocket):
         name = type(request).__name__
         raise NotSimulated(f"{name}: to a connection of Traffic one only listens; take Clients")
     return thing
 
 
-def connected(kernel: Kernel, request: Any, errno: int = ENOTCONN) -> Stream:
+def connected(kernel: Kernel, request: Any, errno: int = ENOTCONN, thing: Any = None) -> Stream:
     """The same, with a peer; `errno` if it has, or had, none."""
-    thing = internet(kernel, request)
+    thing = internet(kernel, request, thing)
     if not isinstance(thing, Stream) or (thing.peer is None and not thing.broken):
         raise refusal(errno, request.fd)
     return thing
 
 
-def listening(kernel: Kernel, request: Any) -> Listener:
+def listening(kernel: Kernel, request: Any, thing: Any = None) -> Listener:
     """The same, in LISTEN; EINVAL if it does not, EMFILE if there is no room for a connection.
 
     The descriptor is looked for first: EMFILE comes before EAGAIN (do_accept).
     """
-    thing = internet(kernel, request)
+    thing = internet(kernel, request, thing)
     if not isinstance(thing, Listener):
         raise refusal(EINVAL, request.fd)
     kernel.table.room_for_one(request.fd)
@@ -90,10 +93,7 @@ def new_file(kernel: Kernel, task: Task, request: Request) -> int:
 @answers(close)
 def close_descriptor(kernel: Kernel, task: Task, request: close) -> None:
     """close(2)."""
-    thing = kernel.table.remove(request.fd)
-    for watch in thing.watches:
-        watch.drop()
-    thing.put_away(kernel)
+    kernel.table.close(kernel, request.fd)
 
 
 @answers(getsockname)
@@ -135,11 +135,14 @@ def _replace(kernel: Kernel, thing: InternetSocket, other: InternetSocket) -> No
 @answers(accept)
 def take_connection(kernel: Kernel, task: Task, request: accept) -> Side:
     """accept(2): sleep in the line until there is a connection, if it may at the beginning."""
-    nonblocking = listening(kernel, request).flags & O_NONBLOCK
-    while not (listener := listening(kernel, request)).incoming:
+    listener = listening(kernel, request)
+    nonblocking = listener.flags & O_NONBLOCK
+    while not listener.incoming:
         if nonblocking:
             yield from nothing_there(kernel)
         yield in_line(task, listener)
+        if listener.over:
+            raise refusal(EINVAL, request.fd)
     stream = listener.incoming.popleft()
     ns = round(kernel.costs.accept)
     if ns:
@@ -214,10 +217,9 @@ def _listen_no_more(kernel: Kernel, listener: Listener) -> None:
 def send_bytes(kernel: Kernel, task: Task, request: send) -> Side:
     """send(2): copy to the send buffer, and sleep until all fit, if it may at the beginning."""
     data, done = memoryview(request.data), 0
-    flags = connected(kernel, request, EPIPE).flags
-    nonblocking = request.flags & MSG_DONTWAIT or flags & O_NONBLOCK
+    stream = connected(kernel, request, EPIPE)
+    nonblocking = request.flags & MSG_DONTWAIT or stream.flags & O_NONBLOCK
     while True:
-        stream = connected(kernel, request, EPIPE)
         if done and not stream.can_send:
             return done  # why, the next call is told
         if errno := stream.send_error():

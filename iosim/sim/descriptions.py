@@ -57,8 +57,13 @@ class Description:
         """What poll(2) says of it now."""
         raise NotImplementedError
 
+    @property
+    def sleepers(self) -> set[Task]:
+        """Who sleeps in a call on it."""
+        return {*self.waiters, *self.in_line, *self.senders}
+
     def put_away(self, kernel: Kernel) -> None:
-        """Its last descriptor was closed."""
+        """Its last descriptor was closed, and nobody uses it any longer."""
 
 
 class File(Description):
@@ -73,10 +78,16 @@ class File(Description):
 
 
 class Descriptors:
-    """The table of a process: descriptions by their number, at most `nofile`."""
+    """The table of a process: descriptions by their number, at most `nofile`.
+
+    `kept`: what was closed under those who use it, until the last of them is done (fget, fput);
+    `under_way`: the operations of io_uring that have waited and are not complete, with what for.
+    """
 
     def __init__(self, nofile: int) -> None:
         self.open: dict[int, Description] = {}
+        self.kept: dict[Description, set[Any]] = {}
+        self.under_way: dict[Any, Description] = {}
         self._nofile = nofile
         self._free = FIRST_FD  # none below it is free
 
@@ -105,13 +116,32 @@ class Descriptors:
         self.room_for_one()
         return self.install(thing)
 
-    def remove(self, fd: int) -> Description:
-        """Its number is free again, and nobody gets its signals any more (__fput)."""
+    def close(self, kernel: Kernel, fd: int) -> None:
+        """Its number is free again: close(2)."""
         thing: Description = self.get(fd)
-        thing.owner = None
         del self.open[fd]
         self._free = min(self._free, fd)
-        return thing
+        users: set[Any] = {one for one, place in self.under_way.items() if place is thing}
+        if users | thing.sleepers:
+            self.kept[thing] = users | thing.sleepers
+        else:
+            _put_away(kernel, thing)
+
+    def done(self, kernel: Kernel, user: Any) -> None:
+        """`user`, a task whose call returns or an operation that is over, uses nothing more."""
+        for thing, users in list(self.kept.items()):
+            users.discard(user)
+            if not users:
+                del self.kept[thing]
+                _put_away(kernel, thing)
+
+
+def _put_away(kernel: Kernel, thing: Description) -> None:
+    """Nobody watches it, nobody gets its signals any more (__fput)."""
+    thing.owner = None
+    for watch in thing.watches:
+        watch.drop()
+    thing.put_away(kernel)
 
 
 # -- sleeping, and being told ------------------------------------------------------------------

@@ -256,6 +256,8 @@ class Kernel(Scheduler):
             if task.chilled and error is None:
                 self.work(task, KERNEL, 0, partial(self._return, value=value))
                 return
+            if self.table.kept:
+                self.table.done(self, task)
             if self.tape is not None:
                 self.leave(task, getattr(error, "errno", None), 0 if error else task.brought)
             if (task.work or task.pending) and task.told:

@@ -64,13 +64,13 @@ def scan(kernel: Kernel, task: Task, request: select | poll) -> Side:
     """Look at all; if none is ready, stand in the queues of all, sleep, and look at all again."""
     is_select = type(request) is select
     wanted, found = request.asked, FOUND[type(request)]
+    if is_select:
+        for fd in wanted:
+            kernel.table.get(fd)
     per_fd = kernel.costs.select_per_fd if is_select else kernel.costs.poll_per_fd
     timeout = request.timeout if is_select else _whole_ms(request.timeout)
-    until, queues = None, 0
+    until, queues, places = None, 0, dict[Description, None]()
     while True:
-        if is_select:
-            for fd in wanted:
-                kernel.table.get(fd)
         ns = per_fd * len(wanted)
         if kernel.costs.queue_per_fd and timeout != 0:
             moves, queues = _moves(kernel, request, queues)
@@ -81,7 +81,8 @@ def scan(kernel: Kernel, task: Task, request: select | poll) -> Side:
             for fd, asked in wanted.items()
             if (events := found(_events(kernel, fd), asked))
         ]
-        places = [thing for fd in wanted if (thing := kernel.table.open.get(fd)) is not None]
+        here = map(kernel.table.open.get, wanted)  # what is closed meanwhile: it stood there
+        places |= dict.fromkeys(thing for thing in here if thing is not None)
         if until is None:
             until = kernel.deadline(timeout)
         if ready or kernel.passed(until):
@@ -123,9 +124,12 @@ def _found_by_poll(events: int, asked: int) -> int:
 
 
 def _found_by_select(events: int, asked: int) -> int:
-    """Readable at an error or a hang-up, writable at an error: POLLIN_SET, POLLOUT_SET."""
-    readable = EPOLLIN if events & (EPOLLIN | EPOLLHUP | EPOLLERR) else 0
-    writable = EPOLLOUT if events & (EPOLLOUT | EPOLLERR) else 0
+    """Readable at an error or a hang-up, writable at an error: POLLIN_SET, POLLOUT_SET.
+
+    What was closed meanwhile is both.
+    """
+    readable = EPOLLIN if events & (EPOLLIN | EPOLLHUP | EPOLLERR | POLLNVAL) else 0
+    writable = EPOLLOUT if events & (EPOLLOUT | EPOLLERR | POLLNVAL) else 0
     return (readable | writable) & asked
 
 

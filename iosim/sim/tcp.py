@@ -60,11 +60,12 @@ class InternetSocket(Socket):
 class Listener(InternetSocket):
     """A listening socket: connections whose handshake is over, not yet accepted (listen(2))."""
 
-    __slots__ = ("backlog", "incoming")
+    __slots__ = ("backlog", "incoming", "over")
 
     def __init__(self, port: int, backlog: int = SOMAXCONN) -> None:
         super().__init__(port)
         self.backlog = backlog
+        self.over = False  # it listens no more
         self.incoming: deque[Stream] = deque()
 
     @property
@@ -83,6 +84,7 @@ class Listener(InternetSocket):
 
     def put_away(self, kernel: Kernel) -> None:
         """Who was not accepted is reset."""
+        self.over = True
         del kernel.network.ports[self.port]
         while self.incoming:
             kernel.network.break_off(self.incoming.popleft())

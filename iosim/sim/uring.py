@@ -56,9 +56,10 @@ class Ring(Description):
 
     def put_away(self, kernel: Kernel) -> None:
         """What it has under way is called off: nobody could be told (io_ring_ctx_wait_and_kill)."""
-        for thing in kernel.table.open.values():
-            if thing.operations:
-                thing.operations = tuple(one for one in thing.operations if one.ring is not self)
+        for operation in [one for one in kernel.table.under_way if one.ring is self]:
+            thing = kernel.table.under_way[operation]
+            thing.operations = tuple(one for one in thing.operations if one is not operation)
+            operation.over(kernel)
 
 
 class Operation:
@@ -79,6 +80,7 @@ class Operation:
 
     def tell(self, kernel: Kernel, thing: Any) -> None:
         """Its description has changed: perhaps it can be done."""
+        kernel.table.under_way[self] = thing
         submitter = self.ring.submitter
         if self.deferred:
             self.ring.doable.append(self)
@@ -88,16 +90,23 @@ class Operation:
             submitter.work = [*(submitter.work or ()), self]
             kernel.nudge(submitter)
         else:
-            self.park(thing)
+            self.park(kernel, thing)
 
-    def park(self, thing: Description) -> None:
-        """It waits there, whether that is O_NONBLOCK or not."""
+    def park(self, kernel: Kernel, thing: Description) -> None:
+        """It waits there, whether that is O_NONBLOCK or not, and whatever becomes of its number."""
         thing.operations = (*thing.operations, self)
+        kernel.table.under_way[self] = thing
+
+    def over(self, kernel: Kernel) -> None:
+        """It waits for nothing more."""
+        if kernel.table.under_way.pop(self, None) is not None and kernel.table.kept:
+            kernel.table.done(kernel, self)
 
     def complete(self, kernel: Kernel, result: Any, got: Received | None = None) -> None:
         """Into the completion ring."""
         self.result, self.got = result, got
         self.ring.completions.append(self)
+        self.over(kernel)
         if not self.deferred:
             changed(kernel, self.ring, EPOLLIN)
 
@@ -127,10 +136,10 @@ class Operation:
 
 def _receive(kernel: Kernel, task: Task, operation: Operation, before: int) -> Iterator[int]:
     request: Any = operation.request
-    socket = socket_of(kernel, request.fd)
+    socket: Any = kernel.table.under_way.get(operation) or socket_of(kernel, request.fd)
     socket.receiving()
     if not socket.readable:
-        operation.park(socket)
+        operation.park(kernel, socket)
         return
     got = take(kernel, socket, request.size)
     if got.error:
@@ -141,9 +150,9 @@ def _receive(kernel: Kernel, task: Task, operation: Operation, before: int) -> I
 
 
 def _accept(kernel: Kernel, task: Task, operation: Operation, before: int) -> Iterator[int]:
-    listener = listening(kernel, operation.request)
+    listener = listening(kernel, operation.request, kernel.table.under_way.get(operation))
     if not listener.incoming:
-        operation.park(listener)
+        operation.park(kernel, listener)
         return
     fd = kernel.table.install(listener.incoming.popleft())
     ns = before + round(kernel.costs.accept)
@@ -157,7 +166,7 @@ def _send(kernel: Kernel, task: Task, operation: Operation, before: int) -> Iter
     request: Any = operation.request
     data = memoryview(request.data)
     while True:
-        stream = connected(kernel, request, EPIPE)
+        stream = connected(kernel, request, EPIPE, kernel.table.under_way.get(operation))
         errno = stream.send_error()
         if errno and operation.done:  # the error is used up by the try that met it (io_send)
             operation.complete(kernel, operation.done)
@@ -166,7 +175,7 @@ def _send(kernel: Kernel, task: Task, operation: Operation, before: int) -> Iter
             raise failure(errno)
         count = min(stream.room, len(data) - operation.done)
         if not count:
-            operation.park(stream)
+            operation.park(kernel, stream)
             return
         first = 0 if operation.done else before + round(kernel.costs.send)
         yield kernel.costs.copy(count) + first
