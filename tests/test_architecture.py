@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from graphlib import CycleError
 
 import architecture
@@ -34,3 +35,13 @@ def test_a_module_can_be_read_in_one_go() -> None:
         path: path.read_text("utf-8").count("\n") for path in architecture.PACKAGE.rglob("*.py")
     }
     assert {path.name: count for path, count in lengths.items() if count > 450} == {}
+
+
+def test_a_class_can_be_read_in_one_go() -> None:
+    classes = {
+        f"{path.name}: {node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path in architecture.PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+    }
+    assert {name: count for name, count in classes.items() if count > 300} == {}

@@ -136,7 +136,7 @@ class HuntedKernel(PlainKernel):
         if way == 3:
             assert thing is not None
             self.later(SOON, lambda: changed(self, thing, calls.EPOLLOUT))
-            self._return(task, None, failure(EAGAIN))
+            self.return_from_call(task, None, failure(EAGAIN))
         elif way:
             some = 1 if way == 1 else max(1, len(request.data) // 2)
             task.request = replace(request, data=request.data[:some])
@@ -149,7 +149,7 @@ class HuntedKernel(PlainKernel):
             if self._full >= self.space.full or not self.choices.pick(2):
                 return False
             self._full, self._full_until = self._full + 1, self.now + FULL_NS
-        self._return(task, None, failure(EMFILE))
+        self.return_from_call(task, None, failure(EMFILE))
         return True
 
     def tell_too_much(self, task: Task, request: Any) -> bool:
@@ -161,7 +161,7 @@ class HuntedKernel(PlainKernel):
         if not idle or not self.choices.pick(2):
             return False
         self._spurious += 1
-        self._return(task, [calls.Ready(idle[0], calls.EPOLLIN)])
+        self.return_from_call(task, [calls.Ready(idle[0], calls.EPOLLIN)])
         return True
 
     def _asked(self, request: Any) -> Mapping[int, int]:

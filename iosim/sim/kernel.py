@@ -13,29 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 from ..calls import (
     O_NONBLOCK,
-    SIGRTMIN,
     Program,
     Request,
     compute,
     io_uring_enter,
-    pause,
-    sigtimedwait,
 )
 from ..costs import Costs
 from ..kernels.launch import line_of, resume
 from ..trace import KERNEL, USER
 from ..trace.builder import TraceBuilder
+from . import interrupts
 from .answers import SIDES
 from .descriptions import DEFAULT_NOFILE, Descriptors
 from .scheduler import Scheduler, Then
-from .task import Frame, Sleep, Task, Thrown
+from .task import Sleep, Task, Thrown
 
 if TYPE_CHECKING:
     from .aio import Asynchronous
     from .pools import Pool
     from .tcp import Network
     from .traffic import Arrivals
-    from .uring import Operation
 
 __all__ = ["Kernel"]
 
@@ -61,7 +58,7 @@ class Kernel(Scheduler):
         self.when_over: dict[Task, list[Task]] = {}  # who waits for its end
         self.eagain = round(costs.eagain)
         self._syscall, self._user = round(costs.syscall), round(costs.user)
-        self._signal, self._step = round(costs.signal_delivery), round(costs.step)
+        self._step = round(costs.step)
         self._cold_code = round(costs.cold_code)
         self._always_warm = not any(
             (
@@ -155,7 +152,7 @@ class Kernel(Scheduler):
     def over(self, task: Task) -> None:
         """Its program is over: that of a signal's handler, or its own."""
         if task.frames:
-            self._frame_over(task)
+            interrupts.over(self, task)
             return
         if task.interpreter is not None:
             task.interpreter.let_go(task)
@@ -174,12 +171,12 @@ class Kernel(Scheduler):
         """Enter the kernel."""
         request = task.request
         if (task.work or task.pending) and task.told:
-            self._interrupt(task, 0, self._when_trapped)
+            interrupts.interrupt(self, task, 0, self._when_trapped)
             return
         if self.tape is not None:
             task.call = self._enter(task)
             side = SIDES[type(request)]  # type: ignore[index]
-            self._at_line(task, side.__module__, side.__code__.co_firstlineno)
+            self.at_line(task, side.__module__, side.__code__.co_firstlineno)
         if request.enters:  # type: ignore[union-attr]
             self.work(task, KERNEL, self._syscall, self._when_entered)
         else:
@@ -188,7 +185,7 @@ class Kernel(Scheduler):
     def _entered(self, task: Task) -> None:
         """The kernel's side of the call begins."""
         if task.pending and task.deliverable():
-            self._interrupt(task, 0, self._when_entered)
+            interrupts.interrupt(self, task, 0, self._when_entered)
             return
         task.brought = 0
         self._answer(task)
@@ -199,13 +196,13 @@ class Kernel(Scheduler):
         try:
             side = SIDES[type(request)](self, task, request)  # type: ignore[index]
         except OSError as error:
-            self._return(task, None, error)
+            self.return_from_call(task, None, error)
             return
         if type(side) is GeneratorType:
             task.side = side
             self._go_on(task)
         else:
-            self._return(task, side)
+            self.return_from_call(task, side)
 
     def _go_on(self, task: Task) -> None:
         """The kernel's side of the call takes its next step."""
@@ -221,49 +218,60 @@ class Kernel(Scheduler):
             failure = thrown.error
         else:
             if self.tape is not None:
-                self._note_line(task, task.side)
+                self.note_line(task, task.side)
             if type(need) is int:
                 self.work(task, KERNEL, need, self._when_worked)
             elif type(need) is Sleep:
                 self._fall_asleep(task, need)
             else:
-                self._insert(task, need, self._when_worked)
+                interrupts.insert(self, task, need, self._when_worked)
             return
         task.side = None
-        self._return(task, value, failure)
+        self.return_from_call(task, value, failure)
 
     def _awake(self, task: Task) -> None:
         """A call that has slept looks again; after a signal that came meanwhile."""
         if task.pending and task.deliverable():
-            self._interrupt(task, 0, self.when_awake)
+            interrupts.interrupt(self, task, 0, self.when_awake)
         else:
             self._go_on(task)
 
     def _fall_asleep(self, task: Task, sleep: Sleep) -> None:
         """Task work comes first: a call that finds something itself is over before it."""
         if task.work and type(task.request) is not io_uring_enter:
-            self._task_work(task, self.when_awake)
+            interrupts.task_work(self, task, self.when_awake)
         elif task.pending and task.deliverable():
-            self._interrupt(task, 0, self.when_awake)
+            interrupts.interrupt(self, task, 0, self.when_awake)
         else:
             self.sleep(task, sleep.deadline)
 
-    def _return(self, task: Task, value: Any, error: Exception | None = None) -> None:
+    def return_from_call(self, task: Task, value: Any, error: Exception | None = None) -> None:
         """The call returns with a reply, or with an errno."""
         if error is not None:
             error = error.with_traceback(None)
         if task.request.trap:  # type: ignore[union-attr]
             if task.chilled and error is None:
-                self.work(task, KERNEL, 0, partial(self._return, value=value))
+                self.work(task, KERNEL, 0, partial(self.return_from_call, value=value))
                 return
             if self.table.kept:
                 self.table.done(self, task)
             if self.tape is not None:
                 self.leave(task, getattr(error, "errno", None), 0 if error else task.brought)
             if (task.work or task.pending) and task.told:
-                self._interrupt(task, 0, partial(self._resume, value=value, error=error))
+                interrupts.interrupt(self, task, 0, partial(self._resume, value=value, error=error))
                 return
         self._resume(task, value, error)
+
+    def _interrupt(self, task: Task, left: int, then: Then | None = None) -> None:
+        interrupts.interrupt(self, task, left, then)
+
+    def signal(self, task: Task, signo: int) -> None:
+        """Send `signo` to `task`."""
+        interrupts.send(self, task, signo)
+
+    def nudge(self, task: Task) -> None:
+        """`task` may have something new to see."""
+        interrupts.nudge(self, task)
 
     def _look_up(self, task: Task, request: Request) -> None:
         """A request that does not enter the kernel: its own code, or a look into its memory."""
@@ -293,14 +301,14 @@ class Kernel(Scheduler):
         """The line at which its program stands."""
         return line_of(task.program)
 
-    def _note_line(self, task: Task, side: Any) -> None:
+    def note_line(self, task: Task, side: Any) -> None:
         """Take down where the kernel's side of a call, or task work, stands."""
         inner = side
         while type(inner.gi_yieldfrom) is GeneratorType:
             inner = inner.gi_yieldfrom
-        self._at_line(task, inner.gi_frame.f_globals["__name__"], inner.gi_frame.f_lineno)
+        self.at_line(task, inner.gi_frame.f_globals["__name__"], inner.gi_frame.f_lineno)
 
-    def _at_line(self, task: Task, module: str, line: int) -> None:
+    def at_line(self, task: Task, module: str, line: int) -> None:
         assert self.tape is not None
         self.tape.at_line(task.name, self.now, module.rpartition(".")[2], line)
 
@@ -308,7 +316,7 @@ class Kernel(Scheduler):
         """Take down that the call of `task` ends."""
         if self.tape is not None and task.call is not None:
             self.tape.leave(task.call, self.now, errno, nbytes)
-            self._at_line(task, "", 0)
+            self.at_line(task, "", 0)
             task.call = None
 
     def took(self, task: Task, nbytes: int) -> None:
@@ -320,101 +328,3 @@ class Kernel(Scheduler):
         """A look into the program's own memory: no call, but worth a line in the record."""
         if self.tape is not None:
             self.tape.leave(self._enter(task), self.now, None, nbytes)
-
-    # -- signals and task work: what comes between ---------------------------------------------
-
-    def _interrupt(self, task: Task, left: int, then: Then | None = None) -> None:
-        """Signals and task work before `task` goes on with `then`, or `left` ns of its own code."""
-        resume = then or task.then
-        after: Any = resume if not left else lambda task: self.work(task, USER, left, resume)
-        if task.work:
-            self._task_work(task, after)
-            return
-        signo = task.deliverable()
-        assert task.pending is not None
-        assert signo is not None
-        task.pending.remove(signo)
-        handler = (task.handlers or {}).get(signo)
-        if handler is None:
-            raise RuntimeError(f"signal {signo} ends {task.name}: it has no handler (signal(7))")
-        self._push(task, handler(signo), after, signo)
-        task.call = None
-        self.work(task, KERNEL, self._signal, self.when_begun, f"signal {signo}")
-
-    @staticmethod
-    def _push(task: Task, program: Program, after: Then, signo: int = 0) -> None:
-        """`program` runs in the place of the task's own, which then goes on with `after`."""
-        if task.frames is None:
-            task.frames = []
-        task.frames.append(Frame(task.program, task.request, task.call, task.side, after, signo))
-        task.program, task.side = program, None
-
-    def _insert(self, task: Task, program: Program, after: Then) -> None:
-        """The task runs another program before its call returns."""
-        self._push(task, program, after)
-        self.begin(task)
-
-    def _frame_over(self, task: Task) -> None:
-        """A handler returns, or what a call ran."""
-        assert task.frames
-        task.program, task.request, task.call, task.side, after, _ = task.frames.pop()
-        if type(task.request) is pause and task.call is not None:  # which that ends
-            task.side = None
-            self._return(task, None)
-        elif task.told:
-            self._interrupt(task, 0, after)
-        else:
-            after(task)
-
-    def signal(self, task: Task, signo: int) -> None:
-        """Send `signo`: real-time signals queue, the others are pending once (signal(7))."""
-        if task.pending is None:
-            task.pending = []
-        if signo < SIGRTMIN and signo in task.pending:
-            return
-        task.pending.append(signo)
-        request = task.request
-        if task.sleeping and type(request) is sigtimedwait and signo in request.signals:
-            self.wake(task)
-        else:
-            self.nudge(task)
-
-    def nudge(self, task: Task) -> None:
-        """`task` may have something new to see: at once if it sleeps or runs its own code.
-
-        A signal that is held back wakes nobody: signal(7).
-        """
-        if not task.told:
-            return
-        if task.sleeping:
-            self.wake(task)
-        elif self.in_own_code(task):
-            self._interrupt(task, task.until - self.now)
-
-    def _task_work(self, task: Task, after: Then | None) -> None:
-        """io_uring's operations, on the submitter's CPU: in no call (io_uring_enter does its own).
-
-        Their generators are driven as those of calls are; none of them sleeps.
-        """
-        assert task.work
-        operation: Operation = task.work.pop(0)
-        call, task.call = task.call, None
-        steps = operation.attempt(self, task, round(self.costs.completion))
-
-        def step(task: Task) -> None:
-            try:
-                ns = next(steps)
-            except StopIteration:
-                task.call = call
-                if self.tape is not None:
-                    self._at_line(task, "", 0)
-                if task.told:
-                    self._interrupt(task, 0, after)
-                elif after is not None:
-                    after(task)
-            else:
-                if self.tape is not None:
-                    self._note_line(task, steps)
-                self.work(task, KERNEL, ns, step, "task work")
-
-        step(task)

@@ -14,31 +14,22 @@ Nothing in a timeline says "blocked".  That is derived, by joining the two kinds
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from errno import EAGAIN
 from functools import cached_property
-from itertools import accumulate, chain, pairwise
+from itertools import pairwise
 from typing import Any
 
 from ..shown import bundle, picture
-from . import export, invariants, part
+from . import analysis, export, invariants, part
 from .records import (
-    ASYNCHRONOUS,
-    BLOCKING,
-    COPY,
-    GIL,
     KERNEL,
     NETWORK,
-    NONBLOCKING,
     PHASES,
     PROCESS_STATES,
     READY,
     SLEEPING,
-    SYNCHRONOUS,
     USER,
-    WAIT,
     Call,
     Corner,
     Delivery,
@@ -52,48 +43,9 @@ from .records import (
     Visit,
     Window,
     merged,
-    without,
 )
 
 __all__ = ["Timeline"]
-
-
-def _came(fate: Delivery | Outcome) -> bool:
-    """Did what was waited for come, before the run was over?"""
-    return (fate.done if isinstance(fate, Outcome) else fate.arrived) is not None
-
-
-def _union(spans: Iterable[Span]) -> int:
-    """The length in ns of the union of `spans`."""
-    return sum(end - start for start, end in merged(spans))
-
-
-def _meet(a: Span, b: Span) -> Span | None:
-    start, end = max(a[0], b[0]), min(a[1], b[1])
-    return (start, end) if start < end else None
-
-
-class _Sleeps:
-    """A lane's sleeps in calls, in time, to be asked for those in a call that an instant ended.
-
-    Calls may lie within each other (a signal's handler makes some): `reach` is the last end so far.
-    """
-
-    def __init__(self, row: Sequence[Interval]) -> None:
-        self.row = row
-        self.starts = [sleep.whole[0] for sleep in row]
-        self.reach = list(accumulate((i.call.end if i.call else 0 for i in row), max))
-
-    def ended_by(self, at: int) -> list[Interval]:
-        """Those before `at` in a call that was under way then."""
-        found: list[Interval] = []
-        place = bisect_left(self.starts, at) - 1
-        while place >= 0 and self.reach[place] >= at:
-            call = self.row[place].call
-            if call and call.start < at <= call.end:
-                found.append(self.row[place])
-            place -= 1
-        return found[::-1]
 
 
 @dataclass(frozen=True)
@@ -194,10 +146,6 @@ class Timeline:
             raise ValueError(f"no lane {name!r}: the lanes are {', '.join(self.lanes)}")
         return self._by_lane[name]
 
-    def _of_program(self) -> Iterator[Interval]:
-        """The intervals of the program's own processes, lane by lane."""
-        return chain.from_iterable(map(self.lane, self.processes))
-
     def calls(self, process: str | None = None) -> list[tuple[str, int | None]]:
         """`(call, errno or None)` in order; of the program, or of one `process`."""
         wanted = set(self.processes if process is None else (process,))
@@ -207,7 +155,7 @@ class Timeline:
         """ns that the program's processes (or one `process`) spent in one of the four states."""
         if state not in PROCESS_STATES:
             raise ValueError(f"no state {state!r}: the states are {', '.join(PROCESS_STATES)}")
-        lane = self._of_program() if process is None else self._by_lane.get(process, ())
+        lane = analysis.of_program(self) if process is None else self._by_lane.get(process, ())
         return sum(i.duration for i in lane if i.state == state)
 
     def cpu_ns(self) -> int:
@@ -222,7 +170,7 @@ class Timeline:
         if phase not in PHASES:
             raise ValueError(f"no phase {phase!r}: the phases are {', '.join(PHASES)}")
         spans = merged((i.start, i.end) for i in self.intervals if i.state == phase)
-        busy = (i for i in self._of_program() if i.state in (USER, KERNEL))
+        busy = (i for i in analysis.of_program(self) if i.state in (USER, KERNEL))
         return sum(
             max(0, min(i.end, end) - max(i.start, start)) for i in busy for start, end in spans
         )
@@ -236,14 +184,7 @@ class Timeline:
                     counts[after.state] += 1
         return counts[SLEEPING], counts[READY]
 
-    # -- the join: who is blocked by what ------------------------------------------------------
-
-    def _phases(self, phase: str) -> Iterator[tuple[Interval, Delivery | Outcome]]:
-        fates: dict[int, Delivery | Outcome] = {d.message: d for d in self.deliveries}
-        fates |= {outcome.number: outcome for outcome in self.outcomes}
-        for interval in self.intervals:
-            if interval.state == phase and interval.message is not None:
-                yield interval, fates[interval.message]
+    # -- what it says (`analysis`) -------------------------------------------------------------
 
     def blocked_spans(self, phase: str) -> list[Span]:
         """The stretches `(start, end)` in which the program was blocked in `phase`, in ns.
@@ -252,45 +193,11 @@ class Timeline:
         when it ended.  *copy*: inside the call for which the kernel copies.
         ValueError for any other phase.
         """
-        if phase not in (WAIT, COPY):
-            raise ValueError(f"no phase {phase!r}: the phases are {WAIT}, {COPY}")
-        spans = self._blocked_in_wait() if phase == WAIT else self._blocked_in_copy()
-        if self.window is None:
-            return spans
-        return [seen for span in spans if (seen := _meet(span, self.window[:2]))]
-
-    def _blocked_in_wait(self) -> list[Span]:
-        asleep: dict[str | None, list[Interval]] = {}
-        for i in self._of_program():
-            if i.state == SLEEPING and i.call and i.call.waits:
-                asleep.setdefault(i.lane, []).append(i)
-        sleeps = {lane: _Sleeps(row) for lane, row in asleep.items()}
-        return [
-            span
-            for phase, fate in self._phases(WAIT) if fate.process in sleeps and _came(fate)
-            for sleep in sleeps[fate.process].ended_by(phase.whole[1])
-            if (span := _meet(sleep.whole, phase.whole))
-        ]  # fmt: skip
-
-    def _blocked_in_copy(self) -> list[Span]:
-        """While the kernel copies for it: to wait for a core amid that is neither phase."""
-        ready = {
-            name: [i.whole for i in self._by_lane.get(name, ()) if i.state == READY]
-            for name in self.processes
-        }
-        return [
-            span
-            for copy, _ in self._phases(COPY) if copy.call and self._for_the_program(copy)
-            for span in without(copy.whole, ready[copy.call.process])
-        ]  # fmt: skip
-
-    def _for_the_program(self, copy: Interval) -> bool:
-        """Is this copy made within a call of the program?"""
-        return copy.call is not None and copy.call.process in self.processes
+        return analysis.blocked_spans(self, phase)
 
     def blocked(self, phase: str) -> int:
         """ns in which the program could not go on because of `phase` ("wait" or "copy")."""
-        return _union(self.blocked_spans(phase))
+        return sum(end - start for start, end in merged(self.blocked_spans(phase)))
 
     def checks(self) -> int:
         """How many calls looked for data and came back with EAGAIN."""
@@ -310,51 +217,7 @@ class Timeline:
 
     def figure_6_6(self) -> Row:
         """This run's row of UNP Figure 6.6, derived from the lanes alone."""
-        copies = [
-            copy for copy, _ in self._phases(COPY)
-            if not (copy.call and copy.call.arms)  # done in the submission: it never had to wait
-        ]  # fmt: skip
-        told = {d.told for d in self.deliveries if d.told}
-        return Row(
-            wait=self._row_wait(),
-            copy=("blocked" if any(self._for_the_program(c) for c in copies) else "free")
-            if copies
-            else None,
-            starts=("program" if any(self._for_the_program(c) for c in copies) else "kernel")
-            if copies
-            else None,
-            told=next(
-                (way for way in ("completion", "signal", "return", "check") if way in told), None
-            ),
-        )
-
-    def _row_wait(self) -> str | None:
-        if self.blocked(WAIT):
-            return "blocked"
-        waits = list(self._phases(WAIT))
-        if any(self._ran_on(phase, fate) for phase, fate in waits):
-            return "free"
-        return "checks" if any(self._looked(phase, fate) for phase, fate in waits) else None
-
-    def _looked(self, phase: Interval, fate: Delivery | Outcome) -> bool:
-        """Did the program ask in vain in this phase, and find the data by asking?"""
-        return fate.told == "check" and any(
-            c.errno == EAGAIN and c.process == fate.process and c.end <= phase.end
-            for c in self.call_log
-        )
-
-    def _ran_on(self, phase: Interval, fate: Delivery | Outcome) -> bool:
-        """Did the program run its own code in this phase, having asked to be told of its end?"""
-        if fate.told not in ("signal", "completion"):
-            return False
-        armed = [c.end for c in self.call_log if c.arms and c.process == fate.process]
-        return any(
-            i.state == USER and i.lane == fate.process and armed[0] < min(i.end, phase.end)
-            and i.start < phase.end
-            for i in (self.intervals if armed else ())
-        )  # fmt: skip
-
-    # -- synchronous or not, blocking or not ---------------------------------------------------
+        return analysis.figure_6_6(self)
 
     def corner(self, *names: str) -> Corner:
         """Where the calls `names` stand: one call, or the first and the last of an expression.
@@ -363,51 +226,7 @@ class Timeline:
         `submit(...).result()`.  Asked for each job and each message that they have to do with.
         ValueError if this run has none.
         """
-        found = [
-            (complete, stretch)
-            for call, complete in self._operations()
-            if (stretch := self._stretch(call, names))
-        ]
-        if not found:
-            raise ValueError(f"no {' and '.join(names) or 'call'} in this run asked for a result")
-        later = any(self._returns_before(stretch, complete) for complete, stretch in found)
-        asleep = any(self._sleeps_in(stretch, names) for _, stretch in found)
-        return Corner(ASYNCHRONOUS if later else SYNCHRONOUS, BLOCKING if asleep else NONBLOCKING)
-
-    def _operations(self) -> Iterator[tuple[Call, int | None]]:
-        """Each operation: the call that it is due to; when another completes it (None: nobody)."""
-        calls = {call.id: call for call in self.call_log}
-        for outcome in self.outcomes:
-            end = self.end + 1 if outcome.done is None else outcome.done
-            yield calls[outcome.call], None if outcome.worker is None else end
-        for copy, fate in self._phases(COPY):
-            if copy.call is not None and self._for_the_program(copy):
-                yield copy.call, None
-            else:
-                armed = [c for c in self.call_log if c.arms and c.process == fate.process]
-                yield from [(c, copy.end) for c in armed if c.end <= copy.end][-1:]
-
-    def _stretch(self, call: Call, names: Sequence[str]) -> tuple[Call, Call] | None:
-        """The first and the last call of the expression `names` that has to do with `call`."""
-        named = [c for c in self.call_log if c.name in names and c.process == call.process]
-        opens = [c for c in named if c.name == names[0] and c.start <= call.start]
-        first = opens[-1:] or named[:1]
-        last = [c for c in named if first and c.name == names[-1] and c.start >= first[0].start]
-        return (first[0], last[0]) if last else None
-
-    @staticmethod
-    def _returns_before(stretch: tuple[Call, Call], complete: int | None) -> bool:
-        return complete is not None and stretch[1].end < complete
-
-    def _sleeps_in(self, stretch: tuple[Call, Call], names: Sequence[str]) -> bool:
-        """Does the thread sleep in one of them?  Only to take back the GIL does not count."""
-        first, last = stretch
-        return any(
-            i.state == SLEEPING and i.call is not None and i.call.waits and i.call.name in names
-            and i.lane == first.process and i.note != GIL and i.duration
-            and first.start <= i.call.start <= last.start
-            for i in self.intervals
-        )  # fmt: skip
+        return analysis.corner(self, names)
 
     # -- invariants, and other forms -----------------------------------------------------------
 
