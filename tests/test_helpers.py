@@ -56,7 +56,7 @@ def children() -> list[int]:
     """The processes that this one has begun in the test, zombies among them."""
     found: list[int] = []
     for task in Path("/proc/self/task").iterdir():
-        with suppress(FileNotFoundError):  # a thread that has ended meanwhile
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
             found += map(int, (task / "children").read_text().split())
     return [pid for pid in found if pid not in older]
 

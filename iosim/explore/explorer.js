@@ -410,6 +410,8 @@ class Page {
     this.state = make("input", {
       type: "text", name: "state", readonly: true, "aria-label": "State of this explorer", spellcheck: "false", autocomplete: "off",
       placeholder: "as it begins",
+      onfocus: () => { this.edited = true; }, onblur: () => this.leave(),
+      onselect: () => { this.edited ||= this.state.matches(":focus"); }, oninput: () => { this.edited = true; },
       onchange: () => this.state.value !== this.said && this.paste(), // otherwise Enter has asked already
       // JupyterLab takes Enter from the fields in a cell, and with it their change
       onkeydown: ({ key }) => key === "Enter" && this.paste(),
@@ -484,10 +486,18 @@ class Page {
   paste() {
     if (this.state.value !== this.pasted) this.send({ text: this.state.value });
     this.pasted = this.state.value;
+    this.edited = false;
+  }
+
+  /** Whoever has typed nothing into the state reads what it is now. */
+  leave() {
+    this.edited = false;
+    if (this.state.value !== this.pasted) this.state.value = this.said;
   }
 
   async copy(button) {
     this.state.select();
+    this.edited = false;
     try {
       await navigator.clipboard.writeText(this.state.value);
     } catch {
@@ -722,8 +732,9 @@ class Page {
     this.clock.textContent = instant(this.at, this.end);
     this.scrub.value = String(Math.round((1000 * (this.at - this.start)) / Math.max(1, this.end - this.start)));
     this.scrub.setAttribute("aria-valuetext", `${this.clock.textContent}: ${here}`);
-    this.state.value = this.said = [this.shown.text.replace(/ ?at_ms=\S+/, ""), this.at > 0 && `at_ms=${this.at / 1e6}`]
+    this.said = [this.shown.text.replace(/ ?at_ms=\S+/, ""), this.at > 0 && `at_ms=${this.at / 1e6}`]
       .filter(Boolean).join(" ");
+    if (!this.edited) this.state.value = this.said; // while a reader is in it, it is theirs
   }
 
   step(way) {

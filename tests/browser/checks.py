@@ -291,6 +291,7 @@ def mistyped(page: Page) -> Faults:
 
 def gullible(page: Page, text: str, fence: Callable[[], object]) -> Faults:
     """A state that is wrong is refused, in one line that names it; the picture stays."""
+    settle(page, fence)
     field, alert = root(page).locator("[name=state]"), root(page).locator("[role=alert]")
     old, at, picture = field.input_value(), seq(page), _picture(page)
     field.fill(text)
@@ -307,6 +308,13 @@ def gullible(page: Page, text: str, fence: Callable[[], object]) -> Faults:
     field.press("Enter")
     if late(lambda: alert.filter(visible=True).wait_for(state="hidden", timeout=PATIENCE_MS)):
         yield "the error does not go when the state is good again"
+
+
+def settle(page: Page, fence: Callable[[], object]) -> None:
+    """Until a way to the kernel and back brings no new view."""
+    before = -1
+    while before != (before := seq(page)):
+        fence()
 
 
 def _picture(page: Page) -> str | None:

@@ -224,6 +224,27 @@ def test_a_wrong_state_is_refused(shown: lab.Notebook) -> None:
         assert list(checks.gullible(shown.page, wrong, fence(shown))) == []
 
 
+def test_what_is_being_typed_stays_when_a_view_comes(shown: lab.Notebook) -> None:
+    field = checks.root(shown.page).locator("[name=state]")
+    slider = checks.root(shown.page).locator(".iosim-controls input[type=range]").first
+    before = checks.seq(shown.page)
+    slider.evaluate(
+        """element => {
+            const field = element.closest("[data-explorer]").querySelector("[name=state]");
+            element.value = element.valueAsNumber === +element.max ? element.min : element.max;
+            element.dispatchEvent(new Event("input", { bubbles: true }));
+            field.blur();
+            field.focus();
+        }"""
+    )
+    field.fill("half a st")
+    lab.until(shown.page, checks.ANSWERED, arg=before)
+    checks.settle(shown.page, fence(shown))
+    assert field.input_value() == "half a st"
+    put_back(shown)
+    assert field.input_value() == STATES[name_of(shown)]
+
+
 def test_a_pasted_state_is_taken(shown: lab.Notebook) -> None:
     put_back(shown)
 
