@@ -62,7 +62,7 @@ def simulate(
 
         return simulate_plain(program, story, **options)
     doors: Doors = {Traffic: simulate_traffic, Jobs: simulate_jobs, Clients: simulate_clients}
-    return _door(doors, story)(program, story, **options)
+    return _door(doors, story, program)(program, story, **options)
 
 
 def measure(
@@ -116,8 +116,13 @@ def measure(
     from .real.pools import measure_jobs
 
     doors: Doors = {Traffic: measure_traffic, Jobs: measure_jobs, Clients: measure_clients}
-    return _door(doors, story)(program, story, **options)
+    return _door(doors, story, program)(program, story, **options)
 
 
-def _door(doors: Doors, story: object) -> Callable[..., Timeline]:
+def _door(doors: Doors, story: object, program: object) -> Callable[..., Timeline]:
+    if story is None:
+        raise TypeError(
+            f"{program!r} is neither plain code (a function, a method, a coroutine function or an "
+            "object, that yields nothing) nor a program with a story"
+        )
     return doors.get(type(story), doors[Traffic])  # which refuses what is no story

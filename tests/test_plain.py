@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import fcntl
+import ftplib
 import functools
+import http.client
 import os
 import queue
 import select
@@ -15,16 +17,19 @@ import sys
 import termios
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from ftplib import FTP
 from time import monotonic, sleep
 from typing import Any
 
 import pytest
 
-from iosim import Costs, Timeline, clients, simulate, traffic
+from iosim import Costs, Timeline, claims, clients, hunt, simulate, traffic
 from iosim.echo import notes
 from iosim.echo.survivor import EchoServer
+from iosim.hunting import Broken
 from iosim.plain.run import GRACE_NS, NotSimulated
 from iosim.plain.simulate import run_plain
 
@@ -908,3 +913,183 @@ def test_garbage_of_one_run_makes_no_calls_in_another() -> None:
     assert {outcome.error for outcome in outcomes} == {None}
     assert len({str(outcome.returned) for outcome in outcomes}) == 1
     assert len({len(outcome.timeline.call_log) for outcome in outcomes}) == 1
+
+
+# -- what engineers write, and what it means here --------------------------------------------------
+
+
+def by_one_worker() -> int:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(pow, 2, 3).result()
+
+
+async def _sleeps() -> None:
+    await asyncio.sleep(0.001)
+
+
+async def _in_another_thread() -> int:
+    return await asyncio.to_thread(pow, 2, 5)
+
+
+def test_a_program_after_another_one_is_as_the_first() -> None:
+    """A world is used again: nothing in it has been shut down."""
+    for before, program, value in (
+        (lambda: queue.Queue().put(1), by_one_worker, 8), (_sleeps, _in_another_thread, 32),
+    ):  # fmt: skip
+        run_plain(before)
+        first, again = run_plain(program), run_plain(program)
+        assert first.returned == again.returned == value
+        assert first.calls() == again.calls()
+
+
+def test_every_clock_is_the_virtual_one() -> None:
+    def program() -> tuple[Any, ...]:
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, 5)
+        left = signal.getitimer(signal.ITIMER_REAL)
+        before = time.clock_gettime(time.CLOCK_MONOTONIC)
+        time.sleep(0.5)
+        passed = time.clock_gettime_ns(time.CLOCK_MONOTONIC) - int(before * 1e9)
+        return left, passed, time.localtime().tm_year, time.gmtime().tm_year, time.strftime("%Y")
+
+    left, passed, *years = run_plain(program).returned
+    assert left == (pytest.approx(5), 0)
+    assert passed == pytest.approx(0.5e9, rel=0.01)
+    assert set(map(int, years)) <= {1999, 2000}  # wherever the reader is
+    for name in ("process_time", "clock_settime", "thread_time_ns"):
+        with pytest.raises(NotSimulated, match=rf"time\.{name} is not simulated"):
+            simulate(lambda name=name: getattr(time, name)())
+
+
+def test_a_sleep_of_nothing_is_a_call_and_others_have_their_turn() -> None:
+    def program() -> int:
+        count = [0]
+
+        def add() -> None:
+            seen = count[0]
+            time.sleep(0)
+            count[0] = seen + 1
+
+        threads = [threading.Thread(target=add) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return count[0]
+
+    assert simulate(lambda: time.sleep(0)).calls() == [("sleep", None)]
+    assert isinstance(hunt(program, claims.returns(2), seconds=20), Broken)
+
+
+def test_a_pair_whose_other_end_is_closed_hangs_up() -> None:
+    def program() -> int:
+        ours, other = socket.socketpair()
+        other.close()
+        asked = select.poll()
+        asked.register(ours, select.POLLIN | select.POLLOUT)
+        ((_, events),) = asked.poll(1_000)
+        with pytest.raises(BrokenPipeError):
+            ours.send(b"x")
+        return events
+
+    assert run_plain(program).returned == program() == 0x15
+
+
+def test_a_signal_from_another_thread_is_waited_for() -> None:
+    def program() -> int:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        return signal.sigwait({signal.SIGUSR1})
+
+    assert run_plain(program).returned == signal.SIGUSR1
+
+
+def test_a_handler_is_told_what_it_has_interrupted() -> None:
+    def program() -> list[str]:
+        frames: list[str] = []
+        signal.signal(signal.SIGALRM, lambda signo, frame: frames.append(frame.f_code.co_name))
+        signal.setitimer(signal.ITIMER_REAL, 0.005)
+        time.sleep(0.01)
+        return frames
+
+    assert run_plain(program).returned == ["program"]
+
+
+def test_a_datagram_says_what_it_is_and_who_has_sent_it() -> None:
+    def program(sock: socket.socket) -> Any:
+        return sock.type, sock.recvfrom_into(bytearray(10))[1]
+
+    kind, (host, _) = run_plain(program, traffic.one(size=5)).returned
+    assert (kind, host) == (socket.SOCK_DGRAM, "127.0.0.1")
+    tcp = run_plain(lambda sock: sock.type, traffic.one(size=5, transport="tcp"))
+    assert tcp.returned == socket.SOCK_STREAM
+
+
+def test_a_receive_into_several_buffers() -> None:
+    def program() -> Any:
+        one, other = socket.socketpair()
+        one.send(b"abc")
+        first, second = bytearray(1), bytearray(4)
+        return other.recvmsg_into([first, second])[0], bytes(first), bytes(second)
+
+    assert run_plain(program).returned == program() == (3, b"a", b"bc\0\0")
+
+
+def test_what_would_make_real_calls_is_not_reached() -> None:
+    """http and urllib stand on this floor; what does not, and makes calls, is refused by name."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        port = listener.getsockname()[1]
+
+        class Asker(http.client.HTTPConnection):
+            pass
+
+        def asks() -> None:
+            http.client.HTTPConnection("127.0.0.1", port).request("GET", "/")
+
+        def asks_as_a_subclass() -> None:
+            Asker("127.0.0.1", port).request("GET", "/")
+
+        def opens() -> None:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/")
+
+        for program in (asks, asks_as_a_subclass, opens):
+            with pytest.raises(OSError, match="Connection refused"):
+                simulate(program)
+
+        def imports() -> None:
+            import smtplib
+
+            smtplib.SMTP("127.0.0.1", port)
+
+        with pytest.raises(ImportError, match="smtplib is not simulated"):
+            simulate(imports)
+        for program in (
+            lambda: ftplib.FTP().connect("127.0.0.1", port), lambda: FTP().connect("localhost"),
+        ):  # fmt: skip
+            with pytest.raises(NotSimulated, match=r"ftplib\.FTP.* not simulated"):
+                simulate(program)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+class Answering:
+    """An object that is called."""
+
+    def __call__(self, listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        connection.sendall(connection.recv(100))
+
+
+def test_an_object_that_is_called_is_a_program() -> None:
+    run = simulate(Answering(), clients.of(clients.echo(1, 10)))
+    assert run.title == "Answering"
+    assert len(run.deliveries) == 1
+
+
+def test_what_is_no_program_is_told_so() -> None:
+    for what in (print, len):
+        with pytest.raises(TypeError, match=r"built-in function .* is neither plain code"):
+            simulate(what)
+    with pytest.raises(TypeError, match=r"a claim is a function of a timeline, .* got 'x'"):
+        hunt(one_after_the_other, "x", clients.of(clients.echo()))  # type: ignore[arg-type]

@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 import errno
+import fcntl
+import http.client
+import http.server
 import os
 import selectors
 import signal
@@ -303,3 +306,135 @@ def test_datagrams_come_when_they_are_sent() -> None:
         return
     [nap] = [call for call in run.call_log if call.name == "sleep"]
     assert all(fate.sent <= fate.arrived < nap.end for fate in run.deliveries)
+
+
+# -- what is nobody's call, and what is left -------------------------------------------------------
+
+
+def selects(sock: socket.socket) -> bytes:
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_READ)
+        selector.select()  # -1 ms: for ever
+        return sock.recv(2_000)
+
+
+def asks_again(sock: socket.socket) -> bytes:
+    sock.settimeout(0.02)
+    while True:
+        with contextlib.suppress(TimeoutError):
+            return sock.recv(2_000)
+
+
+def pauses(sock: socket.socket) -> bytes:
+    came: list[int] = []
+    signal.signal(signal.SIGIO, lambda signo, frame: came.append(signo))
+    fcntl.fcntl(sock, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(sock, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    while not came:
+        signal.pause()
+    return sock.recv(2_000)
+
+
+def joins(sock: socket.socket) -> bytes:
+    got: list[bytes] = []
+    thread = threading.Thread(target=lambda: got.append(sock.recv(2_000)))
+    thread.start()
+    thread.join()
+    return got[0]
+
+
+@pytest.mark.parametrize("program", [selects, asks_again, pauses, joins])
+def test_the_sender_sees_that_it_waits(program: Any) -> None:
+    before = open_now()
+    assert measure(program, ONE).deliveries[0].received is not None
+    assert open_now() == before
+
+
+def _accept_for_ever(listener: socket.socket) -> None:
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            while data := connection.recv(1_000):
+                connection.sendall(data)
+
+
+def begins_and_joins(listener: socket.socket) -> None:
+    threads = [threading.Thread(target=_accept_for_ever, args=(listener,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def begins_and_ends(listener: socket.socket) -> None:
+    threading.Thread(target=_accept_for_ever, args=(listener,)).start()
+    time.sleep(0.05)
+
+
+def begins_and_raises(listener: socket.socket) -> None:
+    threading.Thread(target=_accept_for_ever, args=(listener,)).start()
+    raise KeyError("nobody")
+
+
+@pytest.mark.parametrize("program", [begins_and_joins, begins_and_ends, begins_and_raises])
+def test_no_thread_of_the_program_outlasts_it(
+    program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    before = open_now()
+    with contextlib.suppress(KeyError):
+        measure(program, clients.of(clients.echo(1, 10)))
+    assert open_now() == before
+    assert [args for args in told if args.exc_type is not SystemExit] == []
+
+
+def reads_by_a_file() -> bytes:
+    r, w = os.pipe()
+    with os.fdopen(r, "rb") as file:
+        os.write(w, b"x")
+        os.close(w)
+        return file.read()
+
+
+def makes_nonblocking_ends() -> tuple[int, int]:
+    return os.pipe2(os.O_NONBLOCK)
+
+
+def test_the_ends_of_a_pipe_are_closed_and_nothing_else() -> None:
+    kept: list[int] = []
+
+    def number_is_used_again() -> None:
+        r, w = os.pipe()
+        os.fdopen(r, "rb").close()
+        os.close(w)
+        kept.append(os.dup(1))
+
+    before = open_now()
+    assert measure(reads_by_a_file).calls()[0] == ("pipe", None)
+    assert measure(makes_nonblocking_ends).calls() == [("pipe", None)]
+    assert open_now() == before
+    measure(number_is_used_again)
+    os.close(kept[0])
+
+
+def test_http_is_taken_down() -> None:
+    def program() -> None:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None: ...
+
+        with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+            thread = threading.Thread(target=server.handle_request)
+            thread.start()
+            asker = http.client.HTTPConnection(*server.server_address)
+            asker.request("GET", "/")
+            assert asker.getresponse().status == 204
+            asker.close()
+            thread.join()
+
+    for run in (simulate(program), measure(program)):
+        assert {"accept", "connect"} <= {name for name, _ in run.calls()}

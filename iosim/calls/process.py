@@ -42,7 +42,7 @@ class sleep(Request):
     ns: int
 
     def __post_init__(self) -> None:
-        self.check("ns", 1, HOUR_NS, "ns")
+        self.check("ns", 0, HOUR_NS, "ns")
 
     def sleeps(self, nonblocking: bool) -> bool:
         """That is what it is for."""

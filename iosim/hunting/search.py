@@ -131,6 +131,8 @@ def hunt(
     """
     whole("cases", cases, 1, 10_000_000, "cases")
     number("seconds", seconds, 1e-3, 3_600, "s")
+    if claim is not None and not callable(claim):
+        raise TypeError(f"a claim is a function of a timeline, as those of `claims`, got {claim!r}")
     space = within if isinstance(within, Space) else Space(within)
     named = space.options | options
     with PlainProgram(program, space.story, named, shown) as prepared:

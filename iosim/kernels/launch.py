@@ -159,7 +159,7 @@ def launch_server(
 
 
 def is_plain(program: object) -> bool:
-    """Is it plain code: a function, a bound method, or a coroutine function, that yields nothing?
+    """Is it plain code: a function, a method, or an object to be called, that yields nothing?
 
     Not, if its parameters are those of a program that should: then its `yield` was forgotten.
     """
@@ -206,6 +206,8 @@ def _look_at(
 
 def _title(program: Any, inner: Any) -> str:
     title = str(getattr(inner, "__name__", repr(inner)))
+    if title == "__call__":
+        title = type(inner.__self__).__name__
     if not callable(program):
         raise TypeError(f"{title} is not a program: it has no yield")
     return title
@@ -217,10 +219,12 @@ def _check_yields(title: str, inner: Any) -> None:
 
 
 def _inner(program: Any) -> Any:
-    """The function inside functools.partial and functools.wraps."""
+    """The function inside functools.partial and functools.wraps, or that is an object's call."""
     while isinstance(program, functools.partial):
         program = program.func
-    return inspect.unwrap(program) if callable(program) else program
+    inner = inspect.unwrap(program) if callable(program) else program
+    is_object = inspect.isfunction(getattr(type(inner), "__call__", None))  # noqa: B004
+    return inner.__call__ if is_object and not isinstance(inner, type) else inner
 
 
 def _check_parameters(

@@ -22,7 +22,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["AGAIN_S", "Expired", "Needed", "watchdog"]
+__all__ = ["AGAIN_S", "PACKAGE", "Expired", "Needed", "watchdog"]
 
 AGAIN_S = 0.5  # ring again, should somebody swallow the first exception
 GRACE_S = 0.5  # for a body that asks whether its time is up

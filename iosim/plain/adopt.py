@@ -15,11 +15,11 @@ from contextlib import ExitStack
 from typing import Any
 
 from .run import NotSimulated
-from .world import World
+from .world import World, is_own
 
 __all__ = ["adopt"]
 
-PLAIN_OF_OURS = ("iosim.echo", "iosim.exercises")  # plain code, as anybody's
+LIBRARY = sys.stdlib_module_names  # what a function imports of it may be another one
 CONTAINERS = (tuple, list, dict, set, frozenset)
 #: Instances that a program may have made before the run, if nothing has been done with them.
 FRESH: Mapping[tuple[str, str], Callable[[Any], bool]] = {
@@ -82,11 +82,20 @@ class _Adoption:
     def _is_another(self, thing: Any) -> bool:
         """Is it another one here by itself: a module, what is in one, or an instance of that?"""
         if isinstance(thing, types.ModuleType):
-            return self._world.knows(thing.__name__)
+            return self._world.knows(thing.__name__) or self._world.refuses(thing.__name__)
         if isinstance(thing, types.CodeType):
-            other = ("__import__", *self._world.floor.builtin)
-            return any(name in other or self._world.knows(name) for name in thing.co_names)
-        return _home(thing, self._world) is not None or _is_instance(thing, self._world)
+            other = {"__import__", *self._world.floor.builtin, *LIBRARY}
+            return any(name in other for name in thing.co_names)
+        return (
+            _home(thing, self._world) is not None
+            or _is_instance(thing, self._world)
+            or self._is_refused(thing)
+        )
+
+    def _is_refused(self, thing: Any) -> bool:
+        """Is it a function or a class of a module that is refused?"""
+        kinds = type, types.FunctionType
+        return isinstance(thing, kinds) and self._world.refuses(thing.__module__ or "")
 
     # -- what it is here -----------------------------------------------------------------------
 
@@ -96,6 +105,8 @@ class _Adoption:
             return self._made[id(thing)]
         if not self._reaches(thing):
             return thing
+        if self._is_refused(thing):
+            raise NotSimulated(f"{thing.__module__}.{thing.__qualname__} is not simulated")
         for kind, make in MAKERS:
             if isinstance(thing, kind):
                 made = make(self, thing)
@@ -115,6 +126,8 @@ class _Adoption:
                 return self._world.load(module.__name__)
             except ImportError as error:
                 return _Refused(module.__name__, str(error))
+        if self._world.refuses(module.__name__):
+            return _Refused(module.__name__, "the module is not simulated")
         return self._remember(module, _ModuleHere(module, self.adopt))
 
     def _function(self, function: types.FunctionType) -> Any:
@@ -318,9 +331,9 @@ def _reached_from(thing: Any) -> list[Any]:
     if isinstance(thing, types.MethodType):
         return [thing.__func__, thing.__self__]
     if isinstance(thing, type):
-        return [*vars(thing).values(), *thing.__bases__] if _is_own(thing.__module__) else []
+        return [*vars(thing).values(), *thing.__bases__] if is_own(thing.__module__) else []
     if isinstance(thing, types.ModuleType):
-        return list(vars(thing).values()) if _is_own(thing.__name__) else []
+        return list(vars(thing).values()) if is_own(thing.__name__) else []
     if isinstance(thing, CONTAINERS):
         return list(thing.values()) if type(thing) is dict else list(thing)
     if isinstance(thing, functools.partial):
@@ -329,13 +342,13 @@ def _reached_from(thing: Any) -> list[Any]:
         return [thing.fget, thing.fset, thing.fdel]
     if isinstance(thing, staticmethod | classmethod):
         return [thing.__func__]
-    if _is_own(type(thing).__module__):
+    if is_own(type(thing).__module__):
         return [type(thing), *getattr(thing, "__dict__", {}).values()]
     return []
 
 
 def _reached_from_function(function: types.FunctionType) -> list[Any]:
-    if not _is_own(function.__globals__.get("__name__")):
+    if not is_own(function.__globals__.get("__name__")):
         return []
     names = function.__globals__
     found = [function.__code__, function.__defaults__, function.__kwdefaults__]
@@ -346,18 +359,6 @@ def _reached_from_function(function: types.FunctionType) -> list[Any]:
         except ValueError:  # empty
             continue
     return [*found, *function.__dict__.values()]
-
-
-@functools.cache
-def _is_own(module: str | None) -> bool:
-    """Is the module of this name the program's own: neither the library's, nor installed?"""
-    top = (module or "").partition(".")[0]
-    if top == "iosim":
-        return (module or "").startswith(PLAIN_OF_OURS)
-    if not top or (top in sys.stdlib_module_names and top != "__main__"):
-        return False
-    file = getattr(sys.modules.get(module or ""), "__file__", None) or ""
-    return "site-packages" not in file and "dist-packages" not in file
 
 
 def _write_back(names: dict[str, Any], here: dict[str, Any], made: dict[str, Any]) -> None:

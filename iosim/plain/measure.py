@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from errno import EAGAIN
 from functools import partial
 from socket import SO_RCVBUF, SOL_SOCKET
 from time import perf_counter_ns as clock
@@ -110,10 +111,12 @@ class _Measurement:
         before = set(threading.enumerate())
         try:
             with interference() as found, self._tape:
-                self._go()
+                try:
+                    self._go()
+                finally:
+                    self._end_threads(before)
         finally:
             self._opened.close()
-            _end_threads(before)
         outside = self._outside
         if outside is not None:
             told = outside.helper.finish()
@@ -131,6 +134,14 @@ class _Measurement:
             source=run.source or text.source, first_line=run.first_line if run.source else
             text.first_line,
         )  # fmt: skip
+
+    def _end_threads(self, before: set[threading.Thread]) -> None:
+        """Those that the program has begun end with it: whatever they sleep in is at its end."""
+        if left := set(threading.enumerate()) - before:
+            self._opened.shut()
+            for thread in left:
+                thread.join(JOIN_S)
+        self._in_time = nothing
 
     def _peer(self, fd: int, since: int) -> int | None:
         """The connection of traffic, by its place; the client, by its port; None: it is neither."""
@@ -177,7 +188,7 @@ class _Measurement:
             title, shut = self._plan.text.title, self._opened.shut
             with watchdog(self._limit_s, title, shut, helper) as dog:
                 self._in_time = dog.check
-                stack.callback(setattr, self, "_in_time", nothing)
+                stack.callback(setattr, self, "_in_time", _over)
                 if self._few:
                     self._tape.take_no_descriptor()
                 self._room()
@@ -198,7 +209,12 @@ class _Measurement:
 
 
 def nothing() -> None:
-    """The limit of what has not begun, or is over."""
+    """The limit of what has not begun, or is no longer there."""
+
+
+def _over() -> None:
+    """The limit of what is left of a program that has ended: its process would be gone."""
+    raise Expired
 
 
 class InTime:
@@ -217,7 +233,9 @@ class InTime:
                 raise
 
     def after(self, what: str, place: object, result: Any) -> None:
-        """What has come of it is nobody's business."""
+        """What a call has met with that the end of the run has woken is not told."""
+        if isinstance(result, OSError):
+            self.before(what, None, None)
 
 
 class CallsSeen(InTime):
@@ -230,13 +248,17 @@ class CallsSeen(InTime):
     def before(self, what: str, fd: int | None, timeout: float | None) -> None:
         """It may sleep, unless its time-out is 0."""
         super().before(what, fd, timeout)
+        timeout = None if timeout is not None and timeout < 0 else timeout  # for ever: poll(2)
         waits = timeout != 0
         limit = timeout if timeout and timeout < LONG_S else None
         self._gate.before(_request(what, fd, limit), waits and what != "sleep", waits)
 
     def after(self, what: str, place: object, result: Any) -> None:
         """What it has received counts."""
-        error = result if isinstance(result, BlockingIOError) else None
+        super().after(what, place, result)
+        error = result if isinstance(result, BaseException) else None
+        if isinstance(error, TimeoutError):
+            error = BlockingIOError(EAGAIN, "")  # it asked, for a while, and in vain
         if error is None and result and KINDS.get(what, ("", ""))[1] == RECEIVE:
             self._run.receipts.append(result)
         nothing = what in WAITING and not any(result) if error is None and result else False
@@ -327,12 +349,6 @@ def _end_of_story(helper: HelperProcess | None) -> Iterator[_EndOfStory]:
         yield end
     finally:
         end.stop()
-
-
-def _end_threads(before: set[threading.Thread]) -> None:
-    """Those that the program has begun: with nothing open, they come to their end."""
-    for thread in set(threading.enumerate()) - before:
-        thread.join(JOIN_S)
 
 
 @contextmanager

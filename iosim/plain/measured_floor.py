@@ -35,7 +35,7 @@ class Opened:
 
     def __init__(self) -> None:
         self.things: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.ends: set[int] = set()
+        self._ends: dict[int, tuple[int, int]] = {}  # of pipes, with device and inode
         self._waker = Waker()
         self.peers: list[tuple[int, int, int]] = []  # when an accepted fd was met, and the port
 
@@ -68,10 +68,18 @@ class Opened:
         self._close_ends()
         self._waker.close()
 
+    def pipe(self, ends: tuple[int, int]) -> tuple[int, int]:
+        """The two ends of a pipe that was made."""
+        self._ends |= {fd: _identity(fd) for fd in ends}
+        return ends
+
     def _close_ends(self) -> None:
-        for fd in self.ends:
-            os.close(fd)
-        self.ends.clear()
+        """Those that are still these pipes': a file object may have closed one, and its number."""
+        while self._ends:
+            fd, identity = self._ends.popitem()
+            with suppress(OSError):
+                if _identity(fd) == identity:
+                    os.close(fd)
 
 
 def measured(tape: record, opened: Opened, tasks: MeasuredTasks) -> Floor:
@@ -92,7 +100,8 @@ def measured(tape: record, opened: Opened, tasks: MeasuredTasks) -> Floor:
         },
         # Tasks in C tell nobody of their steps, and know, from 3.14 on, one loop for a thread: a
         # notebook has its own.
-        library=frozenset(("asyncio", "selectors", "socketserver")), in_c=frozenset(("_asyncio",)),
+        library=frozenset(("asyncio", "http", "selectors", "socketserver", "urllib")),
+        in_c=frozenset(("_asyncio",)),
         watched={"asyncio.tasks": watched(lambda world: tasks)},
     )  # fmt: skip
 
@@ -105,23 +114,16 @@ def _stamped(tape: record, name: str, opened: Opened) -> ModuleType:
         if module == name and hasattr(real, function):
             vars(made)[function] = tape.stamped(method, getattr(real, function))
     if name == "os":
-        _keep_ends(made, opened)
+        for function in ("pipe", "pipe2"):
+            if hasattr(real, function):
+                make = vars(made)[function]
+                vars(made)[function] = lambda *flags, make=make: opened.pipe(make(*flags))
     return made
 
 
-def _keep_ends(made: Any, opened: Opened) -> None:
-    pipe, close = made.pipe, made.close
-
-    def pipe_kept() -> tuple[int, int]:
-        ends: tuple[int, int] = pipe()
-        opened.ends.update(ends)
-        return ends
-
-    def close_kept(fd: int) -> None:
-        opened.ends.discard(fd)
-        close(fd)
-
-    made.pipe, made.close = pipe_kept, close_kept
+def _identity(fd: int) -> tuple[int, int]:
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
 
 
 def _sockets(tape: record, plain: Any, opened: Opened) -> type:

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from errno import EBADF
 from functools import partial
-from types import CodeType, GeneratorType
+from types import CodeType, FrameType, GeneratorType
 from typing import Any
 
 from ..calls import Request, ms, write
 from ..kernels.resource_limits import beginning
-from ..kernels.watchdog import Expired
+from ..kernels.watchdog import PACKAGE, Expired
 from ..machine.cores import WASM
 from ..machine.errors import failure
 from ..sim.kernel import Kernel
@@ -341,12 +341,16 @@ class Run:
 
     def alarm(self, ns: int, interval: int = 0) -> tuple[int, int]:
         """SIGALRM in `ns` (0: never), and again every `interval`: setitimer(2).  What was left."""
-        kernel, (due, again) = self.kernel, self._alarm
-        left = max(0, due - kernel.now) if due else 0
+        kernel, (left, again) = self.kernel, self.alarm_left()
         self._alarm = kernel.now + ns if ns else 0, interval
         if ns:
             kernel.later(ns, partial(self._ring, self._alarm))
         return left, again
+
+    def alarm_left(self) -> tuple[int, int]:
+        """ns until SIGALRM comes (0: never), and until the next: getitimer(2)."""
+        due, again = self._alarm
+        return max(0, due - self.kernel.now) if due else 0, again
 
     def _ring(self, alarm: tuple[int, int]) -> None:
         if alarm != self._alarm or self.over:
@@ -357,16 +361,22 @@ class Run:
         self.kernel.signal(self._main.task, signal.SIGALRM)
 
     def raise_signal(self, signo: int) -> None:
-        """Send oneself a signal: raise(3); its handler has run when this returns."""
+        """Send oneself a signal: raise(3); its handler has run when this returns.
+
+        From another thread the first one gets it, whatever it is at: signal(7).
+        """
         task = self._main.task
-        task.pending = [*(task.pending or []), signo]
+        if self.is_main():
+            task.pending = [*(task.pending or []), signo]
+        else:
+            self.kernel.signal(task, signo)
         self.call(tgkill())
 
     def _handle(self, task: Task, handler: Handler) -> None:
         handler.begun = True
         try:
             self._write_wakeup(handler.signo)
-            handler.function(handler.signo, None)
+            handler.function(handler.signo, _program_frame())
         except BaseException:
             self.kernel.abandon(task)
             raise
@@ -394,6 +404,14 @@ class Run:
                 return frame.f_lineno
             frame = frame.f_back  # type: ignore[assignment]
         return None
+
+
+def _program_frame() -> FrameType | None:
+    """The innermost frame that is none of ours: what a signal has interrupted."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame = frame.f_back
+    return frame
 
 
 def _await(thread: threading.Thread) -> None:

@@ -230,6 +230,6 @@ def main_of_program(
     result = program(*sockets, **options)
     if inspect.iscoroutine(result):
         result = world.load("asyncio").run(result)
-    if "threading" in world.modules:
+    if "threading" in world.modules and world.run.had_threads:  # else it were shut down for ever
         world.modules["threading"]._shutdown()
     return result

@@ -14,13 +14,14 @@ SIMULATED = Floor(
         "fcntl": system.virtual_fcntl, "subprocess": system.without_processes,
     },
     library=frozenset(
-        ("asyncio", "concurrent", "queue", "sched", "selectors", "signal", "socket",
-         "socketserver", "threading")
+        ("asyncio", "concurrent", "http", "queue", "sched", "selectors", "signal", "socket",
+         "socketserver", "threading", "urllib")
     ),
     refused={
         "ssl": "TLS", "_ssl": "TLS", "multiprocessing": "multiprocessing", "mmap": "mmap",
         "_overlapped": "_overlapped", "_winapi": "_winapi",
     },
+    refuses=True,
     builtin={"open": system.refusing("open")},
     in_c=frozenset(("_asyncio", "_queue")),
     watched={"asyncio.tasks": tasks.watched(lambda world: world.run.tasks)},

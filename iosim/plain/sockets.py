@@ -39,6 +39,8 @@ __all__ = ["module"]
 HOST = "127.0.0.1"
 HERE = {HOST, "localhost", "", "0.0.0.0", None, b"localhost", b"127.0.0.1"}
 INTERNET, STREAM = int(_socket.AF_INET), int(_socket.SOCK_STREAM)
+DATAGRAM = int(_socket.SOCK_DGRAM)
+SENDER = 40_000  # the port of who sends a story's datagrams
 FAMILIES = {INTERNET, int(getattr(_socket, "AF_UNIX", INTERNET))}
 SOMAXCONN = calls.SOMAXCONN
 #: Options that change when a call returns.
@@ -64,9 +66,9 @@ class Socket:
     ) -> None:
         self._fd, self._run = -1, self._world.run  # to which it belongs, as its descriptor does
         self._family = INTERNET if family in (-1, None) else int(family)
-        self._kind = STREAM if type in (-1, None) else int(type) & 0xF
-        of_tcp = _socket.IPPROTO_TCP if fileno is not None else 0  # as the kernel says, or as asked
-        self._protocol = of_tcp if proto in (-1, None) else int(proto)
+        there, protocol = _kind_of(self._run, fileno)
+        self._kind = there if type in (-1, None) else int(type) & 0xF
+        self._protocol = protocol if proto in (-1, None) else int(proto)
         self._timeout: float | None = self._world.default_timeout
         if fileno is None and (self._family not in FAMILIES or self._kind != STREAM):
             raise NotSimulated(
@@ -189,18 +191,33 @@ class Socket:
 
     def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[bytes, Any]:
         """recvfrom(2): a stream does not tell from whom."""
-        return self._read(bufsize, flags), None
+        return self._read(bufsize, flags), self._sender()
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """The same, into a buffer of one's own."""
-        return self.recv_into(buffer, nbytes, flags), None
+        return self.recv_into(buffer, nbytes, flags), self._sender()
+
+    def _sender(self) -> tuple[str, int] | None:
+        return (HOST, SENDER) if self._kind == DATAGRAM else None
 
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0) -> tuple[Any, ...]:
         """recvmsg(2), without ancillary data."""
         fd = self._open()
         make = lambda: calls.recvmsg(fd, bufsize, int(flags))  # noqa: E731
         data, told = self._waiting(make, calls.EPOLLIN, self._until())
-        return data, [], told, None
+        return data, [], told, self._sender()
+
+    def recvmsg_into(
+        self, buffers: Sequence[Any], ancbufsize: int = 0, flags: int = 0
+    ) -> tuple[Any, ...]:
+        """The same, into buffers of one's own, one after the other."""
+        views = [memoryview(buffer).cast("B") for buffer in buffers]
+        data, *told = self.recvmsg(sum(map(len, views)), ancbufsize, flags)
+        left = data
+        for view in views:
+            part, left = left[: len(view)], left[len(view) :]
+            view[: len(part)] = part
+        return len(data), *told
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -304,6 +321,15 @@ class Socket:
         """getsockopt(2)."""
         value = self._call(getsockopt(self._open(), int(level), int(option)))
         return value if not buflen or isinstance(value, bytes) else value.to_bytes(buflen, "little")
+
+
+def _kind_of(run: Any, fd: int | None) -> tuple[int, int]:
+    """Type and protocol: of an open descriptor those that it has, else those of a new socket."""
+    if fd is None:
+        return STREAM, 0
+    if isinstance(run.kernel.table.open.get(int(fd)), DatagramSocket):
+        return DATAGRAM, _socket.IPPROTO_UDP
+    return STREAM, _socket.IPPROTO_TCP
 
 
 def _bytes(data: Any) -> bytes:

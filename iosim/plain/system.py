@@ -76,20 +76,46 @@ def virtual_time(world: World) -> ModuleType:
         if seconds < 0:
             raise ValueError("sleep length must be non-negative")
         ns = math.ceil(seconds * 1e9)
-        while ns > 0:
+        world.call(calls.sleep(min(ns, HOUR_NS)))  # also of 0 s: others have their turn
+        while (ns := ns - HOUR_NS) > 0:
             world.call(calls.sleep(min(ns, HOUR_NS)))
-            ns -= HOUR_NS
 
     def seconds(clock: Callable[[], int]) -> Callable[[], float]:
         return lambda: clock() / 1e9
 
+    def clock_ns(which: int) -> int:
+        if which not in clocks:
+            refusing(f"time.clock_gettime({which})")()
+        return clocks[which]()
+
+    def on_calendar(convert: Callable[[float], Any]) -> Callable[..., Any]:
+        return lambda secs=None: convert(since_epoch() / 1e9 if secs is None else secs)
+
+    def text(form: str, when: Any = None) -> str:
+        return time.strftime(form, time.localtime(since_epoch() / 1e9) if when is None else when)
+
+    def as_text(when: Any = None) -> str:
+        return time.asctime(time.localtime(since_epoch() / 1e9) if when is None else when)
+
+    clocks = {
+        getattr(time, name): clock
+        for name, clock in (
+            ("CLOCK_REALTIME", since_epoch), ("CLOCK_MONOTONIC", read), ("CLOCK_BOOTTIME", read),
+            ("CLOCK_MONOTONIC_RAW", read),
+        )
+        if hasattr(time, name)
+    }  # fmt: skip
     of_cpu = {
         name: refusing(f"time.{name}")
-        for name in ("process_time", "process_time_ns", "thread_time", "thread_time_ns")
-    }
+        for name in ("process_time", "process_time_ns", "thread_time", "thread_time_ns",
+                     "clock_settime", "clock_settime_ns", "pthread_getcpuclockid")
+    }  # fmt: skip
     return like(
         time, sleep=sleep, monotonic_ns=read, perf_counter_ns=read, time_ns=since_epoch,
         monotonic=seconds(read), perf_counter=seconds(read), time=seconds(since_epoch), **of_cpu,
+        clock_gettime=lambda which: clock_ns(which) / 1e9, clock_gettime_ns=clock_ns,
+        localtime=on_calendar(time.localtime), gmtime=on_calendar(time.gmtime),
+        ctime=on_calendar(time.ctime), strftime=text, asctime=as_text,
     )  # fmt: skip
 
 
@@ -138,8 +164,14 @@ def virtual_signal(world: World) -> ModuleType:
         left, again = world.run.alarm(math.ceil(seconds * 1e9), math.ceil(interval * 1e9))
         return left / 1e9, again / 1e9
 
+    def getitimer(which: int) -> tuple[float, float]:
+        if which != signal.ITIMER_REAL:
+            refusing("a timer of CPU time")()
+        left, again = world.run.alarm_left()
+        return left / 1e9, again / 1e9
+
     return like(
-        _signal, signal=set_handler, set_wakeup_fd=set_wakeup_fd,
+        _signal, getitimer=getitimer, signal=set_handler, set_wakeup_fd=set_wakeup_fd,
         getsignal=lambda signo: world.run.handlers.get(int(signo), signal.SIG_DFL),
         pause=lambda: world.call(calls.pause()), **refused,
         raise_signal=lambda signo: world.run.raise_signal(int(signo)),

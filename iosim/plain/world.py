@@ -22,7 +22,7 @@ from typing import Any
 from ..calls import Request
 from .run import Run
 
-__all__ = ["Floor", "World", "like"]
+__all__ = ["Floor", "World", "is_own", "like"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Floor:
     watched  what is done with a module once it was executed
     builtin  functions that are everywhere, and are others here
     in_c     twins of the library's modules that stand on another floor: the text in Python does
+    refuses  are the library's other modules that make calls refused?
     in_sets  a class of some modules, whose instances stand in sets: the order there is that in
              which they were made, not that of their addresses, so that all runs are alike
     """
@@ -45,8 +46,13 @@ class Floor:
     in_c: frozenset[str] = frozenset()
     watched: Mapping[str, Callable[[World, ModuleType], None]] = field(default_factory=dict)
     in_sets: Mapping[str, str] = field(default_factory=dict)
+    refuses: bool = False
 
 
+#: What makes calls, if a module of the library has it by name.
+CALLING = frozenset(("socket", "select", "selectors", "ssl", "http.client", "socketserver"))
+HARMLESS = frozenset(("email.utils",))  # which asks for the name of this machine
+PLAIN_OF_OURS = ("iosim.echo", "iosim.exercises")  # plain code, as anybody's
 #: Their names are what they were made, unless a program has changed them.
 SIMPLE = frozenset(("socket", "selectors", "queue"))
 #: They make enumerations of their constants, by `IntEnum._convert_`.
@@ -98,6 +104,10 @@ class World:
             top in names for names in (floor.modules, floor.library, floor.refused, floor.in_c)
         )
 
+    def refuses(self, name: str) -> bool:
+        """Is it a module that would make real calls: one that is not executed anew, as smtplib?"""
+        return self.floor.refuses and not self.knows(name) and _makes_calls(name)
+
     def load(self, name: str) -> ModuleType:
         """The module `name` of this world.  ImportError for one that is refused."""
         found = self.modules.get(name)
@@ -142,12 +152,20 @@ class World:
             raise
         finally:
             self._importing -= 1
+        if hasattr(made, "__path__"):
+            vars(made).setdefault("__getattr__", functools.partial(self._child, name))
         if name in self.floor.watched:
             self.floor.watched[name](self, made)
         if name in self.floor.in_sets:
             kind = vars(made)[self.floor.in_sets[name]]
             kind.__hash__ = lambda thing: self._number(thing)
         return made
+
+    def _child(self, package: str, name: str) -> ModuleType:
+        """`package.name`, which the program has imported before the run."""
+        if f"{package}.{name}" not in sys.modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return self.load(f"{package}.{name}")
 
     def _number(self, thing: Any) -> int:
         number: int = vars(thing).setdefault("number_of_its_making", next(self._numbers))
@@ -163,7 +181,10 @@ class World:
         if whole == "enum" and (globals or {}).get("__name__") in CONVERTING:
             return self._enum
         if not self.knows(whole):
-            return builtins.__import__(name, globals, locals, fromlist, level)
+            made = builtins.__import__(name, globals, locals, fromlist, level)
+            if is_own((globals or {}).get("__name__")) and self.refuses(whole):
+                raise ImportError(f"{whole} is not simulated")
+            return made
         module = self.load(whole)
         if not fromlist:
             return self.load(whole.partition(".")[0])
@@ -178,6 +199,27 @@ class World:
             setattr(package, name, self.load(f"{package.__name__}.{name}"))
         except ModuleNotFoundError:  # it is no module: whoever asked says so
             return
+
+
+@functools.cache
+def is_own(module: str | None) -> bool:
+    """Is the module of this name the program's own: neither the library's, nor installed?"""
+    top = (module or "").partition(".")[0]
+    if top == "iosim":
+        return (module or "").startswith(PLAIN_OF_OURS)
+    if not top or (top in sys.stdlib_module_names and top != "__main__"):
+        return False
+    file = getattr(sys.modules.get(module or ""), "__file__", None) or ""
+    return "site-packages" not in file and "dist-packages" not in file
+
+
+@functools.cache
+def _makes_calls(name: str) -> bool:
+    """Is it a module of the library that has one by which it makes calls?"""
+    if name.partition(".")[0] not in sys.stdlib_module_names - {"__main__"} or name in HARMLESS:
+        return False
+    values = vars(sys.modules[name]).values() if name in sys.modules else ()
+    return any(isinstance(one, ModuleType) and one.__name__ in CALLING for one in values)
 
 
 @functools.cache

@@ -113,6 +113,8 @@ def stamped({parameters}):
     except BaseException as error:
         end = clock()
         add((WHAT, number, timeout, {flags}, code, frame.f_lasti, start, end, failure(error)))
+        if track.gate is not None:
+            track.gate.after(WHAT, (code, frame.f_lasti), error)
         raise
     finally:
         track.due = end + GAP_NS
@@ -137,6 +139,7 @@ FUNCTIONS = {
     ("_socket", "socketpair"): Method("socketpair", "*args", fd="None"),
     ("time", "sleep"): Method("sleep", "secs", fd="None", timeout="None"),
     ("os", "pipe"): Method("pipe", "", fd="None"),
+    ("os", "pipe2"): Method("pipe", "flags=0", fd="None"),
     ("os", "read"): Method("read", "fd, length", "len(result)", fd="fd", timeout="None"),
     ("os", "write"): Method("write", "fd, data", "result", fd="fd", timeout="None"),
     ("os", "close"): Method("close", "fd", fd="fd"),

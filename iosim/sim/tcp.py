@@ -381,6 +381,8 @@ class Network:
         else:
             end.finishing = True
             self.transmit(end)
+            if end.local and end.peer is not None:  # both ways at once: unix_release_sock
+                end.peer.finishing = True
 
     def _changed(self, end: Stream, what: int) -> None:
         """Something has changed with `end`: its client, or whoever watches it, is told."""

@@ -35,6 +35,7 @@ SAMPLES = 200  # in all
 LOOK_NS = 100_000  # between two looks whether the program waits
 SLACK_NS = 2_000_000  # it may come to its call so late without moving anything
 PATIENCE_NS = 2_000_000_000  # for a thread to be seen asleep that is about to be
+UNTOLD_NS = 50_000_000  # plain code that sleeps for so long waits, in whatever nobody tells of
 SLEEPS, WORKS = b"s", b"w"  # the words of `gate`
 
 Rows = list[list[Any]]
@@ -55,6 +56,7 @@ class Sender:
         self.moved = 0  # ns by which the schedule is later than planned
         self.unseen = 0  # ns for which it was looked in vain whether the program sleeps
         self.said = b""  # what the program is at
+        self.awake = 0  # when it was last seen so, by `clock`
         self.stepwise: bool = plan["stepwise"]
         self.announces: bool = plan.get("announces", False)
         self.input = 0  # the descriptor on which the program says what it is at
@@ -88,7 +90,7 @@ class Sender:
 
     def hold_back(self, last: int, at: int) -> None:
         """Until the program waits for what is planned for `at`; `last`: when the one before was."""
-        told = clock()
+        told = self.awake = clock()
         while not self.waits(clock() - told):
             told = told if self.said == SLEEPS else clock()
             self.hear(LOOK_NS)
@@ -98,7 +100,7 @@ class Sender:
     def waits(self, since: int) -> bool:
         """Does the program wait?  `since`: for so many ns it is said to be about to sleep."""
         if self.said != SLEEPS:
-            return self.said == WORKS
+            return self.said == WORKS or (self.announces and self.sleeps_on())
         if self.look is None:  # what cannot be seen is believed, a little later
             return since > SLACK_NS
         if in_a_call(*self.look()):
@@ -106,6 +108,12 @@ class Sender:
             return self.said == SLEEPS
         self.unseen = max(self.unseen, since if since > PATIENCE_NS else 0)
         return since > PATIENCE_NS
+
+    def sleeps_on(self) -> bool:
+        """Plain code may wait where no call of it is taken down: for a signal, or for a thread."""
+        if self.look is None or self.look()[0] != "S":
+            self.awake = clock()
+        return clock() - self.awake > UNTOLD_NS
 
     def wait_until(self, deadline: int) -> None:
         """Sleep, sampling on the way, and watch the clock at the end."""
