@@ -7,7 +7,9 @@ for no simpler one.
 import gc
 import os
 import signal
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
@@ -29,6 +31,17 @@ def _ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def threads_told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What threads have ended with, as far as Python's own hook tells of it."""
+    told: list[Any] = []
+    monkeypatch.setattr(
+        threading, "excepthook",
+        lambda args: None if args.exc_type is SystemExit else told.append(args),
+    )  # fmt: skip
+    return told
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -613,17 +613,6 @@ POLLING = [
 WAITING = [models.blocking, models.multiplexing, plain_receives, plain_sleeps_in_a_task]
 
 
-@pytest.fixture
-def threads_told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What threads have ended with, as far as Python's own hook tells of it."""
-    told: list[Any] = []
-    monkeypatch.setattr(
-        threading, "excepthook",
-        lambda args: None if args.exc_type is SystemExit else told.append(args),
-    )  # fmt: skip
-    return told
-
-
 def limited(program: Any) -> list[BaseException]:
     """What comes out of a run in another thread that is ended after 0.2 s."""
     caught: list[BaseException] = []

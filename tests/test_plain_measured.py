@@ -41,7 +41,10 @@ from iosim import (
 )
 from iosim.trace.comparison import Comparison
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's"),
+    pytest.mark.usefixtures("threads_told"),
+]
 
 IN_STEP = clients.paced(3, 6, 2, 100, 5).in_step()
 BY_ITSELF = clients.of(clients.echo(3, 100, every_ms=2)).in_step()
@@ -377,16 +380,12 @@ def begins_and_raises(listener: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("program", [begins_and_joins, begins_and_ends, begins_and_raises])
-def test_no_thread_of_the_program_outlasts_it(
-    program: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(threading, "excepthook", told.append)
+def test_no_thread_of_the_program_outlasts_it(program: Any, threads_told: list[Any]) -> None:
     before = open_now()
     with contextlib.suppress(KeyError):
         measure(program, clients.of(clients.echo(1, 10)))
     assert open_now() == before
-    assert [args for args in told if args.exc_type is not SystemExit] == []
+    assert threads_told == []
 
 
 def reads_by_a_file() -> bytes:
