@@ -13,6 +13,7 @@ import selectors
 import signal
 import socket
 import socketserver
+import subprocess
 import sys
 import termios
 import threading
@@ -21,6 +22,7 @@ import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ftplib import FTP
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
@@ -1093,3 +1095,23 @@ def test_what_is_no_program_is_told_so() -> None:
             simulate(what)
     with pytest.raises(TypeError, match=r"a claim is a function of a timeline, .* got 'x'"):
         hunt(one_after_the_other, "x", clients.of(clients.echo()))  # type: ignore[arg-type]
+
+
+def test_what_the_page_says_is_refused_is_refused() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "plain.md").read_text("utf-8")
+    refused = page.partition("## What is refused")[2].partition("##")[0]
+    words = ("TLS", "subprocesses", "`multiprocessing`", "`open`", "`os.dup`", "datagrams of one's",
+             "CPU time", "`smtplib`", "`ftplib`")  # fmt: skip
+    assert [word for word in words if word not in refused] == []
+
+    def by_import(name: str) -> Callable[[], Any]:
+        return lambda: __import__(name)
+
+    for program in (
+        *map(by_import, ("ssl", "multiprocessing", "smtplib", "ftplib")),
+        lambda: subprocess.run(["true"], check=True), lambda: os.dup(1),
+        lambda: open(os.devnull),  # noqa: SIM115
+        lambda: socket.socket(type=socket.SOCK_DGRAM), lambda: time.process_time(),
+    ):  # fmt: skip
+        with pytest.raises((NotSimulated, ImportError), match="is not simulated"):
+            simulate(program)

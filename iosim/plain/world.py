@@ -182,7 +182,8 @@ class World:
             return self._enum
         if not self.knows(whole):
             made = builtins.__import__(name, globals, locals, fromlist, level)
-            if is_own((globals or {}).get("__name__")) and self.refuses(whole):
+            by_program = globals is None or is_own(globals.get("__name__"))
+            if by_program and self.refuses(whole):
                 raise ImportError(f"{whole} is not simulated")
             return made
         module = self.load(whole)
