@@ -1358,3 +1358,14 @@ def test_an_accepted_socket_can_be_sent_to_another_process() -> None:
         [sys.executable, "-c", SENT_ON], capture_output=True, text=True, timeout=60, check=False
     )
     assert said.stdout == "hello from another process ['accept']\n", said.stderr
+
+
+def test_what_is_recorded_keeps_its_name() -> None:
+    with record() as tape:
+        with socket.socket() as one:
+            plain = type(one).recv
+            tape.wrap(one)
+            kept = one.recv
+            for name in ("__name__", "__qualname__", "__doc__"):
+                assert getattr(kept, name) == getattr(plain, name)
+        assert tape.wrap(select).select.__name__ == "select"

@@ -51,7 +51,8 @@ class Floor:
 
 #: What makes calls, if a module of the library has it by name.
 CALLING = frozenset(("socket", "select", "selectors", "ssl", "http.client", "socketserver"))
-HARMLESS = frozenset(("email.utils",))  # which asks for the name of this machine
+#: Modules that are used for other things: the name of this machine, logs in files.
+HARMLESS = frozenset(("email.utils", "logging.handlers"))
 PLAIN_OF_OURS = ("iosim.echo", "iosim.exercises")  # plain code, as anybody's
 #: Their names are what they were made, unless a program has changed them.
 SIMPLE = frozenset(("socket", "selectors", "queue"))

@@ -239,7 +239,10 @@ class record:
         """`plain`, with its calls taken down."""
         names = {**COMMON, "WHAT": method.what, "here": self._here, "plain": plain, **more}
         exec(CODES[text_of(method)], names)
-        return names["stamped"]
+        made = names["stamped"]
+        for name in ("__name__", "__qualname__", "__doc__"):
+            setattr(made, name, getattr(plain, name, method.what))
+        return made
 
     def _socket(self, one: socket.socket) -> socket.socket:
         """In place: an object's class may be changed to one of the same layout."""
