@@ -447,7 +447,20 @@ def told(run: Callable[..., Timeline], ops: Sequence[Op], story: Clients | Traff
         return Told((*teller.said, words), tuple(teller.done), ())
     visits = [f"client {v.client}: {v.sent}, {_amount(v.received)}, {v.end!r}"
               for v in timeline.visits]  # fmt: skip
-    return Told((*teller.said, *visits), tuple(teller.done), timeline.disturbances)
+    late = Disturbance("a thread began late", _lateness(timeline))
+    found = (*timeline.disturbances, *([late] if late.ns > ms(1) else []))
+    return Told((*teller.said, *visits), tuple(teller.done), found)
+
+
+def _lateness(run: Timeline) -> int:
+    """ns from a thread's making to its first call, at the most: who made it waits for 2 ms."""
+    made = [call.end for call in run.call_log if call.name == "pthread_create"]
+    first: dict[str, int] = {}
+    for call in run.call_log:
+        if call.process.startswith("thread "):
+            first.setdefault(call.process, call.start)
+    began = [first.get(f"thread {number}", run.end) for number in range(1, len(made) + 1)]
+    return max((start - end for start, end in zip(began, made, strict=True)), default=0)
 
 
 def compared(ops: Sequence[Op], story: Clients | Traffic) -> tuple[Told, Told]:

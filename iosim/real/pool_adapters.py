@@ -7,6 +7,7 @@ once in a process; they live as long as that does.)
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import threading
@@ -259,6 +260,9 @@ class OpenPool:
                 f"start_method must be one of {', '.join(multiprocessing.get_all_start_methods())},"
                 f" got {start_method!r}"
             )
+        # The semaphores of an earlier pool go with its garbage.  Were that collected while this one
+        # tells the resource tracker of its own, the tracker would warn (Python 3.12, 3.13).
+        gc.collect()
         self._context = _Context(start_method)
         with beginning(f"a {pool} of {workers} worker{'s'[: workers != 1]}"):
             self._open(pool, workers)
