@@ -53,17 +53,8 @@ from .event_buffer import CallGate, Stamp, Start, Track
 from .reconstruct import Change, Senders, Thread, nobody, timeline
 from .sent_on import can_be_sent
 from .stamped import (
-    CODES,
-    COMMON,
-    EPOLL,
-    EPOLL_CREATE,
-    POLL,
-    SELECT,
-    SOCKET,
-    STAMPED,
-    Method,
-    text_of,
-)
+    CODES, COMMON, EPOLL, EPOLL_CREATE, POLL, SELECT, SOCKET, STAMPED, Method, named_as, text_of,
+)  # fmt: skip
 
 __all__ = ["record", "waits_for_ever"]
 
@@ -239,10 +230,7 @@ class record:
         """`plain`, with its calls taken down."""
         names = {**COMMON, "WHAT": method.what, "here": self._here, "plain": plain, **more}
         exec(CODES[text_of(method)], names)
-        made = names["stamped"]
-        for name in ("__name__", "__qualname__", "__doc__"):
-            setattr(made, name, getattr(plain, name, method.what))
-        return made
+        return named_as(plain, names["stamped"])
 
     def _socket(self, one: socket.socket) -> socket.socket:
         """In place: an object's class may be changed to one of the same layout."""

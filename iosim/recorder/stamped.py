@@ -25,6 +25,7 @@ __all__ = [
     "SOCKET",
     "STAMPED",
     "Method",
+    "named_as",
     "text_of",
 ]
 
@@ -131,6 +132,13 @@ def text_of(method: Method) -> str:
         flags="flags" if method.extra == "flags" else "0",
         again="()" if method.what == "connect" else "BlockingIOError",  # it has other errnos, too
     )  # fmt: skip
+
+
+def named_as(plain: Any, made: Any) -> Any:
+    """`made`, by the names of the real one that it stands before."""
+    for name in ("__name__", "__qualname__", "__doc__"):
+        setattr(made, name, getattr(plain, name, made.__name__))
+    return made
 
 
 #: What a recorder is not given, but plain code that is measured makes.
