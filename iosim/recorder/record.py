@@ -53,7 +53,17 @@ from .event_buffer import CallGate, Stamp, Start, Track
 from .reconstruct import Change, Senders, Thread, nobody, timeline
 from .sent_on import can_be_sent
 from .stamped import (
-    CODES, COMMON, EPOLL, EPOLL_CREATE, POLL, SELECT, SOCKET, STAMPED, Method, named_as, text_of,
+    CODES,
+    COMMON,
+    EPOLL,
+    EPOLL_CREATE,
+    POLL,
+    SELECT,
+    SOCKET,
+    STAMPED,
+    Method,
+    named_as,
+    text_of,
 )  # fmt: skip
 
 __all__ = ["record", "waits_for_ever"]
