@@ -64,7 +64,7 @@ from .stamped import (
     Method,
     named_as,
     text_of,
-)  # fmt: skip
+)
 
 __all__ = ["record", "waits_for_ever"]
 
@@ -290,8 +290,7 @@ class record:
 
     def _dup(self, plain: Callable[..., Any]) -> Callable[..., Any]:
         def dup(one: socket.socket) -> Any:
-            made = plain(one)
-            return self._socket(made) if self._running else made
+            return self._socket(plain(one)) if self._running else plain(one)
 
         return dup
 
