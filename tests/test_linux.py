@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from iosim import inconclusive, measure, undisturbed
+from iosim import clients, inconclusive, measure, undisturbed
 from iosim.calls import (
     F_SETFL,
     F_SETOWN,
@@ -34,9 +34,12 @@ from iosim.calls import (
     SIZE,
     SO_RCVTIMEO,
     Program,
+    accept,
     aio_read,
+    close,
     compute,
     epoll_create,
+    eventfd,
     fcntl,
     getpid,
     io_uring_enter,
@@ -44,6 +47,7 @@ from iosim.calls import (
     io_uring_submit,
     ms,
     pause,
+    pipe,
     poll,
     pthread_create,
     pthread_join,
@@ -433,6 +437,38 @@ def test_the_helper_thread_has_a_lane() -> None:
     assert timeline.helpers == ("aio helper",)
     assert timeline.calls("aio helper") == [("read", None)]
     assert timeline.time_in(SLEEPING, "aio helper") > 0
+
+
+def reads_a_counter(listener: int, n: int) -> Program:
+    yield aio_read((yield eventfd(0)), 8)
+    yield accept(listener)
+
+
+def reads_a_pipe(listener: int, n: int) -> Program:
+    yield aio_read((yield pipe())[0], SIZE)
+    yield accept(listener)
+
+
+def reads_a_connection(listener: int, n: int) -> Program:
+    yield aio_read((yield accept(listener)), SIZE)
+
+
+def reads_what_it_closes(listener: int, n: int) -> Program:
+    fd = yield accept(listener)
+    yield aio_read(fd, SIZE)
+    yield sleep(ms(20))  # the helper is in its read, or has not begun: it must end either way
+    yield close(fd)
+
+
+@pytest.mark.parametrize(
+    "program", [reads_a_counter, reads_a_pipe, reads_a_connection, reads_what_it_closes]
+)
+def test_no_read_of_aio_goes_on_after_its_run(program: Any) -> None:
+    """glibc lets a later read of the same number wait for it, whosever that is then."""
+    need("POSIX aio")
+    before = list(aio._abandoned)
+    measure(program, clients.of(clients.echo(1, 10)))
+    assert aio._abandoned == before
 
 
 # -- signals -----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import warnings
 from collections.abc import Callable
 from errno import EINPROGRESS, EINVAL, ENOSYS
 from functools import partial
@@ -79,12 +80,18 @@ class Block:
         count = self._library.aio_return(ctypes.byref(self._control))
         return ctypes.string_at(self._buffer, max(0, count))
 
+    def under_way(self) -> bool:
+        """Has the helper not read yet?"""
+        return self.error() == EINPROGRESS
+
     def finish(self) -> None:
         """Wait until the helper has let go of the buffer, which a shut socket makes it do."""
         deadline = perf_counter() + CLOSE_S
-        while self.error() == EINPROGRESS:
+        while self.under_way():
             if perf_counter() > deadline:
                 _abandoned.append(self)  # never free memory that a thread may write
+                words = f"an aio_read of {self.fd} goes on after its run"
+                warnings.warn(words, ResourceWarning, stacklevel=2)
                 return
             sleep(0.001)
 
@@ -129,9 +136,13 @@ class Reads:
         names = ("aio helper" if n == 1 else f"aio helper {n}" for n in range(1, len(busy) + 2))
         return next(name for name in names if name not in busy)
 
+    def uses(self, fd: int) -> list[Callable[[], bool]]:
+        """What is under way from it: each tells whether it still is."""
+        return [one.under_way for one in self._blocks.values() if one.fd == fd and one.under_way()]
+
     def finish(self, shut: Callable[[], None]) -> None:
         """Wait until none is under way; `shut` ends those that wait for a socket."""
-        unfinished = [one for one in self._blocks.values() if one.error() == EINPROGRESS]
+        unfinished = [one for one in self._blocks.values() if one.under_way()]
         if unfinished:
             shut()
         for block in unfinished:

@@ -113,8 +113,8 @@ class ClientsOutside:
     # -- the end -------------------------------------------------------------------------------
 
     def settle(self, process: Process) -> None:
-        """As when a process ends: every connection is closed, and the clients see it."""
-        process.descriptors.close()
+        """Every connection is closed, and the clients see it."""
+        process.leave()
 
     def report(self, process: Process, told: Mapping[str, Any]) -> None:
         """What the clients have sent, and what each of them met with."""

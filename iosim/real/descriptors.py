@@ -6,7 +6,7 @@ import os
 import struct
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from errno import EBADF, ENOTSOCK
 from functools import partial
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["NO_FD", "Descriptors", "Waker", "failure", "keep"]
 
 NO_FD = -1  # a descriptor that is never open
+Use = Callable[[], bool]  # does it go on?
 
 
 class Waker:
@@ -65,7 +66,7 @@ class Descriptors:
 
     Each has `fileno` and `close`: sockets, interest lists, rings, files.  The system keeps what is
     closed under a thread that sleeps in it, for as long as it does; so does this, since that thread
-    must be woken at the end of the run: `kept`, with who sleeps in it.
+    must be woken at the end of the run: `kept`, with what tells whether it is in use.
     """
 
     waker: Waker
@@ -74,7 +75,7 @@ class Descriptors:
         self.open: dict[int, Any] = {}
         self.nonblocking: set[int] = set()
         self.in_call: dict[Driver, set[int]] = {}  # which descriptors each thread's call names
-        self.kept: list[tuple[set[Driver], Any]] = []
+        self.kept: list[tuple[list[Use], Any]] = []
 
     def __contains__(self, fd: int) -> bool:
         return fd in self.open
@@ -123,17 +124,22 @@ class Descriptors:
     def leave(self, driver: Driver) -> None:
         """It is over, and so is what was kept for it."""
         del self.in_call[driver]
-        for users, one in self.kept:
-            users.discard(driver)
-            if not users:
-                one.close()
-        self.kept = [pair for pair in self.kept if pair[0]]
+        for _, one in (over := [pair for pair in self.kept if not any(use() for use in pair[0])]):
+            one.close()
+        self.kept = [pair for pair in self.kept if pair not in over]
 
-    def keep_for_others(self, driver: Driver, fd: int) -> None:
-        """`driver` is about to close it: do others sleep in it?"""
-        users = {other for other, fds in self.in_call.items() if fd in fds and other is not driver}
-        if users and (made := self.open.get(fd)) is not None:
-            self.kept.append((users, _duplicate(made)))
+    def keep_for_others(self, driver: Driver, fd: int, reads: Sequence[Use]) -> None:
+        """`driver` is about to close it: do others sleep in it, or do `reads` of it go on?"""
+        uses = list(reads)
+        for other, fds in self.in_call.items():
+            if fd in fds and other is not driver:
+                uses.append(partial(self._in, other, fds))
+        if uses and (made := self.open.get(fd)) is not None:
+            self.kept.append((uses, _duplicate(made)))
+
+    def _in(self, driver: Driver, fds: set[int]) -> bool:
+        """Is it still in the call that named `fds`?"""
+        return self.in_call.get(driver) is fds
 
     def all(self) -> list[Any]:
         """Those that are open now, and those that are kept."""
@@ -143,11 +149,11 @@ class Descriptors:
         """Those of them that are sockets."""
         return [one for one in self.all() if isinstance(one, Socket)]
 
-    def shut(self) -> None:
+    def shut(self, how: int = SHUT_RDWR) -> None:
         """End what waits for them, in whatever thread: shutdown(2) wakes it."""
         for one in self.sockets():
             with suppress(OSError):  # a datagram socket is woken none the less
-                one.shutdown(SHUT_RDWR)
+                one.shutdown(how)
         for one in self.all():
             if hasattr(one, "shut"):
                 one.shut()
@@ -197,10 +203,11 @@ def _memfd_create(driver: Driver, request: memfd_create) -> Prepared:
 
 @answers(close)
 def _close(driver: Driver, request: close) -> Prepared:
-    driver.process.descriptors.keep_for_others(driver, request.fd)
-    made = driver.process.descriptors.forget(request.fd)
-    driver.process.messages.connection.pop(request.fd, None)
-    driver.process.signals.armed.discard(request.fd)
+    process, fd = driver.process, request.fd
+    process.descriptors.keep_for_others(driver, fd, process.reads.uses(fd))
+    made = process.descriptors.forget(fd)
+    process.messages.connection.pop(fd, None)
+    process.signals.armed.discard(fd)
     return made.close, nothing
 
 

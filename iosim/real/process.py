@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
+from socket import SHUT_RD
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..trace.builder import MessageRecord, TraceBuilder
@@ -130,6 +132,10 @@ class Process:
     def close(self) -> None:
         """Leave this process of ours as it was, on every way out."""
         self.signals.disarm()
-        self.reads.finish(self.descriptors.shut)
-        self.descriptors.close()
+        self.leave()
         self.signals.restore()
+
+    def leave(self) -> None:
+        """As when a process ends: no read is under way any more, and every descriptor is closed."""
+        self.reads.finish(partial(self.descriptors.shut, SHUT_RD))
+        self.descriptors.close()
