@@ -632,6 +632,13 @@ def throws_away(listener: Any) -> None:
     relay_with(listener, below_the_cap, take)
 
 
+def leave_if_nothing_is_owed(selector: Any, sock: Any, owed: bytes) -> None:
+    """Else it stays, and its end is read again and again."""
+    if not owed:
+        selector.unregister(sock)
+        sock.close()
+
+
 def at_the_end(listener: Any, events: int, leave: Callable[[Any, Any, bytes], None]) -> None:
     """A right relay, but for the end of a client: `leave` it, with what it is owed.
 
@@ -674,12 +681,7 @@ def blocks_at_the_end(listener: Any) -> None:
 
 @wrong("relay", "reads on after the end")
 def asks_for_more_than_all(listener: Any) -> None:
-    def leave(selector: Any, sock: Any, owed: bytes) -> None:
-        if not owed:
-            selector.unregister(sock)
-            sock.close()
-
-    at_the_end(listener, WRITE, leave)
+    at_the_end(listener, WRITE, leave_if_nothing_is_owed)
 
 
 @wrong("relay", "never closes")
@@ -1411,12 +1413,7 @@ def closes_at_the_end(listener: Any) -> None:
 
 @wrong("serve_owed", "reads on after the end")
 def asks_on_after_the_end(listener: Any) -> None:
-    def leave(selector: Any, sock: Any, owed: bytes) -> None:
-        if not owed:
-            selector.unregister(sock)
-            sock.close()
-
-    at_the_end(listener, WRITE, leave)
+    at_the_end(listener, WRITE, leave_if_nothing_is_owed)
 
 
 @wrong("serve_owed", "sends other bytes")

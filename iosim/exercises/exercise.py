@@ -27,7 +27,8 @@ from ..validate import whole
 from .pasted import made_of, pasted, plain
 
 __all__ = [
-    "Answer", "Exercise", "Mistake", "Part", "Program", "Verdict", "right", "spins", "would_block",
+    "Answer", "Exercise", "Mistake", "Part", "Program", "Verdict", "goes_on_wrongly",
+    "right", "spins", "would_block",
 ]  # fmt: skip
 
 Answer = Callable[..., Any]
@@ -82,6 +83,11 @@ def spins(part: int, found: Broken) -> bool:
 def would_block(part: int, found: Broken) -> bool:
     """It takes EAGAIN for an error."""
     return found.kind == "error" and "BlockingIOError" in found.words
+
+
+def goes_on_wrongly(part: int, found: Broken) -> bool:
+    """A claim fails, and not because the server has ended."""
+    return found.kind == "claim" and not found.outcome.ended
 
 
 #: Errors that say something of the code, whatever it is to do.

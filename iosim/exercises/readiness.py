@@ -16,7 +16,7 @@ from ..hunting.space import Space
 from ..plain.run import GRACE_NS
 from ..plain.simulate import Outcome
 from ..workloads import clients, traffic
-from .exercise import Answer, Exercise, Mistake, Part, Program, spins, would_block
+from .exercise import Answer, Exercise, Mistake, Part, Program, goes_on_wrongly, spins, would_block
 
 __all__ = ["ASKING", "POLL_FOR", "SERVE_EDGE", "SERVE_OWED", "over_listener", "woken_too_often"]
 
@@ -264,7 +264,7 @@ SERVE_OWED = Exercise(
         Mistake(
             "the server ends",
             "Your server returned while clients were waiting.",
-            lambda part, found: found.kind == "claim" and not found.outcome.ended,
+            goes_on_wrongly,
         ),
         Mistake(
             "told no more",
@@ -347,7 +347,7 @@ SERVE_EDGE = Exercise(
         Mistake(
             "the server ends",
             "Your server returned while clients were waiting.",
-            lambda part, found: found.kind == "claim" and not found.outcome.ended,
+            goes_on_wrongly,
         ),
         Mistake(
             "sends other bytes",

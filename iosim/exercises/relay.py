@@ -11,7 +11,7 @@ from ..hunting.search import Broken
 from ..hunting.space import Space
 from ..plain.simulate import Outcome
 from ..workloads import clients
-from .exercise import Exercise, Mistake, Part, spins, would_block
+from .exercise import Exercise, Mistake, Part, goes_on_wrongly, spins, would_block
 from .readiness import over_listener, woken_too_often
 
 __all__ = ["RELAY"]
@@ -116,7 +116,7 @@ RELAY = Exercise(
         Mistake(
             "the server ends",
             "Your server returned while clients were waiting.",
-            lambda part, found: found.kind == "claim" and not found.outcome.ended,
+            goes_on_wrongly,
         ),
         Mistake(
             "sends other bytes",
