@@ -2,8 +2,9 @@
 
 The marker is put by pytest itself: on each test that uses something of the real kernels, or sockets
 and threads of its own, by itself, by a fixture, a parameter, or a function of the tests that it
-names; one with `simulated` in its id has none. Whether that is all of them is checked: a test
-without the marker, in which what measures opens a socket or starts a process or a thread, fails.
+names; one with `simulated` in its id, or with that marker, has none. Whether that is all of them is
+checked: a test without the marker, in which what measures opens a socket or starts a process or a
+thread, fails.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ STARTED = {
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark it, if it uses something real."""
     called = getattr(item, "callspec", None)
-    if called and "simulated" in called.id.split("-"):
+    by_id = called and "simulated" in called.id.split("-")
+    if by_id or item.get_closest_marker("simulated"):
         return
     fixtures = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009  (not public)
     uses = [getattr(item, "obj", None), getattr(item, "cls", None)]

@@ -375,6 +375,7 @@ RIGHT = {
 }  # fmt: skip
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("name", EXERCISES)
 def test_a_right_answer_passes(name: str) -> None:
     exercise = EXERCISES[name]
@@ -384,6 +385,7 @@ def test_a_right_answer_passes(name: str) -> None:
         assert str(verdict) == f"RIGHT: {name} holds in every case that was tried"
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize(
     ("name", "mistake", "answer"), WRONG, ids=[f"{n}-{a.__name__}" for n, _, a in WRONG]
 )
@@ -395,6 +397,7 @@ def test_a_wrong_answer_gets_its_diagnosis(name: str, mistake: str, answer: Any)
     assert str(verdict).startswith("NOT YET: ")
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize(
     ("name", "mistake", "answer"), WRONG, ids=[f"{n}-{a.__name__}" for n, _, a in WRONG]
 )

@@ -26,9 +26,10 @@ from iosim.hunting.claims import (
 from iosim.hunting.space import told, varied
 from iosim.plain.run import NotSimulated
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="select, fcntl: Linux's are simulated"
-)
+pytestmark = [
+    pytest.mark.simulated,
+    pytest.mark.skipif(sys.platform != "linux", reason="select, fcntl: Linux's are simulated"),
+]
 TEN = traffic.stream(b"0123456789")
 TWO = clients.several(2, clients.echo(2, 30))
 

@@ -35,9 +35,10 @@ from iosim.hunting import Broken
 from iosim.plain.run import GRACE_NS, NotSimulated
 from iosim.plain.simulate import run_plain
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="select, fcntl: Linux's are simulated"
-)
+pytestmark = [
+    pytest.mark.simulated,
+    pytest.mark.skipif(sys.platform != "linux", reason="select, fcntl: Linux's are simulated"),
+]
 
 THREE = clients.several(3, clients.echo(2, 100))
 ONE = traffic.one(after_ms=20, size=50)

@@ -7,6 +7,7 @@ import fcntl
 import http.client
 import http.server
 import os
+import select
 import selectors
 import signal
 import socket
@@ -379,13 +380,45 @@ def begins_and_raises(listener: socket.socket) -> None:
     raise KeyError("nobody")
 
 
-@pytest.mark.parametrize("program", [begins_and_joins, begins_and_ends, begins_and_raises])
+def closes_it_under_accept(listener: socket.socket) -> None:
+    listener.accept()
+    threading.Thread(target=_accept_for_ever, args=(listener,)).start()
+    time.sleep(0.05)
+    listener.close()
+
+
+def closes_it_under_epoll_wait(listener: socket.socket) -> None:
+    listener.accept()
+    interest = select.epoll()
+    threading.Thread(target=interest.poll).start()
+    time.sleep(0.05)
+    interest.close()
+
+
+@pytest.mark.parametrize(
+    "program",
+    [begins_and_joins, begins_and_ends, begins_and_raises, closes_it_under_accept,
+     closes_it_under_epoll_wait],
+)  # fmt: skip
 def test_no_thread_of_the_program_outlasts_it(program: Any, threads_told: list[Any]) -> None:
     before = open_now()
     with contextlib.suppress(KeyError):
         measure(program, clients.of(clients.echo(1, 10)))
     assert open_now() == before
     assert threads_told == []
+
+
+def test_a_thread_that_nothing_can_end_is_told() -> None:
+    over = threading.Event()
+
+    def waits(listener: socket.socket) -> None:
+        threading.Thread(target=lambda: over.wait(), name="the waiter", daemon=True).start()
+
+    try:
+        with pytest.warns(ResourceWarning, match="the waiter of the program goes on after its run"):
+            measure(waits, clients.of(clients.echo(1, 10)))
+    finally:
+        over.set()
 
 
 def reads_by_a_file() -> bytes:

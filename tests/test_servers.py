@@ -1049,9 +1049,11 @@ def test_no_thread_stays_in_what_was_closed_under_it(which: slice) -> None:
         for fd in (conn, counter, interest, listener):
             yield close(fd)
 
-    before = set(threading.enumerate())
-    measure(program, of(MUTE)).check()
+    before, limit_s = set(threading.enumerate()), 3
+    run = measure(program, of(MUTE), limit_s=limit_s)
+    run.check()
     assert set(threading.enumerate()) <= before
+    assert max(call.end for call in run.call_log) < ms(limit_s * 1_000)  # woken, not timed out
 
 
 def test_no_thread_stays_in_what_nothing_wakes() -> None:

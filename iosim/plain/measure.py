@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -160,7 +161,8 @@ class _Measurement:
         outside, seen = self._outside, self._seen
         gate = outside.gate(seen, thread) if outside else None  # type: ignore[arg-type]
         check = self._end_thread if thread else self._check
-        return CallsSeen(check, gate, self._run) if gate else InTime(check)
+        opened = self._opened
+        return CallsSeen(check, opened, gate, self._run) if gate else InTime(check, opened)
 
     def _check(self) -> None:
         """Raise `Expired` when time is up."""
@@ -217,7 +219,11 @@ def _await_end(thread: threading.Thread) -> None:
     a join of it (bpo-45274), which is how a program ends that joins threads that serve for ever.
     """
     until = clock() + round(JOIN_S * 1e9)
-    while thread.ident in sys._current_frames() and clock() < until:
+    while thread.ident in sys._current_frames():
+        if clock() > until:
+            words = f"{thread.name} of the program goes on after its run"
+            warnings.warn(words, ResourceWarning, stacklevel=2)
+            return
         time.sleep(LOOK_AGAIN_S)
 
 
@@ -233,11 +239,15 @@ def _over() -> None:
 class InTime:
     """Ends the program at a call that comes after the limit, and gives it time to tidy up."""
 
-    def __init__(self, check: Callable[[], None]) -> None:
-        self._check, self._again = check, 0
+    def __init__(self, check: Callable[[], None], opened: Opened) -> None:
+        self._check, self._opened, self._again = check, opened, 0
 
     def before(self, what: str, fd: int | None, timeout: float | None) -> None:
         """`Expired` if time is up: once, and from half a second later on again."""
+        self._look()
+        self._opened.enter(self, what, fd)
+
+    def _look(self) -> None:
         if clock() >= self._again:
             try:
                 self._check()
@@ -247,15 +257,18 @@ class InTime:
 
     def after(self, what: str, place: object, result: Any) -> None:
         """What a call has met with that the end of the run has woken is not told."""
+        self._opened.leave(self)
         if isinstance(result, OSError):
-            self.before(what, None, None)
+            self._look()
 
 
 class CallsSeen(InTime):
     """Tells a gate of the calls that a recorder sees, as well: see `iosim.real.gate`."""
 
-    def __init__(self, check: Callable[[], None], gate: Gate | ServerGate, run: Run) -> None:
-        super().__init__(check)
+    def __init__(
+        self, check: Callable[[], None], opened: Opened, gate: Gate | ServerGate, run: Run
+    ) -> None:
+        super().__init__(check, opened)
         self._gate, self._run = gate, run
 
     def before(self, what: str, fd: int | None, timeout: float | None) -> None:

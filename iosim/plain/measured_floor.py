@@ -13,7 +13,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from ..real.descriptors import Waker
+from ..real.descriptors import Kept, Waker
 from ..recorder.record import record
 from ..recorder.stamped import CREATE, FUNCTIONS
 from .tasks import MeasuredTasks, watched
@@ -30,6 +30,10 @@ else:
     REAL["fcntl"] = fcntl
 
 
+NO_CALL = (None,)
+CLOSES = ("close", "_real_close")
+
+
 class Opened:
     """What a program has opened, so that nothing of it is left open: sockets, epolls, pipes."""
 
@@ -38,6 +42,8 @@ class Opened:
         self._ends: dict[int, tuple[int, int]] = {}  # of pipes, with device and inode
         self._waker = Waker()
         self.peers: list[tuple[int, int, int]] = []  # when an accepted fd was met, and the port
+        self._in_call: dict[object, tuple[int | None]] = {}  # of which fd, by thread
+        self._kept = Kept()
 
     def accepted(self, one: Any) -> None:
         """A socket of a descriptor that was there: what accept makes."""
@@ -47,24 +53,43 @@ class Opened:
             return
         self.peers.append((time.perf_counter_ns(), one.fileno(), port))
 
+    def enter(self, thread: object, what: str, fd: int | None) -> None:
+        """`thread` is about to make a call; what it closes may be in use in another one."""
+        if what in CLOSES and fd is not None:
+            uses = [partial(self._goes_on, *each) for each in list(self._in_call.items())
+                    if each[1] == (fd,) and each[0] is not thread]  # fmt: skip
+            if uses:
+                made = next((one for one in list(self.things) if one.fileno() == fd), None)
+                self._kept.keep(getattr(made, "_real", made), uses)
+        self._in_call[thread] = (fd,)
+
+    def leave(self, thread: object) -> None:
+        """Its call is over, and so may be what was kept for it."""
+        self._in_call[thread] = NO_CALL
+        self._kept.put_away()
+
+    def _goes_on(self, thread: object, call: tuple[int | None]) -> bool:
+        return self._in_call[thread] is call
+
     def shut(self) -> None:
         """Wake whoever sleeps in a call on one of them: it has come to its end, and is still open.
 
         (What is closed wakes nobody who sleeps in epoll_wait.)  These calls are not the program's,
         and none is taken down.
         """
-        for thing in list(self.things):
+        for thing in (*self.things, *self._kept.things()):
             if isinstance(thing, _socket.socket):
                 with suppress(OSError):  # closed, or never connected: woken none the less
                     _socket.socket.shutdown(thing, _socket.SHUT_RDWR)
             else:
-                self._waker.wake(thing._real)
+                self._waker.wake(getattr(thing, "_real", thing))
         self._close_ends()
 
     def close(self) -> None:
         """All of it."""
         for thing in list(self.things):
             thing.close()
+        self._kept.close()
         self._close_ends()
         self._waker.close()
 

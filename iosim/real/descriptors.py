@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 import struct
 import sys
@@ -35,7 +36,7 @@ from .features import missing, real_fcntl
 if TYPE_CHECKING:
     from .driver import Driver
 
-__all__ = ["NO_FD", "Descriptors", "Waker", "failure", "keep"]
+__all__ = ["NO_FD", "Descriptors", "Kept", "Waker", "failure", "keep"]
 
 NO_FD = -1  # a descriptor that is never open
 Use = Callable[[], bool]  # does it go on?
@@ -61,12 +62,67 @@ class Waker:
         self._end.close()
 
 
+class Kept:
+    """What was closed under those who use it: the system keeps it for as long as they do.
+
+    So does this, since who sleeps in it must be woken at the end of the run.  `uses` tell, each,
+    whether one of them still does.
+    """
+
+    def __init__(self) -> None:
+        self._pairs: list[tuple[Sequence[Use], Any]] = []
+        self._lock = threading.Lock()
+
+    def keep(self, made: Any, uses: Sequence[Use]) -> None:
+        """`made` is about to be closed, and has these uses."""
+        if uses and _can_be_woken(made):
+            with suppress(OSError):  # no room: who sleeps in it does so until the limit
+                self._pairs.append((uses, _duplicate(made)))
+
+    def put_away(self) -> None:
+        """What nobody uses any more."""
+        if not self._pairs:
+            return
+        with self._lock:
+            over = [pair for pair in self._pairs if not any(use() for use in pair[0])]
+            for pair in over:
+                self._pairs.remove(pair)
+                pair[1].close()
+
+    def things(self) -> list[Any]:
+        """All that is kept."""
+        return [one for _, one in self._pairs]
+
+    def close(self) -> None:
+        """All of it."""
+        while self._pairs:
+            self._pairs.pop()[1].close()
+
+
+def _duplicate(made: Any) -> Any:
+    """Another descriptor of the same open description; OSError where there is no room for it.
+
+    Its number is far from those that the program gets next: poll(2) and select(2), once woken, ask
+    again by number, and must not meet with this one where the closed one was.
+    """
+    import resource
+
+    far = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+    fd = real_fcntl.fcntl(made.fileno(), real_fcntl.F_DUPFD_CLOEXEC, far)
+    if isinstance(made, _socket.socket):
+        return Socket(fileno=fd)
+    return made.fromfd(fd) if hasattr(made, "fromfd") else type(made)(fd)
+
+
+def _can_be_woken(made: Any) -> bool:
+    """Is there a way to end what waits for it: see `shut`."""
+    return isinstance(made, _socket.socket) or hasattr(made, "shut") or hasattr(made, "register")
+
+
 class Descriptors:
     """What the program has open, by number: what else is open here is not its business.
 
-    Each has `fileno` and `close`: sockets, interest lists, rings, files.  The system keeps what is
-    closed under a thread that sleeps in it, for as long as it does; so does this, since that thread
-    must be woken at the end of the run: `kept`, with what tells whether it is in use.
+    Each has `fileno` and `close`: sockets, interest lists, rings, files.
     """
 
     waker: Waker
@@ -75,7 +131,7 @@ class Descriptors:
         self.open: dict[int, Any] = {}
         self.nonblocking: set[int] = set()
         self.in_call: dict[Driver, set[int]] = {}  # which descriptors each thread's call names
-        self.kept: list[tuple[list[Use], Any]] = []
+        self.kept = Kept()
 
     def __contains__(self, fd: int) -> bool:
         return fd in self.open
@@ -124,9 +180,7 @@ class Descriptors:
     def leave(self, driver: Driver) -> None:
         """It is over, and so is what was kept for it."""
         del self.in_call[driver]
-        for _, one in (over := [pair for pair in self.kept if not any(use() for use in pair[0])]):
-            one.close()
-        self.kept = [pair for pair in self.kept if pair not in over]
+        self.kept.put_away()
 
     def keep_for_others(self, driver: Driver, fd: int, reads: Sequence[Use]) -> None:
         """`driver` is about to close it: do others sleep in it, or do `reads` of it go on?"""
@@ -134,8 +188,7 @@ class Descriptors:
         for other, fds in self.in_call.items():
             if fd in fds and other is not driver:
                 uses.append(partial(self._in, other, fds))
-        if uses and (made := self.open.get(fd)) is not None:
-            self.kept.append((uses, _duplicate(made)))
+        self.kept.keep(self.open.get(fd), uses)
 
     def _in(self, driver: Driver, fds: set[int]) -> bool:
         """Is it still in the call that named `fds`?"""
@@ -143,7 +196,7 @@ class Descriptors:
 
     def all(self) -> list[Any]:
         """Those that are open now, and those that are kept."""
-        return [*self.open.values(), *(one for _, one in self.kept)]
+        return [*self.open.values(), *self.kept.things()]
 
     def sockets(self) -> list[Socket]:
         """Those of them that are sockets."""
@@ -164,16 +217,7 @@ class Descriptors:
         """As when the process ends: all of them are closed."""
         while self.open:
             self.open.popitem()[1].close()
-        while self.kept:
-            self.kept.pop()[1].close()
-
-
-def _duplicate(made: Any) -> Any:
-    """Another descriptor of the same open description: dup(2)."""
-    if isinstance(made, Socket):
-        return made.dup()
-    fd = os.dup(made.fileno())
-    return made.fromfd(fd) if hasattr(made, "fromfd") else type(made)(fd)
+        self.kept.close()
 
 
 def keep(driver: Driver, call: int, start: int, end: int, made: Any) -> tuple[int, int]:

@@ -130,7 +130,7 @@ class Threads:
         started = [thread for thread in self._threads if thread.ident is not None]
         if not all(over.is_set() for over in self._over):
             self._process.descriptors.shut()
-        until = max(time.monotonic() + JOIN_S, self._until)  # as late as one in poll may wake up
+        until = max(time.monotonic(), self._until) + JOIN_S  # one in poll may wake up as late
         for thread in started:
             thread.join(max(0.0, until - time.monotonic()))
 
