@@ -22,12 +22,13 @@ from ..sim.sockets import Socket, socket_of
 from ..sim.task import Side, Task, asleep
 from ..sim.tcp import Listener, Stream
 from ..sim.threads import start_thread
+from ..sim.unix import UnixStream
 from ..validate import HOUR_NS
 
 __all__ = [
     "FIONBIO", "FIONREAD", "SIOCOUTQ", "bind", "futex", "getpeername", "getsockname",
-    "getsockopt", "ioctl", "pthread_create", "sendto", "setsockopt", "socketpair", "tgkill",
-    "timeout_ns",
+    "getsockopt", "ioctl", "number_of", "pthread_create", "sendto", "setsockopt", "socketpair",
+    "tgkill", "timeout_ns",
 ]  # fmt: skip
 
 # Linux's values, the same on all of its machines: ioctl(2), socket(7).
@@ -40,6 +41,14 @@ SOCK_STREAM = 1
 def timeout_ns(seconds: float | None) -> int | None:
     """A time-out of Python's in ns, an hour at most; None, for ever, of None and of less than 0."""
     return None if seconds is None or seconds < 0 else min(math.ceil(seconds * 1e9), HOUR_NS)
+
+
+def number_of(thing: Any) -> int:
+    """The descriptor of a file, or the descriptor.  ValueError for one that is closed."""
+    fd = thing if isinstance(thing, int) else thing.fileno()
+    if fd < 0:
+        raise ValueError(f"file descriptor cannot be a negative integer ({fd})")
+    return int(fd)
 
 
 # -- sockets -----------------------------------------------------------------------------------
@@ -107,9 +116,8 @@ class socketpair(Request):
 @answers(socketpair)
 def new_pair(kernel: Kernel, task: Task, request: socketpair) -> tuple[int, int]:
     """socketpair(2)."""
-    one, other = kernel.network.new_stream(), kernel.network.new_stream()
+    one, other = (kernel.network.new_stream(UnixStream) for _ in range(2))
     one.peer, other.peer = other, one
-    one.local = other.local = True
     first = kernel.table.new(one)
     try:
         return first, kernel.table.new(other)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import calls
 from ..machine.errors import failure
 from ..validate import HOUR_NS
-from .calls import timeout_ns
+from .calls import number_of, timeout_ns
 
 if TYPE_CHECKING:
     from .world import World
@@ -32,13 +32,6 @@ CONSTANTS = {
 }  # fmt: skip
 
 
-def _number(thing: Any) -> int:
-    fd = thing if isinstance(thing, int) else thing.fileno()
-    if fd < 0:
-        raise ValueError(f"file descriptor cannot be a negative integer ({fd})")
-    return int(fd)
-
-
 class Poll:
     """What select.poll() gives: poll(2)."""
 
@@ -47,17 +40,17 @@ class Poll:
 
     def register(self, fd: Any, eventmask: int = POLLIN | POLLPRI | POLLOUT) -> None:
         """Ask for it, or change what is asked."""
-        self._asked[_number(fd)] = eventmask
+        self._asked[number_of(fd)] = eventmask
 
     def modify(self, fd: Any, eventmask: int) -> None:
         """FileNotFoundError (ENOENT) if it is not registered."""
-        if _number(fd) not in self._asked:
+        if number_of(fd) not in self._asked:
             raise failure(2)
-        self._asked[_number(fd)] = eventmask
+        self._asked[number_of(fd)] = eventmask
 
     def unregister(self, fd: Any) -> None:
         """KeyError if it is not registered."""
-        del self._asked[_number(fd)]
+        del self._asked[number_of(fd)]
 
     def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
         """Which are ready; `timeout` in ms, None or negative: for ever."""
@@ -106,7 +99,7 @@ class Epoll:
         self.close()
 
     def _control(self, op: int, fd: Any, mask: int = 0) -> None:
-        self._call(calls.epoll_ctl(self.fileno(), op, _number(fd), mask & KNOWN))
+        self._call(calls.epoll_ctl(self.fileno(), op, number_of(fd), mask & KNOWN))
 
     def register(self, fd: Any, eventmask: int = POLLIN | POLLPRI | POLLOUT) -> None:
         """EPOLL_CTL_ADD."""
@@ -136,7 +129,7 @@ def module(world: World) -> ModuleType:
     ) -> tuple[list[Any], list[Any], list[Any]]:
         if timeout is not None and timeout < 0:
             raise ValueError("timeout must be non-negative")
-        reading, writing = ({_number(one): one for one in things} for things in (rlist, wlist))
+        reading, writing = ({number_of(one): one for one in things} for things in (rlist, wlist))
         request = calls.select(list(reading), timeout_ns(timeout), list(writing))
         ready = {int(one): one.events for one in world.call(request)}
         readable = calls.EPOLLIN | calls.EPOLLHUP | calls.EPOLLERR

@@ -10,6 +10,7 @@ import _socket
 import sys
 from collections.abc import Callable, Sequence
 from errno import EAGAIN, EINPROGRESS, EISCONN, EWOULDBLOCK
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -164,17 +165,21 @@ class Socket:
             raise NotSimulated(f"recv(flags={asked:#x}) is not simulated")
         if whole and asked & calls.MSG_PEEK:
             raise NotSimulated("recv(MSG_PEEK | MSG_WAITALL) is not simulated")
-        thing = self._run.kernel.table.get(fd)
-        whole = whole and not isinstance(thing, DatagramSocket)  # of one there is no more: recv(2)
-        until, data = self._until(), b""
-        while len(data) < size:
-            left = size - len(data)
-            make = lambda: calls.recvfrom(fd, left, asked)  # noqa: B023, E731 (called at once)
-            more: bytes = self._waiting(make, calls.EPOLLIN, until)
-            data += more
-            if not (whole and more):
+        thing: Any = self._run.kernel.table.get(fd)
+        if isinstance(thing, DatagramSocket):  # of one there is no more: recv(2)
+            whole = 0
+        if asked & calls.MSG_DONTWAIT or thing.flags & calls.O_NONBLOCK:  # as with a time-out
+            whole = 0
+        request = partial(calls.recvfrom, fd, flags=asked)
+        data = more = self._waiting(partial(request, size), calls.EPOLLIN, self._until())
+        while whole and more and (left := size - len(data)):
+            try:
+                more = self._call(request(left))
+            except OSError as error:  # which the next receive is told
+                thing.error = error.errno
                 break
-        return data
+            data += more
+        return bytes(data)
 
     # -- receiving -----------------------------------------------------------------------------
 

@@ -8,14 +8,14 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from errno import ECHILD, ENOSYS
+from errno import EBADF, ECHILD, ENOSYS
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .. import calls
 from ..machine.errors import failure
 from ..validate import HOUR_NS
-from .calls import FIONBIO, FIONREAD, SIOCOUTQ, ioctl
+from .calls import FIONBIO, FIONREAD, SIOCOUTQ, ioctl, number_of
 from .run import NotSimulated
 from .world import like
 
@@ -188,6 +188,11 @@ def virtual_os(world: World) -> ModuleType:
     def call(request: calls.Request) -> Any:
         return world.call(request)
 
+    def on(kind: Callable[..., calls.Request], fd: int, *arguments: Any) -> Any:
+        if fd < 0:  # as `fileno` tells of what is closed
+            raise failure(EBADF)
+        return call(kind(fd, *arguments))
+
     def pipe2(flags: int = 0) -> tuple[int, int]:
         ends: tuple[int, int] = call(calls.pipe())
         if flags & os.O_NONBLOCK:
@@ -196,7 +201,7 @@ def virtual_os(world: World) -> ModuleType:
         return ends
 
     def eventfd_write(fd: int, value: int) -> None:
-        call(calls.write(fd, value.to_bytes(8, "little")))
+        on(calls.write, fd, value.to_bytes(8, "little"))
 
     def get_blocking(fd: int) -> bool:
         return not world.run.kernel.table.get(fd).flags & calls.O_NONBLOCK
@@ -216,14 +221,14 @@ def virtual_os(world: World) -> ModuleType:
     return like(
         os, kill=kill, pidfd_open=no_such_call,
         **{name: no_child for name in WAITS if hasattr(os, name)},
-        read=lambda fd, size: call(calls.read(fd, size)) if size else b"",
-        write=lambda fd, data: call(calls.write(fd, bytes(data))),
-        close=lambda fd: call(calls.close(fd)),
+        read=lambda fd, size: on(calls.read, fd, size) if size else b"",
+        write=lambda fd, data: on(calls.write, fd, bytes(data)),
+        close=lambda fd: on(calls.close, fd),
         pipe=lambda: call(calls.pipe()), pipe2=pipe2,
         eventfd=lambda initval=0, flags=0: call(calls.eventfd(initval)),
-        eventfd_read=lambda fd: int.from_bytes(call(calls.read(fd, 8)), "little"),
+        eventfd_read=lambda fd: int.from_bytes(on(calls.read, fd, 8), "little"),
         eventfd_write=eventfd_write, get_blocking=get_blocking,
-        set_blocking=lambda fd, blocking: call(ioctl(fd, FIONBIO, int(not blocking))),
+        set_blocking=lambda fd, blocking: on(ioctl, fd, FIONBIO, int(not blocking)),
         register_at_fork=lambda **_: None,
         **{name: refusing(f"os.{name}") for name in FILES + PROCESSES if hasattr(os, name)},
     )  # fmt: skip
@@ -244,19 +249,16 @@ def virtual_fcntl(world: World) -> ModuleType:
     """`fcntl`: flags, owners and signals of a descriptor; FIONREAD and TIOCOUTQ."""
     import fcntl
 
-    def number(fd: Any) -> int:
-        return fd if isinstance(fd, int) else int(fd.fileno())
-
     def control(fd: Any, cmd: int, arg: int = 0) -> int:
         if cmd == fcntl.F_GETFL:
-            return int(world.run.kernel.table.get(number(fd)).flags) | os.O_RDWR
+            return int(world.run.kernel.table.get(number_of(fd)).flags) | os.O_RDWR
         if cmd == fcntl.F_SETFL:
             arg &= calls.O_NONBLOCK | calls.O_ASYNC
         if cmd == fcntl.F_SETOWN:
             arg = calls.SELF
         if cmd not in (calls.F_SETFL, calls.F_SETOWN, calls.F_SETSIG):
             return int(refusing(f"fcntl.fcntl(cmd={cmd})")())
-        world.call(calls.fcntl(number(fd), cmd, arg))
+        world.call(calls.fcntl(number_of(fd), cmd, arg))
         return 0
 
     def ask(fd: Any, op: int, arg: Any = 0, mutate: bool = True) -> Any:
@@ -265,7 +267,7 @@ def virtual_fcntl(world: World) -> ModuleType:
         if not isinstance(arg, bytes | int):
             refusing(f"fcntl.ioctl with {type(arg).__name__}, which it would fill,")()
         setting = int.from_bytes(arg, "little") if isinstance(arg, bytes) else arg
-        found = world.call(ioctl(number(fd), op, setting))
+        found = world.call(ioctl(number_of(fd), op, setting))
         return found.to_bytes(4, "little") if isinstance(arg, bytes) else found
 
     return like(fcntl, fcntl=control, ioctl=ask)

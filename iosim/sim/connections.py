@@ -198,7 +198,7 @@ def shut(kernel: Kernel, task: Task, request: shutdown) -> None:
         thing.finishing = True
         kernel.network.transmit(thing)
     if request.how != SHUT_WR:
-        thing.ended = True
+        thing.receives_no_more(kernel)
     changed(kernel, thing, ANY)
     if not is_connected:
         raise failure(ENOTCONN)

@@ -95,7 +95,7 @@ class Stream(InternetSocket):
 
     __slots__ = (
         "arrives", "begun", "breaks_off", "broken", "client", "closed", "connecting", "expected",
-        "finishing", "got_end", "local", "outbox", "peer", "sent_end", "sndbuf", "unsent", "untold",
+        "finishing", "got_end", "outbox", "peer", "sent_end", "sndbuf", "unsent", "untold",
     )  # fmt: skip
 
     def __init__(self, rcvbuf: int, sndbuf: int) -> None:
@@ -114,7 +114,8 @@ class Stream(InternetSocket):
         self.closed = self.broken = False  # by its owner; by a reset
         self.breaks_off = False  # its close is a reset: SO_LINGER of 0 s (socket(7))
         self.client: Any = None  # whose end this is
-        self.local = False  # both ends are here, in one process: unix(7)
+
+    local: ClassVar[bool] = False  # are both ends here, in one process?
 
     @property
     def unconnected(self) -> bool:
@@ -158,6 +159,10 @@ class Stream(InternetSocket):
         """ENOTCONN, but for one that was shut: it has come to an end (tcp_recvmsg)."""
         if self.peer is None and not self.broken and not (self.unconnected and self.ended):
             raise refusal(ENOTCONN, self.fd)
+
+    def receives_no_more(self, kernel: Kernel) -> None:
+        """SHUT_RD: the other side is not told."""
+        self.ended = True
 
     def window_opened(self, kernel: Kernel) -> None:
         """The other side may send what it holds back."""
@@ -265,9 +270,9 @@ class Network:
         self._ports_of_clients = count(FIRST_OF_CLIENTS)
         self._latency = round(kernel.costs.network)
 
-    def new_stream(self) -> Stream:
+    def new_stream(self, kind: type[Stream] = Stream) -> Stream:
         """A socket of the program, not connected."""
-        return Stream(self._rcvbuf, self._sndbuf)
+        return kind(self._rcvbuf, self._sndbuf)
 
     def free_port(self) -> int:
         """That nobody has, or ever had."""
@@ -381,8 +386,6 @@ class Network:
         else:
             end.finishing = True
             self.transmit(end)
-            if end.local and end.peer is not None:  # both ways at once: unix_release_sock
-                end.peer.finishing = True
 
     def _changed(self, end: Stream, what: int) -> None:
         """Something has changed with `end`: its client, or whoever watches it, is told."""
