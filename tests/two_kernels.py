@@ -15,6 +15,7 @@ what came, Linux leaves open.  What it is told is said after the statement that 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ from iosim.calls import (
     send,
     sleep,
 )
+from iosim.machine import procfs
 from iosim.trace import Disturbance
 from iosim.workloads.clients import AFTER, RECEIVE, SEND, WAIT, Client, Clients, script
 from iosim.workloads.traffic import Message, Traffic
@@ -435,6 +437,7 @@ def _amount(nbytes: Any) -> int | str:
 def told(run: Callable[..., Timeline], ops: Sequence[Op], story: Clients | Traffic) -> Told:
     """What the program of `ops` is told on a kernel, and what became of its clients."""
     teller = (Teller if isinstance(story, Clients) else Receiver)(ops)
+    before = _in_line()
     try:
         buffers = BUFFERS if any(map(fills, ops)) else {}
         timeline = run(teller.program, story, limit_s=LIMIT_S, costs=COSTS, **buffers)
@@ -448,8 +451,23 @@ def told(run: Callable[..., Timeline], ops: Sequence[Op], story: Clients | Traff
     visits = [f"client {v.client}: {v.sent}, {_amount(v.received)}, {v.end!r}"
               for v in timeline.visits]  # fmt: skip
     late = Disturbance("a thread began late", _lateness(timeline))
-    found = (*timeline.disturbances, *([late] if late.ns > ms(1) else []))
+    queued = sum(ns - before.get(tid, 0) for tid, ns in _in_line().items())
+    helpers = Disturbance("helper threads in line for a core", queued)
+    found = (*timeline.disturbances, *(one for one in (late, helpers) if one.ns > ms(1)))
     return Told((*teller.said, *visits), tuple(teller.done), found)
+
+
+def _in_line() -> dict[int, int]:
+    """ns in the run queue so far, by thread, of all but this one: aio's helpers are not Python's.
+
+    (They wait for a second for something more to do, so that they are still there after a run.)
+    """
+    try:
+        others = {int(tid) for tid in os.listdir("/proc/self/task")} - {threading.get_native_id()}
+    except OSError:
+        return {}
+    counts = {tid: procfs.schedstat("self", tid) for tid in others}
+    return {tid: count[1] for tid, count in counts.items() if count is not None}
 
 
 def _lateness(run: Timeline) -> int:
