@@ -307,6 +307,10 @@ def test_nothing_that_was_measured_travels_before_the_guess(stage: Stage) -> Non
     [
         ("raise SystemExit('no such luck')", "measured: 0 of 5; then it ended: no such luck"),
         ("import os; os._exit(3)", "measured: 0 of 5; then it ended: it ended with exit status 3"),
+        (
+            "import os; print('{', end='', flush=True); os.kill(os.getpid(), 9)",
+            "measured: 0 of 5; then it ended: it was ended by signal 9 (SIGKILL)",
+        ),
         ("print('[1, 2]'); print('{}')", "measured: 0 of 5; then it ended: {}"),
     ],
 )

@@ -167,11 +167,14 @@ class Background:
             self._over(self, how if self._left else "")
 
     def _hear(self, line: str) -> str:
-        """Pass on what it says; what is no message is returned: the last words of an error."""
+        """Pass on what it says; what is no message is returned: the last words of an error.
+
+        Half of a message, in the middle of which it ended, is neither.
+        """
         try:
             told = Told.from_json(line)
         except ValueError:
-            return line.strip()
+            return line.strip() if line.endswith("\n") else ""
         self._left -= not told.begins
         if not self._killed.is_set():
             self._tell(self, told)
