@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-from test_two_kernels import PROGRAMS, SEED
+from seeds import PROGRAMS, SEED
 
 from iosim import Costs, clients, inconclusive, measure, undisturbed
 from iosim.plain.simulate import run_plain

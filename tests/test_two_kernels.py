@@ -1,25 +1,23 @@
 """Two kernels, any program: they tell it the same, call by call, and its clients as well.
 
-IOSIM_SEED=N draws others, IOSIM_PROGRAMS=N so many of them over each story; a difference is shrunk,
-and printed as a program that can be pasted.
+A difference is shrunk, and printed as a program that can be pasted.  `seeds` says how others are
+drawn, and more of them.
 """
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from errno import EBADF, errorcode
 from io import StringIO
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
+from seeds import PROGRAMS, SEED
 from two_kernels import (
     ARMED,
     MUCH,
@@ -79,21 +77,7 @@ from iosim.workloads.traffic import Traffic
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
 
 
-def _seed() -> int:
-    """Of the random programs: other ones for each commit and Python, the same whenever tested."""
-    if told := os.environ.get("IOSIM_SEED"):
-        return int(told)
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        commit = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):  # not a clone
-        return 12
-    return int(commit.stdout[:8], 16) + sys.version_info.minor
-
-
-SEED = _seed()
 PRESENT = {name: there for name, there, _ in features()}
-PROGRAMS = int(os.environ.get("IOSIM_PROGRAMS", "60"))
 
 
 def agree(ops: Sequence[Op], story: Clients | Traffic) -> Told:
