@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import os
 import select
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -38,12 +39,22 @@ class Opened:
     """What a program has opened, so that nothing of it is left open: sockets, epolls, pipes."""
 
     def __init__(self) -> None:
-        self.things: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._things: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._lock = threading.RLock()  # of them: threads open more, and a handler may
         self._ends: dict[int, tuple[int, int]] = {}  # of pipes, with device and inode
         self._waker = Waker()
         self.peers: list[tuple[int, int, int]] = []  # when an accepted fd was met, and the port
         self._in_call: dict[object, tuple[int | None]] = {}  # of which fd, by thread
         self._kept = Kept()
+
+    def add(self, thing: Any) -> None:
+        """A socket or an epoll that was made."""
+        with self._lock:
+            self._things.add(thing)
+
+    def _all(self) -> list[Any]:
+        with self._lock:
+            return list(self._things)
 
     def accepted(self, one: Any) -> None:
         """A socket of a descriptor that was there: what accept makes."""
@@ -59,7 +70,7 @@ class Opened:
             uses = [partial(self._goes_on, *each) for each in list(self._in_call.items())
                     if each[1] == (fd,) and each[0] is not thread]  # fmt: skip
             if uses:
-                made = next((one for one in list(self.things) if one.fileno() == fd), None)
+                made = next((one for one in self._all() if one.fileno() == fd), None)
                 self._kept.keep(getattr(made, "_real", made), uses)
         self._in_call[thread] = (fd,)
 
@@ -77,7 +88,7 @@ class Opened:
         (What is closed wakes nobody who sleeps in epoll_wait.)  These calls are not the program's,
         and none is taken down.
         """
-        for thing in (*self.things, *self._kept.things()):
+        for thing in (*self._all(), *self._kept.things()):
             if isinstance(thing, _socket.socket):
                 with suppress(OSError):  # closed, or never connected: woken none the less
                     _socket.socket.shutdown(thing, _socket.SHUT_RDWR)
@@ -87,7 +98,7 @@ class Opened:
 
     def close(self) -> None:
         """All of it."""
-        for thing in list(self.things):
+        for thing in self._all():
             thing.close()
         self._kept.close()
         self._close_ends()
@@ -167,7 +178,7 @@ def _sockets(tape: record, plain: Any, opened: Opened) -> type:
             else:
                 plain.__init__(self, family, type, proto, fileno)
                 opened.accepted(self)
-            opened.things.add(self)
+            opened.add(self)
 
         def __del__(self) -> None:
             """One that is thrown away is closed, in silence: the process may be over."""
@@ -198,7 +209,7 @@ def _select(tape: record, opened: Opened) -> ModuleType:
         class Kept(type(epoll)):  # type: ignore[misc]
             def __call__(cls, *args: Any, **named: Any) -> Any:
                 one = epoll(*args, **named)
-                opened.things.add(one)
+                opened.add(one)
                 return one
 
         vars(made)["epoll"] = Kept("epoll", (epoll,), {"__module__": "select"})

@@ -185,7 +185,7 @@ class Descriptors:
     def keep_for_others(self, driver: Driver, fd: int, reads: Sequence[Use]) -> None:
         """`driver` is about to close it: do others sleep in it, or do `reads` of it go on?"""
         uses = list(reads)
-        for other, fds in self.in_call.items():
+        for other, fds in list(self.in_call.items()):  # threads come and go
             if fd in fds and other is not driver:
                 uses.append(partial(self._in, other, fds))
         self.kept.keep(self.open.get(fd), uses)
