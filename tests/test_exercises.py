@@ -27,7 +27,17 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="epoll, SIGIO: Linux's are simulated"
 )
 
-BOUND_S = 3.0
+BOUND_S = 3.0  # of CPU time, on a machine that does a million additions in so many seconds:
+ADDITIONS_S = 0.05
+
+
+def slowness() -> float:
+    """How many times as long they take here, now: a host that others use too varies by three."""
+    begun, total = time.process_time(), 0
+    while total < 1_000_000:
+        total += 1
+    return (time.process_time() - begun) / ADDITIONS_S
+
 
 # -- right ones, in another style ------------------------------------------------------------------
 
@@ -392,7 +402,8 @@ def test_a_right_answer_passes(name: str) -> None:
 def test_a_wrong_answer_gets_its_diagnosis(name: str, mistake: str, answer: Any) -> None:
     begun = time.process_time()
     verdict = EXERCISES[name].check(answer)
-    assert time.process_time() - begun < BOUND_S
+    used = time.process_time() - begun
+    assert used < BOUND_S or used < BOUND_S * slowness()
     assert (verdict.right, verdict.mistake) == (False, mistake), str(verdict)
     assert str(verdict).startswith("NOT YET: ")
 
