@@ -1,18 +1,16 @@
 """What is drawn at random in a run of the tests: other things for each commit and Python.
 
-IOSIM_SEED=N draws others, IOSIM_PROGRAMS=N so many random programs over each story, IOSIM_LUCK=N of
-the 20 seeds for each wrong answer.
+IOSIM_SEED=N draws others, IOSIM_PROGRAMS=N so many random programs over each story.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["LUCK", "PROGRAMS", "SEED"]
+__all__ = ["PROGRAMS", "SEED"]
 
 
 def _seed() -> int:
@@ -29,5 +27,3 @@ def _seed() -> int:
 
 SEED = _seed()
 PROGRAMS = int(os.environ.get("IOSIM_PROGRAMS", "60"))
-#: Seeds for which a wrong answer must be refused: all 20 take half as long as all other tests.
-LUCK = random.Random(SEED).sample(range(20), int(os.environ.get("IOSIM_LUCK", "4")))
