@@ -5,7 +5,6 @@ from __future__ import annotations
 import _socket
 import os
 import select
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -31,7 +30,6 @@ else:
     REAL["fcntl"] = fcntl
 
 
-NO_CALL = (None,)
 CLOSES = ("close", "_real_close")
 
 
@@ -39,22 +37,19 @@ class Opened:
     """What a program has opened, so that nothing of it is left open: sockets, epolls, pipes."""
 
     def __init__(self) -> None:
-        self._things: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._lock = threading.RLock()  # of them: threads open more, and a handler may
+        self._things: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self._ends: dict[int, tuple[int, int]] = {}  # of pipes, with device and inode
         self._waker = Waker()
         self.peers: list[tuple[int, int, int]] = []  # when an accepted fd was met, and the port
-        self._in_call: dict[object, tuple[int | None]] = {}  # of which fd, by thread
         self._kept = Kept()
 
     def add(self, thing: Any) -> None:
         """A socket or an epoll that was made."""
-        with self._lock:
-            self._things.add(thing)
+        self._things[id(thing)] = thing
 
     def _all(self) -> list[Any]:
-        with self._lock:
-            return list(self._things)
+        """Those that are there: of a copy, as threads and handlers open more meanwhile."""
+        return [one for ref in self._things.valuerefs() if (one := ref()) is not None]
 
     def accepted(self, one: Any) -> None:
         """A socket of a descriptor that was there: what accept makes."""
@@ -66,21 +61,14 @@ class Opened:
 
     def enter(self, thread: object, what: str, fd: int | None) -> None:
         """`thread` is about to make a call; what it closes may be in use in another one."""
-        if what in CLOSES and fd is not None:
-            uses = [partial(self._goes_on, *each) for each in list(self._in_call.items())
-                    if each[1] == (fd,) and each[0] is not thread]  # fmt: skip
-            if uses:
-                made = next((one for one in self._all() if one.fileno() == fd), None)
-                self._kept.keep(getattr(made, "_real", made), uses)
-        self._in_call[thread] = (fd,)
+        if what in CLOSES and fd is not None and (uses := self._kept.uses(thread, fd)):
+            made = next((one for one in self._all() if one.fileno() == fd), None)
+            self._kept.keep(getattr(made, "_real", made), uses)
+        self._kept.enter(thread, set() if fd is None else {fd})
 
     def leave(self, thread: object) -> None:
         """Its call is over, and so may be what was kept for it."""
-        self._in_call[thread] = NO_CALL
-        self._kept.put_away()
-
-    def _goes_on(self, thread: object, call: tuple[int | None]) -> bool:
-        return self._in_call[thread] is call
+        self._kept.leave(thread)
 
     def shut(self) -> None:
         """Wake whoever sleeps in a call on one of them: it has come to its end, and is still open.

@@ -65,29 +65,43 @@ class Waker:
 class Kept:
     """What was closed under those who use it: the system keeps it for as long as they do.
 
-    So does this, since who sleeps in it must be woken at the end of the run.  `uses` tell, each,
-    whether one of them still does.
+    So does this, since who sleeps in it must be woken at the end of the run.  It is told of calls:
+    who makes one (a thread, in whatever form), and which descriptors it names.  There is no
+    lock, for which a signal's handler would wait in its own thread: it looks at copies.
     """
 
     def __init__(self) -> None:
+        self._in_call: dict[object, set[int]] = {}
         self._pairs: list[tuple[Sequence[Use], Any]] = []
-        self._lock = threading.Lock()
+
+    def enter(self, who: object, fds: set[int]) -> None:
+        """`who` makes a call in which it may sleep."""
+        self._in_call[who] = fds
+
+    def leave(self, who: object) -> None:
+        """It is over, and so is what nobody uses any more."""
+        self._in_call.pop(who, None)  # a handler's call, within another one, has done so
+        for pair in list(self._pairs):
+            if not any(use() for use in pair[0]):
+                with suppress(ValueError):  # somebody else was faster
+                    self._pairs.remove(pair)
+                pair[1].close()
+
+    def uses(self, who: object, fd: int) -> list[Use]:
+        """The calls of others that name it: each tells whether it still goes on."""
+        calls = list(self._in_call.items())
+        return [
+            partial(self._goes_on, *each) for each in calls if fd in each[1] and each[0] is not who
+        ]
+
+    def _goes_on(self, who: object, fds: set[int]) -> bool:
+        return self._in_call.get(who) is fds
 
     def keep(self, made: Any, uses: Sequence[Use]) -> None:
         """`made` is about to be closed, and has these uses."""
         if uses and _can_be_woken(made):
             with suppress(OSError):  # no room: who sleeps in it does so until the limit
                 self._pairs.append((uses, _duplicate(made)))
-
-    def put_away(self) -> None:
-        """What nobody uses any more."""
-        if not self._pairs:
-            return
-        with self._lock:
-            over = [pair for pair in self._pairs if not any(use() for use in pair[0])]
-            for pair in over:
-                self._pairs.remove(pair)
-                pair[1].close()
 
     def things(self) -> list[Any]:
         """All that is kept."""
@@ -130,7 +144,6 @@ class Descriptors:
     def __init__(self) -> None:
         self.open: dict[int, Any] = {}
         self.nonblocking: set[int] = set()
-        self.in_call: dict[Driver, set[int]] = {}  # which descriptors each thread's call names
         self.kept = Kept()
 
     def __contains__(self, fd: int) -> bool:
@@ -175,24 +188,15 @@ class Descriptors:
     def enter(self, driver: Driver, request: Request) -> None:
         """Its thread makes a call in which it may sleep."""
         fds = *getattr(request, "fds", ()), *getattr(request, "writefds", ())
-        self.in_call[driver] = {getattr(request, "fd", NO_FD), *fds}
+        self.kept.enter(driver, {getattr(request, "fd", NO_FD), *fds})
 
     def leave(self, driver: Driver) -> None:
         """It is over, and so is what was kept for it."""
-        del self.in_call[driver]
-        self.kept.put_away()
+        self.kept.leave(driver)
 
     def keep_for_others(self, driver: Driver, fd: int, reads: Sequence[Use]) -> None:
         """`driver` is about to close it: do others sleep in it, or do `reads` of it go on?"""
-        uses = list(reads)
-        for other, fds in list(self.in_call.items()):  # threads come and go
-            if fd in fds and other is not driver:
-                uses.append(partial(self._in, other, fds))
-        self.kept.keep(self.open.get(fd), uses)
-
-    def _in(self, driver: Driver, fds: set[int]) -> bool:
-        """Is it still in the call that named `fds`?"""
-        return self.in_call.get(driver) is fds
+        self.kept.keep(self.open.get(fd), [*reads, *self.kept.uses(driver, fd)])
 
     def all(self) -> list[Any]:
         """Those that are open now, and those that are kept."""
