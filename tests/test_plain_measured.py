@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import gc
 import http.client
 import http.server
 import os
@@ -419,6 +420,30 @@ def test_a_thread_that_nothing_can_end_is_told() -> None:
             measure(waits, clients.of(clients.echo(1, 10)))
     finally:
         over.set()
+
+
+def waits_at_its_end(listener: socket.socket) -> None:
+    connection, _ = listener.accept()
+
+    def waits() -> None:
+        interest = select.epoll()
+        interest.register(connection, select.EPOLLIN)
+        interest.poll()
+
+    threading.Thread(target=waits).start()
+    time.sleep(0.05)
+    connection.close()
+
+
+def test_an_interest_list_that_is_thrown_away_is_closed_in_the_end() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    gc.disable()  # which would find it, sooner or later
+    try:
+        for _ in range(3):
+            measure(waits_at_its_end, clients.of(clients.script(("wait", 200_000_000))))
+    finally:
+        gc.enable()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def reads_by_a_file() -> bytes:

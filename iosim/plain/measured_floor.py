@@ -38,6 +38,8 @@ class Opened:
 
     def __init__(self) -> None:
         self._things: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        #: Of epoll: one that is thrown away is held in a cycle, by what stamps its calls.
+        self.lists: list[Any] = []
         self._ends: dict[int, tuple[int, int]] = {}  # of pipes, with device and inode
         self._waker = Waker()
         self.peers: list[tuple[int, int, int]] = []  # when an accepted fd was met, and the port
@@ -88,6 +90,8 @@ class Opened:
         """All of it."""
         for thing in self._all():
             thing.close()
+        while self.lists:
+            self.lists.pop().close()
         self._kept.close()
         self._close_ends()
         self._waker.close()
@@ -198,6 +202,7 @@ def _select(tape: record, opened: Opened) -> ModuleType:
             def __call__(cls, *args: Any, **named: Any) -> Any:
                 one = epoll(*args, **named)
                 opened.add(one)
+                opened.lists.append(one._real)
                 return one
 
         vars(made)["epoll"] = Kept("epoll", (epoll,), {"__module__": "select"})
