@@ -111,10 +111,16 @@ assert [type(thread).__name__ for thread in new] == ["HistorySavingThread"], new
 
 
 def run(kernel: Any, code: str) -> str:
-    """The cell's error; "" if there is none."""
-    content = kernel.execute_interactive(code, timeout=TIME_S, output_hook=lambda _: None)
-    reply = content["content"]
-    return "" if reply["status"] == "ok" else f"{reply['ename']}: {reply['evalue']}"
+    """The cell's error, after what it printed; "" if there is none."""
+    printed: list[str] = []
+
+    def take(told: dict[str, Any]) -> None:
+        printed.append(told["content"].get("text", ""))
+
+    reply = kernel.execute_interactive(code, timeout=TIME_S, output_hook=take)["content"]
+    if reply["status"] == "ok":
+        return ""
+    return "".join([*printed, f"{reply['ename']}: {reply['evalue']}"])
 
 
 @pytest.mark.real
