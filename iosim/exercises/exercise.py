@@ -34,6 +34,7 @@ __all__ = [
 Answer = Callable[..., Any]
 Program = Callable[..., Any]  # plain code that calls an answer
 CANNOT = "not simulated"
+SOON = 10  # what fails in this share of the cases is told before the others are tried
 LIMIT_S = 1.0  # of processor time for one run of an answer
 SECONDS = 20.0  # for one part, on a slow machine
 REAL_S = 3.0  # for the run on this machine
@@ -156,11 +157,19 @@ class Exercise:
             return Verdict(self, False, f"{self.name} must be an ordinary function, without async")
         if trouble := _parameters(answer, self.solution):
             return Verdict(self, False, f"{self.name}{trouble}")
-        for place, part in enumerate(self.parts):
-            verdict = self._try(place, part, answer, seed)
+        for place, cases in self._order():
+            verdict = self._try(place, cases, answer, seed)
             if verdict is not None:
                 return verdict
         return right(self)
+
+    def _order(self) -> Iterator[tuple[int, int]]:
+        """The places of the parts, and how many cases: a few of each, and then all.
+
+        So what fails soon is told soon, in whatever part, and not after all cases of those before.
+        """
+        yield from ((place, -(-part.cases // SOON)) for place, part in enumerate(self.parts))
+        yield from ((place, part.cases) for place, part in enumerate(self.parts))
 
     def measured(self, answer: Answer) -> Timeline:
         """Run the answer on this machine's kernel, as `real` or the first part does.
@@ -194,12 +203,13 @@ class Exercise:
             kind: Any = partial(HuntedKernel, Choices(), space)
             return Solution(answer, text, prepared.run(space.story, kind=kind).timeline)
 
-    def _try(self, place: int, part: Part, answer: Answer, seed: int) -> Verdict | None:
+    def _try(self, place: int, cases: int, answer: Answer, seed: int) -> Verdict | None:
+        part = self.parts[place]
         try:
             with _printed() as said:
                 found = hunt(
                     part.program(answer), part.claim(seed), part.space(seed), seed=seed,
-                    cases=part.cases, seconds=SECONDS, limit_s=LIMIT_S, shown=answer,
+                    cases=cases, seconds=SECONDS, limit_s=LIMIT_S, shown=answer,
                 )  # fmt: skip
         except NotSimulated as error:
             return Verdict(self, False, f"{self.name}: {error}", mistake=CANNOT)
@@ -208,7 +218,7 @@ class Exercise:
             return Verdict(self, False, words, mistake="runs on")
         if isinstance(found, Broken):
             return self._diagnosed(place, found, part.text(answer, self.name))
-        if said.getvalue():
+        if said.getvalue() and cases == part.cases:
             line = said.getvalue().splitlines()[0]
             return Verdict(
                 self, False, f"it works, and prints {line!r}: take that out", mistake="prints"
