@@ -14,13 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from iosim.real.helper_process import FLAGS, HERE
+
 PACKAGE = Path(__file__).parent.parent / "iosim"
 
 ANYWHERE = {"validate", "shown"}
 FLOORS = {  # each room with those that it may know, besides itself
     "calls": set(),
     "workloads": {"machine"},
-    "costs": set(),
+    "costs": {"machine"},
     "machine": set(),
     "trace": {"machine", "workloads"},
     "programs": {"calls"},
@@ -35,6 +37,7 @@ FLOORS = {  # each room with those that it may know, besides itself
 WHEN_ASKED = {("trace", "draw"), ("costs", "calibration"), ("costs", "progress")}
 
 HEAVY = {"numpy", "matplotlib", "ipywidgets", "IPython", "asyncio"}
+UNNEEDED = {"dataclasses", "inspect", "platform", "random", "subprocess", "tempfile", "typing"}
 YARDSTICK = "unittest.mock"  # what importing iosim may cost at most
 
 
@@ -140,11 +143,11 @@ def test_an_import_on_the_same_floor_or_down_is_fine(tmp_path: Path, file: str, 
 # --- what importing costs -------------------------------------------------------------------------
 
 
-def python(code: str) -> str:
+def python(code: str, *flags: str) -> str:
     """What a fresh interpreter prints, with its bytecode cached and without coverage in it."""
     drop = ("COV", "PYTHONDONTWRITEBYTECODE")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(drop)}
-    command = [sys.executable, "-c", code]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(drop)} | HERE
+    command = [sys.executable, *flags, "-c", code]
     run = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=60, check=True
     )
@@ -162,6 +165,15 @@ def test_who_has_no_plain_code_imports_none() -> None:
     fetched = python("import sys; from iosim import simulate, measure; print(*sys.modules)").split()
     assert "iosim.api" in fetched
     assert [name for name in fetched if name.startswith(("iosim.plain", "iosim.hunting"))] == []
+
+
+@pytest.mark.parametrize("helper", ["clients", "sampler", "sender"])
+def test_a_helper_starts_quickly(helper: str) -> None:
+    """There is one for each measured run; a third of its start was for what it does not need."""
+    code = f"import sys, iosim.real.helpers.{helper}; print(*sys.modules)"
+    fetched = python(code, *FLAGS).split()
+    assert f"iosim.real.helpers.{helper}" in fetched
+    assert set(fetched) & UNNEEDED == set()
 
 
 def test_importing_iosim_is_quick() -> None:

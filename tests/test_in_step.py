@@ -42,7 +42,7 @@ from iosim.calls import (
     sleep,
 )
 from iosim.calls.futures import apply
-from iosim.real.gate import ServerGate
+from iosim.real.gate import ServerGate, board_file
 from iosim.real.helpers import clients as loop
 from iosim.real.helpers.board import BLIND_NS as BLIND
 from iosim.real.helpers.board import (
@@ -55,7 +55,6 @@ from iosim.real.helpers.board import (
     WORKS,
     Board,
     Onlooker,
-    new_file,
 )
 from iosim.trace import READY, SLEEPING, Call, Timeline
 from iosim.workloads.clients import AFTER, RECEIVE, RESET, SEND, SHUTDOWN, WAIT, Clients, of, script
@@ -342,7 +341,7 @@ def test_nothing_is_left() -> None:
 
 @pytest.fixture
 def board() -> Iterator[Board]:
-    with new_file() as file:
+    with board_file() as file:
         made = Board(file.fileno())
     yield made
     made.close()

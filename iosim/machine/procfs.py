@@ -1,14 +1,13 @@
 """Is that thread asleep?  What /proc says of a thread, without root, for one's own processes.
 
-The file stands alone (it imports nothing of the package), because the sender's process loads it by
-its path.  Sources: proc(5), proc_pid_stat(5), proc_pid_wchan(5), proc_pid_syscall(5); schedstat:
+The helper processes look here as well: what is imported here takes time at each of their starts.
+Sources: proc(5), proc_pid_stat(5), proc_pid_wchan(5), proc_pid_syscall(5); schedstat:
 Documentation/scheduler/sched-stats.rst of the kernel.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 
 __all__ = [
     "Schedule", "available", "in_a_call", "sample", "schedstat", "state", "syscall", "voluntary",
@@ -30,7 +29,7 @@ NAMES = {
         207: "recvfrom", 212: "recvmsg", 426: "io_uring_enter",
     },
 }  # fmt: skip
-_NAMES = NAMES.get(platform.machine(), {})
+_NAMES = NAMES.get(os.uname().machine if hasattr(os, "uname") else "", {})
 
 #: (CPU time ns, time in the run queue ns, times it was put on a core)
 Schedule = tuple[int, int, int]

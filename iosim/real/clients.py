@@ -19,8 +19,8 @@ from ..validate import whole
 from ..workloads.clients import Clients
 from .client_process import ClientProcess
 from .features import Unsupported, stamp
-from .gate import ServerGate
-from .helpers.board import Board, new_file
+from .gate import ServerGate, board_file
+from .helpers.board import Board
 
 if TYPE_CHECKING:
     from .driver import Driver
@@ -73,7 +73,7 @@ class ClientsOutside:
             shared: tuple[int, ...] = ()
             if story.stepwise or min(client.at_ns for client in story.clients):
                 with beginning("the board of the server's threads"):
-                    shared = (until_told.enter_context(new_file()).fileno(),)
+                    shared = (until_told.enter_context(board_file()).fileno(),)
                     self._board = Board(*shared)
                 stack.callback(self._board.close)
             self.helper = ClientProcess(*shared)

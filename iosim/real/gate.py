@@ -16,10 +16,12 @@ The threads of a server write the same on a `board`, where the clients' process 
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
 from collections.abc import Callable
 from errno import EAGAIN, EINPROGRESS
-from typing import Any
+from typing import IO, Any
 
 from ..calls import (
     Request,
@@ -32,9 +34,18 @@ from ..calls import (
 )
 from .helpers import board
 
-__all__ = ["Gate", "ServerGate"]
+__all__ = ["Gate", "ServerGate", "board_file"]
 
 SLEEPS, WORKS, GOES_ON = b"s", b"w", b"-"  # the sender's words for the two, and for neither
+SHARED = "/dev/shm"  # a file there has no disk whose writing could hold us up
+
+
+def board_file() -> IO[bytes]:
+    """A file without a name for one board."""
+    folder = SHARED if os.access(SHARED, os.W_OK) else None
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (the caller's)
+    file.truncate(board.SIZE)
+    return file
 
 
 class Gate:

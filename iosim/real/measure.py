@@ -19,9 +19,9 @@ from ..costs import Costs
 from ..kernels.launch import Plan, launch, launch_server
 from ..kernels.watchdog import watchdog
 from ..machine.cores import usable_cores
+from ..machine.disturbances import interference
 from ..trace import Timeline
 from ..trace.builder import messages, record_of
-from ..trace.disturbances import interference
 from ..workloads.clients import Clients
 from ..workloads.traffic import Traffic
 from . import pipes, readiness, recordings  # noqa: F401  (two of them answer calls)

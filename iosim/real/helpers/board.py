@@ -8,12 +8,9 @@ write is one store: the server makes no call for it, and wakes nobody.
 from __future__ import annotations
 
 import mmap
-import os
-import tempfile
 from collections.abc import Callable
-from typing import IO
 
-__all__ = ["Board", "Onlooker", "new_file"]
+__all__ = ["SIZE", "Board", "Onlooker"]
 
 RUNS = 0  # its own code, or a call that does not wait
 SLEEPS = 1  # it is in a call that may sleep: /proc tells whether it does
@@ -26,19 +23,10 @@ THREADS = 1 << 16  # a thread with a higher number is not seen, and nobody waits
 WORD, ABOUT = 4, 28  # bits of a cell; the rest is the number
 MOST = (1 << ABOUT) - 1
 SIZE = 8 * (1 + 2 * THREADS)
-SHARED = "/dev/shm"  # a file there has no disk whose writing could hold us up
 ROUNDS = 2  # the first one in vain may have begun before the last act of a client
 BLIND_NS = 2_000_000  # what cannot be seen is believed, so much later
 
 Row = tuple[int, int, int, int]  # a thread's word, what that is about, its number, the native one
-
-
-def new_file() -> IO[bytes]:
-    """A file without a name for one board."""
-    folder = SHARED if os.access(SHARED, os.W_OK) else None
-    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (the caller's)
-    file.truncate(SIZE)
-    return file
 
 
 class Board:

@@ -24,13 +24,16 @@ from collections import deque
 from collections.abc import Callable
 from errno import EADDRNOTAVAIL, ECONNRESET, EINPROGRESS, ENETUNREACH
 from time import perf_counter_ns as clock
-from typing import Any
 
 from ...machine.errors import failure
 from ...machine.procfs import in_a_call, sample
 from ...workloads.client_script import ScriptedClient, Scripts
 from .board import Board, Onlooker
 from .story_end import say_story_over
+
+TYPE_CHECKING = False  # typing's, without importing it
+if TYPE_CHECKING:
+    from typing import Any
 
 SPIN_NS = 300_000  # a sleep ends up to this much late: the rest of the way the clock is watched
 LOOK_NS = 100_000  # between two looks whether the server waits

@@ -12,9 +12,12 @@ import os
 import sys
 import threading
 from time import perf_counter_ns as clock
-from typing import Any
 
 from ...machine.procfs import sample
+
+TYPE_CHECKING = False  # typing's, without importing it
+if TYPE_CHECKING:
+    from typing import Any
 
 SAMPLE_S = 0.001
 SAMPLES = 20_000

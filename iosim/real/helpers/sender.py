@@ -23,10 +23,15 @@ import struct
 from contextlib import suppress
 from functools import partial
 from time import perf_counter_ns as clock
-from typing import Any
 
 from ...machine.procfs import in_a_call, sample
 from .story_end import say_story_over
+
+TYPE_CHECKING = False  # typing's, without importing it
+if TYPE_CHECKING:
+    from typing import Any
+
+    Rows = list[list[Any]]
 
 SPIN_NS = 300_000  # a sleep ends up to this much late: the rest of the way the clock is watched
 QUIET_NS = 1_000_000  # no sampling in the last stretch before a send
@@ -37,8 +42,6 @@ SLACK_NS = 2_000_000  # it may come to its call so late without moving anything
 PATIENCE_NS = 2_000_000_000  # for a thread to be seen asleep that is about to be
 UNTOLD_NS = 50_000_000  # plain code that sleeps for so long waits, in whatever nobody tells of
 SLEEPS, WORKS = b"s", b"w"  # the words of `gate`
-
-Rows = list[list[Any]]
 
 
 class Stop(Exception):
