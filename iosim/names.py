@@ -14,7 +14,7 @@ from .real.features import Unsupported as Unsupported, features as features
 from .recorder.record import record as record
 from .trace import Timeline as Timeline
 from .trace.comparison import compare as compare
-from .trace.disturbances import (
+from .machine.disturbances import (
     inconclusive as inconclusive,
     interference as interference,
     undisturbed as undisturbed,

@@ -6,15 +6,17 @@ test runs it on the real kernel.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from iosim import Costs, Timeline, Unsupported, simulate
+from iosim import Costs, Timeline, Unsupported, inconclusive, simulate
 from iosim.__main__ import main
 from iosim.calibration import calibrate as calibrating
 from iosim.calibration import experiments as module
@@ -22,6 +24,7 @@ from iosim.calibration import readings
 from iosim.calibration.calibrate import calibrate
 from iosim.calibration.experiments import EXPERIMENTS, LOOK
 from iosim.calibration.steps import Calibration
+from iosim.trace import Disturbance
 from iosim.workloads.traffic import burst
 
 KNOWN = Costs(
@@ -240,6 +243,23 @@ def test_costs_calibrate_prints_only_what_is_missing(capsys: pytest.CaptureFixtu
     assert costs.wakeup == KNOWN.wakeup
     out = capsys.readouterr().out.splitlines()
     assert all(line.startswith("not measured: ") for line in out)
+
+
+@pytest.mark.usefixtures("simulated_machine")
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux's scheduler")
+def test_what_other_work_did_meanwhile_stands_with_the_prices(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queued = iter([0, 1_200_000_000])
+    monkeypatch.setattr("iosim.machine.disturbances._in_line", lambda _: next(queued))
+    costs = Costs.calibrate(progress=False)
+    assert Disturbance("in line for a core", 1_200_000_000) in costs.disturbances
+    again = Costs.from_json(costs.to_json())
+    assert (again, again.disturbances) == (costs, costs.disturbances)
+    assert costs == replace(costs, disturbances=())  # the same prices are the same costs
+    monkeypatch.setenv("IOSIM_INCONCLUSIVE", str(tmp_path / "told"))
+    assert inconclusive(costs, limit_ms=1_000)
+    assert "in line for a core: 1,200.0 ms" in capsys.readouterr().out
 
 
 # -- on the real kernel --------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..costs.model import Costs
+from ..machine.disturbances import interference
 from ..real.features import Unsupported, machine
 from .experiments import EXPERIMENTS
 from .readings import SERVER, TCP
@@ -31,6 +32,19 @@ def calibrate(report: Report | None = None) -> Calibration:
     to measure with.
     """
     found = Calibration(replace(Costs.typical(), machine=machine()))
+    with interference() as meanwhile:
+        _experiment(found, report)
+    if not found.steps:
+        raise Unsupported("calibration", "; ".join(found.complaints()))
+    costs = replace(found.costs, **_prices(found, ""), disturbances=meanwhile.disturbances)
+    stream = replace(costs, **_prices(found, TCP))
+    server = replace(stream, **_prices(found, SERVER))
+    found.costs = replace(costs, stream=stream, server=server)
+    return found
+
+
+def _experiment(found: Calibration, report: Report | None) -> None:
+    """All experiments, one after another; what this system has not goes to `found.missing`."""
     for number, (title, experiment) in enumerate(EXPERIMENTS.items()):
         if report:
             report(number, len(EXPERIMENTS), title)
@@ -40,13 +54,6 @@ def calibrate(report: Report | None = None) -> Calibration:
             found.missing[title] = str(error)
     if report:
         report(len(EXPERIMENTS), len(EXPERIMENTS), "done")
-    if not found.steps:
-        raise Unsupported("calibration", "; ".join(found.complaints()))
-    costs = replace(found.costs, **_prices(found, ""))
-    stream = replace(costs, **_prices(found, TCP))
-    server = replace(stream, **_prices(found, SERVER))
-    found.costs = replace(costs, stream=stream, server=server)
-    return found
 
 
 def _prices(found: Calibration, over: str) -> dict[str, Any]:

@@ -18,8 +18,7 @@ from statistics import median
 from typing import Any
 
 from ..machine.clocks import cpu_clock
-from ..trace import Disturbance
-from ..trace.disturbances import LIMIT_MS, interference, undisturbed
+from ..machine.disturbances import LIMIT_MS, Disturbance, interference, undisturbed
 from ..validate import whole
 
 __all__ = [

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 
+from ..machine.disturbances import Disturbance
 from ..validate import number
 
 __all__ = ["Costs"]
 
 SEGMENT = 65_536  # bytes that travel at once over loopback: its MTU
 MORE = ("stream", "server")  # other prices, where they differ
+TOLD = ("machine", "disturbances")  # how they were measured
 HALF_WINDOW = 32_768  # of the 64 KiB that a receiver offers at first: tcp(7), "tcp_rmem"
 
 
@@ -58,7 +60,7 @@ class Costs:
     `stream` has the prices of a story over TCP (None: the same ones), `server` those of a story of
     clients (None: those of `stream`), measured on one whose messages come 3 and 7 ms apart: who
     sleeps longer finds colder caches; `machine` says what they were measured on ("" if they were
-    not).
+    not), `disturbances` what other work did meanwhile: a second of it makes prices doubtful.
     """
 
     syscall: float = 500_000
@@ -95,6 +97,7 @@ class Costs:
     machine: str = ""
     stream: Costs | None = None
     server: Costs | None = None
+    disturbances: tuple[Disturbance, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.machine, str):
@@ -110,7 +113,7 @@ class Costs:
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """The names of the prices, in their order."""
-        return tuple(f.name for f in fields(cls) if f.name not in ("machine", *MORE))
+        return tuple(f.name for f in fields(cls) if f.name not in (*TOLD, *MORE))
 
     @classmethod
     def textbook(cls) -> Costs:
@@ -176,4 +179,5 @@ class Costs:
         for name in MORE:
             if plain.get(name) is not None:
                 plain[name] = cls.from_json(json.dumps(plain[name]))
+        plain["disturbances"] = tuple(Disturbance(**d) for d in plain.get("disturbances", ()))
         return cls(**plain)

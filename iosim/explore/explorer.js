@@ -7,6 +7,7 @@ const LEAST_MS = 350; // for each event, so that none flies by
 const READ_MS = 150; // what stands beside the picture is not changed faster
 const PATIENCE_MS = 2_000; // with a kernel that has been asked something
 const LINES = 18; // of a program; a longer one scrolls by itself
+const SHEET = "iosim-styles";
 
 // ---- small helpers -------------------------------------------------------------------------
 
@@ -830,9 +831,20 @@ class Page {
 /** Hear the kernel past anywidget, which gives a module two seconds to be loaded. Where a busy page took
  * longer, all else works, but what the kernel says is dropped from then on (anywidget 0.11). */
 function initialize({ model }) {
+  dress(document, model.get("styles"));
   const whole = wholeOf(model);
   const inherited = whole && Object.getPrototypeOf(whole.constructor.prototype);
   whole?.comm?.on_msg?.((message) => inherited._handle_comm_msg.call(whole, message));
+}
+
+/** One sheet of styles for all explorers of a page, touched only if it is another one. */
+function dress(page, styles) {
+  let sheet = page.getElementById(SHEET);
+  if (!sheet) {
+    sheet = page.head.appendChild(page.createElement("style"));
+    sheet.id = SHEET;
+  }
+  if (sheet.textContent !== styles) sheet.textContent = styles;
 }
 
 /** The model of which anywidget hands out a part: whoever listens for a change is given all of it. */

@@ -1,6 +1,6 @@
 """The widget under every explorer: a state goes in, a view comes out, the browser does the rest.
 
-One widget model stands for the whole explorer, controls and all, so that a page can hold a hundred
+One widget model stands for the whole explorer, controls and all, so that a page can hold fifty
 of them; its front end (`explorer.js`) draws native controls, shows the package's own SVG and moves
 the playhead without asking the kernel.
 """
@@ -48,8 +48,10 @@ class Explorer(anywidget.AnyWidget):
 
     # As text: given a path, anywidget keeps every widget, to change it when the file changes.
     _esm = (HERE / "explorer.js").read_text(encoding="utf-8")
-    _css = (HERE / "explorer.css").read_text(encoding="utf-8")
 
+    #: Not anywidget's `_css`: that is written into the page again for each widget, after which a
+    #: browser styles all widgets anew: twice the time for forty of them.
+    styles = traitlets.Unicode((HERE / "explorer.css").read_text(encoding="utf-8")).tag(sync=True)
     spec = traitlets.Dict().tag(sync=True)
     #: What to show for it; `seq` grows with each view, `n` is the last choice that it answers, -1
     #: if it answers none: more is known of what was shown before.

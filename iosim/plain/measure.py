@@ -22,6 +22,7 @@ from typing import Any
 from .. import calls
 from ..kernels.launch import PlainPlan, launch_plain
 from ..kernels.watchdog import AGAIN_S, Expired, watchdog
+from ..machine.disturbances import interference
 from ..real.clients import ClientsOutside, check_options, limit_descriptors, need_room
 from ..real.gate import Gate, ServerGate
 from ..real.helper_process import HelperProcess
@@ -30,7 +31,6 @@ from ..real.traffic import TrafficOutside
 from ..recorder.made import KINDS, RECEIVE
 from ..recorder.record import record, waits_for_ever
 from ..trace import Timeline
-from ..trace.disturbances import interference
 from ..workloads.clients import Clients
 from ..workloads.traffic import Traffic
 from .adopt import adopt

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from errno import errorcode
 from typing import NamedTuple
 
+from ..machine.disturbances import Disturbance
+
 __all__ = [
     "ASYNCHRONOUS", "AWAITS", "BLOCKING", "COPY", "FIGURE_6_6", "FOUR_CORNERS", "GIL", "KERNEL",
     "NETWORK", "PHASES", "PROCESS_STATES", "QUEUED", "READY", "SLEEPING", "STEP", "TRANSIT",
@@ -206,17 +208,6 @@ class KernelLine(NamedTuple):
     at: int
     module: str
     line: int
-
-
-@dataclass(frozen=True, slots=True)
-class Disturbance:
-    """What other work did to a real run, in a few words, and for how long in all: `ns`.
-
-    Told by the scheduler, the host or the sender's clock, never by what the run came out as.
-    """
-
-    what: str
-    ns: int
 
 
 @dataclass(frozen=True, slots=True)
