@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from ..trace import COPY, NETWORK, WAIT, Timeline
 from ..trace.comparison import compare
 from ..validate import whole
-from .canvas import INK, LOOKS, MUTED, TAGS, Picture, Sheet, Tag, clipped, draw_tag, text_width
+from .canvas import MUTED, TAGS, Picture, Sheet, Tag, clipped, draw_tag, text_width
 from .formatting import copying, cores_of, count, duration, took_since_arrival
+from .one_clock import closer_look, framed, lines_of
 from .paired_runs import arrival, joined, moved, part, sides
 from .scene import MARGIN, SMALL, Lane, Scale, Scene
-from .svg import axis, legend, lens, lens_words, panel
 from .text import lanes as lanes_in_text
 
 __all__ = ["HEADS", "clock", "table"]
@@ -176,16 +176,14 @@ def _draw(shown: Sequence[_Shown], width: int) -> str:
     scene = _scene(shown, shown, Sheet())
     rows = [row for row in _rows(shown, near=False) if row.name in scene.lanes]
     scene.hidden = [name for name in scene.lanes if name not in {row.name for row in rows}]
-    left = MARGIN + max((_room(row) for row in rows), default=0.0) + 8
-    scale = Scale(0, max(1, scene.timeline.end), left, width - MARGIN - 2)
-    y = _heading(scene, shown, width)
-    y = panel(scene, rows, scale, y, lambda at: axis(scene, scale, at))
-    y = _closer(scene, shown, scale, y)
-    y = _verdicts(scene, shown, y + 4, width)
-    y = legend(scene, width, y + 6)
-    drawn = [state for state in LOOKS if state in scene.states]
+
+    def below(scale: Scale, y: float) -> float:
+        y = _closer(scene, shown, scale, y)
+        return lines_of(scene, list(_sentences(shown)), y + 4, width)
+
+    y, drawn = framed(scene, rows, _room, width, _heading(scene, shown, width), below)
     title = f"{_heading_words(shown)}: {', '.join(each.name for each in shown)}"
-    return scene.sheet.finish(width, y + 8, title, _alt(shown), drawn)
+    return scene.sheet.finish(width, y, title, _alt(shown), drawn)
 
 
 def _room(row: Lane) -> float:
@@ -220,17 +218,10 @@ def _closer(scene: Scene, shown: Sequence[_Shown], main: Scale, y: float) -> flo
     if scale.ratio < NEAR * main.ratio:
         return y
     what = "from the first message's arrival on, in each run"
-    lens(scene, main, scale, lens_words(scale, main, what), y)
     near = [each for each in shown if each.name in arrivals]
     aligned = _scene(shown, [each.near(zero, scale) for each in near], scene.sheet)
     rows = [row for row in _rows(near, near=True) if row.name in aligned.lanes]
-    bottom = panel(
-        aligned, rows, scale, y + 24,
-        lambda at: axis(aligned, scale, at, zero, " from the arrival"),
-    )  # fmt: skip
-    scene.states |= aligned.states
-    scene.marks |= aligned.marks
-    return bottom
+    return closer_look(scene, aligned, rows, main, scale, zero, what, y, 24)
 
 
 def _took(run: Timeline) -> int:
@@ -239,15 +230,8 @@ def _took(run: Timeline) -> int:
     return max(1, (fate.received or 0) - (fate.arrived or 0))
 
 
-def _verdicts(scene: Scene, shown: Sequence[_Shown], y: float, width: int) -> float:
-    """What became of each prediction, a line each."""
-    for words in _sentences(shown):
-        scene.sheet.text(MARGIN, y + 10, clipped(words, width - 2 * MARGIN, SMALL), SMALL, fill=INK)
-        y += 15
-    return y
-
-
 def _sentences(shown: Sequence[_Shown]) -> Iterator[str]:
+    """What became of each prediction."""
     for each in shown:
         if each.before is None:
             continue

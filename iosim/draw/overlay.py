@@ -12,11 +12,11 @@ from dataclasses import replace
 from ..trace import PHASES, Interval, Timeline
 from ..trace.comparison import Comparison, compare
 from ..validate import whole
-from .canvas import INK, LOOKS, MUTED, TAGS, Picture, Sheet, clipped, draw_tag, text_width
+from .canvas import MUTED, TAGS, Picture, Sheet, clipped, draw_tag, text_width
 from .formatting import duration
+from .one_clock import closer_look, framed, lines_of
 from .paired_runs import arrival, joined, moved, sides
 from .scene import MARGIN, SMALL, TINY, Lane, Scale, Scene, rows_of
-from .svg import axis, legend, lens, lens_words, panel
 
 __all__ = ["overlay"]
 
@@ -77,16 +77,14 @@ def _in_pairs(intervals: Sequence[Interval]) -> list[Interval]:
 def _draw(predicted: Timeline, measured: Timeline, found: Comparison, width: int) -> str:
     scene = _scene(predicted, measured, Sheet())
     rows = [_tagged(row, measured.kernel) for row in rows_of(scene)]
-    left = MARGIN + max((_room(row) for row in rows), default=0.0) + 8
-    scale = Scale(0, max(1, scene.timeline.end), left, width - MARGIN - 2)
-    y = _heading(scene, measured, width)
-    y = panel(scene, rows, scale, y, lambda at: axis(scene, scale, at))
-    y = _closer(scene, rows, scale, y, predicted, measured)
-    y = _named(scene, found, y + 4, width)
-    y = legend(scene, width, y + 6)
-    drawn = [state for state in LOOKS if state in scene.states]
+
+    def below(scale: Scale, y: float) -> float:
+        y = _closer(scene, rows, scale, y, predicted, measured)
+        return lines_of(scene, [found.verdict(), *_sentences(found)], y + 4, width, bold=1)
+
+    y, drawn = framed(scene, rows, _room, width, _heading(scene, measured, width), below)
     title = f"{predicted.title}: predicted and {measured.kernel}"
-    return scene.sheet.finish(width, y + 8, title, _alt(measured, found), drawn)
+    return scene.sheet.finish(width, y, title, _alt(measured, found), drawn)
 
 
 def _scene(predicted: Timeline, measured: Timeline, sheet: Sheet) -> Scene:
@@ -140,15 +138,9 @@ def _closer(
     spare = max(2, max(took) // 4)
     scale = Scale(max(0, zero - spare), zero + max(took) + spare, main.left, main.right)
     what = "the first message, from its arrival to the program, in each run"
-    lens(scene, main, scale, lens_words(scale, main, what), y)
     aligned = _scene(predicted, moved(measured, zero - after[0]), scene.sheet)
     near = [replace(row, bar=max(row.bar, 16.0)) for row in _of_first(rows)]
-    bottom = panel(
-        aligned, near, scale, y + 28,
-        lambda at: axis(aligned, scale, at, zero, " from the arrival"),
-    )  # fmt: skip
-    scene.states |= aligned.states
-    scene.marks |= aligned.marks
+    bottom = closer_look(scene, aligned, near, main, scale, zero, what, y, 28)
     return _delta(scene, scale, bottom + 2, measured.kernel, [zero + ns for ns in took])
 
 
@@ -174,14 +166,6 @@ def _delta(scene: Scene, scale: Scale, y: float, kernel: str, received: Sequence
 COPIED = "data copied"
 #: Differences that are named under the picture, if a run has them.
 NAMED = ("latency after arrival", "blocked in wait", COPIED, "CPU while waiting")
-
-
-def _named(scene: Scene, found: Comparison, y: float, width: int) -> float:
-    lines = [found.verdict(), *_sentences(found)]
-    for number, words in enumerate(lines):
-        text = clipped(words, width - 2 * MARGIN, SMALL, number == 0)
-        scene.sheet.text(MARGIN, y + 10 + 15 * number, text, SMALL, fill=INK, bold=not number)
-    return y + 15 * len(lines)
 
 
 def _sentences(found: Comparison) -> Iterator[str]:
