@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections.abc import Sequence
 from html import escape, unescape
 
-__all__ = ["bundle", "image", "picture"]
+__all__ = ["bundle", "image", "in_columns", "picture"]
 
 WORDS = re.compile(r"<desc[^>]*>(.*?)</desc>", re.DOTALL)
 #: What Markdown would read as mathematics, or as the end of a piece of HTML.
@@ -34,6 +35,17 @@ def bundle(text: str, html: str = "") -> dict[str, str]:
     """The forms of an output: its text, and `html`, if it has such a form."""
     shown = {"text/plain": text}
     return shown | {"text/markdown": html.translate(MARKDOWN)} if html else shown
+
+
+def in_columns(rows: Sequence[Sequence[str]], sides: str) -> list[str]:
+    """Rows of text in columns: `sides` has an l or an r for each, flush left or right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    flush = [str.ljust if side == "l" else str.rjust for side in sides]
+    return [
+        "  ".join(put(cell, width) for put, cell, width in zip(flush, row, widths, strict=True))
+        .rstrip()
+        for row in rows
+    ]  # fmt: skip
 
 
 def image(data: bytes, kind: str, alt: str) -> str:

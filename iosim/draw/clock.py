@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ..shown import in_columns
 from ..trace import COPY, NETWORK, WAIT, Timeline
 from ..trace.comparison import compare
 from ..validate import whole
@@ -294,13 +295,8 @@ def _text(shown: Sequence[_Shown], width: int = 88) -> str:
     }  # fmt: skip
     end = max(each.run.end for each in shown)
     rows = [HEADS, *(_cells(each) for each in shown)]
-    wide = [max(len(row[n]) for row in rows) for n in range(len(HEADS))]
-    lines = (
-        "  ".join(f"{cell:<{w}}" if n < 2 else f"{cell:>{w}}"
-                  for n, (cell, w) in enumerate(zip(row, wide, strict=True))).rstrip()
-        for row in rows
-    )  # fmt: skip
     return "\n".join(
-        [f"{_heading_words(shown)}", "", *lanes_in_text(lanes, end, width, 24), *lines,
+        [f"{_heading_words(shown)}", "", *lanes_in_text(lanes, end, width, 24),
+         *in_columns(rows, "ll" + "r" * (len(HEADS) - 2)),
          *_sentences(shown)]
     )  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ..calls.request import PASSES, PREPARES, role_of
+from ..shown import in_columns
 from ..trace import COPY, WAIT, Call, Delivery, Interval, Row, Timeline, errno_name  # fmt: skip
 from .canvas import (
     FILLS,
@@ -281,11 +282,7 @@ def _table(columns: Sequence[Column]) -> str:
          c.row.starts or "-", c.row.told or "-", _kind(c.row).replace("–", "-"))
         for c in columns
     ]  # fmt: skip
-    wide = [max(len(row[n]) for row in rows) for n in range(len(HEADS))]
-    return "\n".join(
-        "  ".join(f"{cell:<{w}}" for cell, w in zip(row, wide, strict=True)).rstrip()
-        for row in rows
-    )
+    return "\n".join(in_columns(rows, "l" * len(HEADS)))
 
 
 def compare(timelines: Sequence[Timeline]) -> Picture:

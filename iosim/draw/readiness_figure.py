@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..costs.readiness import Asked, Step
+from ..shown import in_columns
 from ..trace import Timeline
 from .canvas import (
     FILLS,
@@ -331,9 +332,5 @@ def _text(question: Asked) -> str:
         cost = "-" if part == "arrive" else duration(sum(step.ns for step in steps))
         words = steps[0].words if len(steps) == 1 else f"{steps[0].words}; ..."
         rows.append((NAMES[part], str(len(steps)), cost, f"{nbytes:,}" if nbytes else "-", words))
-    wide = [max(len(row[n]) for row in rows) for n in range(4)]
-    table = (
-        "  ".join([row[0].ljust(wide[0]), *(row[n].rjust(wide[n]) for n in (1, 2, 3)), row[4]])
-        for row in rows
-    )
+    table = in_columns(rows, "lrrrl")
     return "\n".join([f"[SIMULATED] {_title(question)}", "", *table, "", _sums(question)])

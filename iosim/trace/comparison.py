@@ -8,7 +8,7 @@ from html import escape
 from itertools import zip_longest
 from statistics import median
 
-from ..shown import bundle
+from ..shown import bundle, in_columns
 from .records import COPY, KERNEL, QUEUED, READY, USER, WAIT, Row, errno_name
 from .timeline import Timeline
 
@@ -90,12 +90,7 @@ class Comparison:
         ]  # fmt: skip
 
     def __str__(self) -> str:
-        rows = [self._heads(), *self.rows()]
-        wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = (
-            "  ".join([row[0].ljust(wide[0])] + [c.rjust(w) for c, w in _tail(row, wide)])
-            for row in rows
-        )
+        lines = in_columns([self._heads(), *self.rows()], "lrrr")
         return "\n".join([f"{self.title}: {self.verdict()}", *lines])
 
     __repr__ = __str__
@@ -116,10 +111,6 @@ class Comparison:
         )
         caption = escape(f"{self.title}: {self.verdict()}")
         return f"<table><caption>{caption}</caption><tr>{head}</tr>{body}</table>"
-
-
-def _tail(row: tuple[str, ...], wide: list[int]) -> list[tuple[str, int]]:
-    return list(zip(row[1:], wide[1:], strict=True))
 
 
 def _text(value: float | None, unit: str, sign: str = "") -> str:
