@@ -1,8 +1,14 @@
-"""What a child process writes is plain text, whatever this process was told about colours."""
+"""What a child process writes is plain text and whole, whatever the environment says."""
 
+import fcntl
 import os
+import signal
 import subprocess
 import sys
+import termios
+import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,8 +16,10 @@ from iosim import traffic
 from iosim.echo import faults
 from iosim.echo.child import serving
 from iosim.explore.measure_process import Background, Job
+from iosim.machine import procfs
 from iosim.machine.children import plain_environment
 
+PIPE = 65_536  # bytes that fit: pipe(7)
 ESCAPE = "\x1b"
 COLOURED = sys.version_info >= (3, 13)  # from then on Python colours tracebacks
 
@@ -42,9 +50,53 @@ def test_the_rest_of_the_environment_is_the_same(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("CLICOLOR_FORCE", "1")
     monkeypatch.setenv("KEPT", "as it is")
     plain = plain_environment()
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
     changed = {name for name in {*plain, *os.environ} if plain.get(name) != os.environ.get(name)}
-    assert changed == {"FORCE_COLOR", "CLICOLOR_FORCE", "NO_COLOR", "PYTHON_COLORS"}
+    assert changed == {
+        "FORCE_COLOR", "CLICOLOR_FORCE", "NO_COLOR", "PYTHON_COLORS", "PYTHONUNBUFFERED",
+    }  # fmt: skip
     assert plain["KEPT"] == "as it is"
+
+
+#: It waits for room in a pipe, and is interrupted there: write(2) gives back what it has written.
+INTERRUPTED = """
+import os, signal
+signal.signal(signal.SIGUSR1, lambda *_: os.write(2, b"!"))
+print("x" * 300_000, flush=True)
+"""
+
+
+@pytest.mark.real
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc whether it waits")
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_a_child_says_is_heard_to_its_end(
+    monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    environment = plain_environment() if whole else dict(os.environ)
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], env=environment, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:  # fmt: skip
+        assert child.stdout
+        assert child.stderr
+        until(lambda: there(child.stdout) == PIPE and procfs.state(child.pid, child.pid) == "S")
+        child.send_signal(signal.SIGUSR1)
+        assert child.stderr.read(1) == b"!"  # the call is over
+        heard = len(child.stdout.read())
+    assert heard == 1 + (300_000 if whole else PIPE)
+
+
+def there(pipe: Any) -> int:
+    """How many bytes wait in it."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def until(holds: Callable[[], bool], limit_s: float = 60) -> None:
+    end = time.monotonic() + limit_s
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the faults are Linux's")
