@@ -398,6 +398,40 @@ def test_the_small_calls() -> None:
     assert fate.told == "return"
 
 
+@pytest.mark.parametrize("model", [models.asynchronous, models.blocking])
+def test_a_run_s_ring_is_gone_when_it_is_over(model: Any) -> None:
+    """Its end would interrupt what this thread sleeps in some ms later: a write came back early."""
+    if model is models.asynchronous:
+        need("io_uring")
+    for _ in range(5):  # of 60 writes, 51 were cut short
+        run(model)
+        assert written_while_asleep(PIPE + 1) == PIPE + 1
+
+
+PIPE = 65_536  # bytes that fit: pipe(7)
+
+
+def written_while_asleep(count: int) -> int:
+    """Bytes that one write to a pipe takes whose reader begins 50 ms after the writer sleeps."""
+    read_end, write_end = os.pipe()
+    writer = threading.get_native_id()
+
+    def read() -> None:
+        while procfs.state("self", writer) != "S":
+            time.sleep(0.001)
+        time.sleep(0.05)
+        with open(read_end, "rb") as pipe:
+            pipe.read()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        return os.write(write_end, bytes(count))
+    finally:
+        os.close(write_end)
+        reader.join()
+
+
 def test_the_ring_can_be_waited_for() -> None:
     need("io_uring")
 

@@ -13,6 +13,7 @@ from ..trace.builder import MessageRecord, TraceBuilder
 from .accounting import wall_clock
 from .descriptors import Descriptors
 from .measured import Receipt, Run, of_datagram, of_stream
+from .ring import await_its_end
 
 if TYPE_CHECKING:
     from socket import socket
@@ -133,6 +134,8 @@ class Process:
         """Leave this process of ours as it was, on every way out."""
         self.signals.disarm()
         self.leave()
+        if threading.get_ident() in self.submissions.made_by:
+            await_its_end()
         self.signals.restore()
 
     def leave(self) -> None:

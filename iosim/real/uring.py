@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from errno import EINVAL, EOPNOTSUPP
 from functools import partial
@@ -30,11 +31,15 @@ __all__ = ["Submissions"]
 
 
 class Submissions:
-    """What is under way: by its ring and its number, and when a ring was last seen to be empty."""
+    """What is under way: by its ring and its number, and when a ring was last seen to be empty.
+
+    `made_by` are the threads (`threading.get_ident`) that have made one.
+    """
 
     def __init__(self) -> None:
         self.of: dict[tuple[int, int], tuple[type, int]] = {}  # the operation, and its descriptor
         self.looked: dict[int, int] = {}
+        self.made_by: set[int] = set()
 
 
 def _ring(process: Process, fd: int, errno: int = EINVAL) -> Ring:
@@ -45,6 +50,7 @@ def _ring(process: Process, fd: int, errno: int = EINVAL) -> Ring:
 
 @answers(io_uring_setup)
 def _io_uring_setup(driver: Driver, request: io_uring_setup) -> Prepared:
+    driver.process.submissions.made_by.add(threading.get_ident())
     return partial(Ring, request.entries), partial(keep, driver)
 
 
