@@ -48,9 +48,9 @@ def test_the_traceback_of_a_child_is_plain() -> None:
 
 def test_the_rest_of_the_environment_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLICOLOR_FORCE", "1")
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
     monkeypatch.setenv("KEPT", "as it is")
     plain = plain_environment()
-    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
     changed = {name for name in {*plain, *os.environ} if plain.get(name) != os.environ.get(name)}
     assert changed == {
         "FORCE_COLOR", "CLICOLOR_FORCE", "NO_COLOR", "PYTHON_COLORS", "PYTHONUNBUFFERED",

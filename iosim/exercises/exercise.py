@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from html import escape
 from io import StringIO
+from math import ceil
 from textwrap import dedent, indent
 from threading import Timer
 from typing import Any
@@ -168,7 +169,7 @@ class Exercise:
 
         So what fails soon is told soon, in whatever part, and not after all cases of those before.
         """
-        yield from ((place, -(-part.cases // SOON)) for place, part in enumerate(self.parts))
+        yield from ((place, ceil(part.cases / SOON)) for place, part in enumerate(self.parts))
         yield from ((place, part.cases) for place, part in enumerate(self.parts))
 
     def measured(self, answer: Answer) -> Timeline:

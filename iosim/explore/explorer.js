@@ -831,18 +831,17 @@ class Page {
 /** Hear the kernel past anywidget, which gives a module two seconds to be loaded. Where a busy page took
  * longer, all else works, but what the kernel says is dropped from then on (anywidget 0.11). */
 function initialize({ model }) {
-  dress(document, model.get("styles"));
+  addStyles(model.get("styles"));
   const whole = wholeOf(model);
   const inherited = whole && Object.getPrototypeOf(whole.constructor.prototype);
   whole?.comm?.on_msg?.((message) => inherited._handle_comm_msg.call(whole, message));
 }
 
 /** One sheet of styles for all explorers of a page, touched only if it is another one. */
-function dress(page, styles) {
-  let sheet = page.getElementById(SHEET);
+function addStyles(styles) {
+  let sheet = document.getElementById(SHEET);
   if (!sheet) {
-    sheet = page.head.appendChild(page.createElement("style"));
-    sheet.id = SHEET;
+    sheet = document.head.appendChild(make("style", { id: SHEET }));
   }
   if (sheet.textContent !== styles) sheet.textContent = styles;
 }

@@ -50,8 +50,11 @@ def _ring(process: Process, fd: int, errno: int = EINVAL) -> Ring:
 
 @answers(io_uring_setup)
 def _io_uring_setup(driver: Driver, request: io_uring_setup) -> Prepared:
-    driver.process.submissions.made_by.add(threading.get_ident())
-    return partial(Ring, request.entries), partial(keep, driver)
+    def kept(call: int, start: int, end: int, ring: Ring) -> tuple[int, int]:
+        driver.process.submissions.made_by.add(threading.get_ident())
+        return keep(driver, call, start, end, ring)
+
+    return partial(Ring, request.entries), kept
 
 
 # -- one receive at a time ---------------------------------------------------------------------

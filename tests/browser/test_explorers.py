@@ -404,11 +404,11 @@ def test_many_in_one_notebook_stay_usable(desk: lab.Desk) -> None:
             timeout=MANY_MS,
         )
         assert page.evaluate(f"{SHEETS}.length") == 1  # with each further one all are styled anew
-        last = page.locator(checks.ROOT).last
+        last = page.locator(IN_FRONT).last
         slider = last.locator(".iosim-controls input[type=range]:enabled").first
         slider.focus(timeout=MANY_MS)  # when the kernel has greeted all of them
         seq = last.locator(".iosim-picture").get_attribute("data-seq")
         page.keyboard.press("ArrowRight")
         last.locator(f".iosim-picture:not([data-seq='{seq}'])").wait_for()
-        lab.until(page, f"!document.querySelector('{checks.ROOT} fieldset:disabled')")
+        lab.until(page, f"!document.querySelector('{IN_FRONT} fieldset:disabled')")
         assert notebook.seen.faults() == []
