@@ -1,16 +1,12 @@
 """What a child process writes is plain text and whole, whatever the environment says."""
 
-import fcntl
 import os
 import signal
 import subprocess
 import sys
-import termios
-import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
+from waiting import PIPE, bytes_waiting, until
 
 from iosim import traffic
 from iosim.echo import faults
@@ -19,7 +15,6 @@ from iosim.explore.measure_process import Background, Job
 from iosim.machine import procfs
 from iosim.machine.children import plain_environment
 
-PIPE = 65_536  # bytes that fit: pipe(7)
 ESCAPE = "\x1b"
 COLOURED = sys.version_info >= (3, 13)  # from then on Python colours tracebacks
 
@@ -80,23 +75,12 @@ def test_what_a_child_says_is_heard_to_its_end(
     ) as child:  # fmt: skip
         assert child.stdout
         assert child.stderr
-        until(lambda: there(child.stdout) == PIPE and procfs.state(child.pid, child.pid) == "S")
+        until(lambda: bytes_waiting(child.stdout) == PIPE)
+        until(lambda: procfs.state(child.pid, child.pid) == "S")
         child.send_signal(signal.SIGUSR1)
         assert child.stderr.read(1) == b"!"  # the call is over
         heard = len(child.stdout.read())
     assert heard == 1 + (300_000 if whole else PIPE)
-
-
-def there(pipe: Any) -> int:
-    """How many bytes wait in it."""
-    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
-
-
-def until(holds: Callable[[], bool], limit_s: float = 60) -> None:
-    end = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the faults are Linux's")

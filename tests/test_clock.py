@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_draw import SVG, assert_legible
+from legible import SVG, assert_legible
 
 from iosim import Costs, Timeline, draw, measure, models, predict, simulate, traffic
 from iosim.draw.canvas import look_of

@@ -8,14 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from rival import rival
 
 from iosim import (
     Timeline,
@@ -107,33 +106,6 @@ def test_what_disturbed_a_run_is_saved_with_it() -> None:
     run = disturbed(3)
     assert Timeline.from_json(run.to_json()) == run
     assert "disturbances" not in QUIET.to_json()
-
-
-BUSY = """
-import os, sys
-os.sched_setaffinity(0, {int(sys.argv[1])})
-print(flush=True)
-while os.getppid() == int(sys.argv[2]): pass
-"""
-
-
-@contextmanager
-def rival() -> Iterator[None]:
-    """This thread has one core, and another process computes on the same one."""
-    cores = os.sched_getaffinity(0)
-    core = min(cores)
-    other = subprocess.Popen(
-        [sys.executable, "-c", BUSY, str(core), str(os.getpid())], stdout=subprocess.PIPE
-    )
-    os.sched_setaffinity(0, {core})
-    try:
-        assert other.stdout is not None
-        other.stdout.readline()
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)
-        other.kill()
-        other.communicate()
 
 
 @pytest.mark.real

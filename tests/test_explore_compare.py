@@ -12,8 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 from explorers import asked, ends_of, states_of, travelling, walked, walks_of
 from hypothesis import given, settings
+from waiting import until
 
 pytest.importorskip("anywidget", reason="the explorers need anywidget, which is not installed")
 
@@ -54,13 +54,6 @@ for n, name in enumerate(job.programs, start=1):
         run = simulate(getattr(models, name), job.story)
         print(Told(name, run=replace(run, kernel="measured")).to_json(), flush=True)
 """
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.002)
 
 
 def gone(pid: int) -> bool:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 pytest.importorskip("anywidget", reason="the explorers need anywidget, which is not installed")
 
-from test_draw import assert_legible
+from legible import assert_legible
 
 from iosim import Costs
 from iosim.costs.readiness import CALLS, ask, ready_places

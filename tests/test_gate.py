@@ -17,8 +17,8 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from test_disturbances import rival
-from test_peer import _plan
+from rival import rival
+from sender_plan import plan
 
 from iosim import measure, models, simulate, traffic
 from iosim.calls import (
@@ -229,7 +229,7 @@ def sender() -> Any:
     """One that is told nothing yet, and that sees what `seen` says."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
         ours.bind(("127.0.0.1", 0))
-        made = sending.Sender(_plan("udp", ours.getsockname()[1], [[1, 0, 1, 0, "data"]]))
+        made = sending.Sender(plan("udp", ours.getsockname()[1], [[1, 0, 1, 0, "data"]]))
         made.input, to_say = os.pipe()
         with closing(made.sockets[0]), open(made.input), open(to_say, "wb"):
             yield made

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_draw import SVG, assert_legible, boxes
+from legible import SVG, assert_legible, boxes
 
 from iosim import (
     Costs,

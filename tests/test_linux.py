@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import PIPE, until
 
 from iosim import clients, inconclusive, measure, undisturbed
 from iosim.calls import (
@@ -406,9 +407,6 @@ def test_a_run_s_ring_is_gone_when_it_is_over(model: Any) -> None:
     for _ in range(5):  # of 60 writes, 51 were cut short
         run(model)
         assert written_while_asleep(PIPE + 1) == PIPE + 1
-
-
-PIPE = 65_536  # bytes that fit: pipe(7)
 
 
 def written_while_asleep(count: int) -> int:
@@ -1005,10 +1003,7 @@ def test_the_watchdog_gives_back_what_it_found() -> None:
     try:
         with pytest.raises(TimeoutError, match="the body was not"), watchdog(0.01, "the body"):
             time.sleep(5)
-        until = time.monotonic() + SOON_S
-        while not rung and time.monotonic() < until:
-            time.sleep(0.001)
-        assert rung
+        until(lambda: bool(rung))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sender_plan import plan
 
 from iosim import models, traffic
 from iosim.kernels.launch import launch
-from iosim.machine import procfs
 from iosim.real import recordings
 from iosim.real.helpers import sender as sending
 
@@ -34,22 +33,11 @@ def said() -> Iterator[tuple[int, int]]:
             continue
 
 
-def _plan(transport: str, port: int, schedule: list[list[Any]]) -> dict[str, Any]:
-    return {
-        "transport": transport,
-        "ports": [port],
-        "schedule": schedule,
-        "evidence": procfs.__file__,
-        "thread": [os.getpid(), threading.get_native_id()],
-        "stepwise": False,
-    }
-
-
 def test_the_sender_keeps_its_schedule_and_looks_at_us_meanwhile(said: tuple[int, int]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
         ours.bind(("127.0.0.1", 0))
-        plan = _plan("udp", ours.getsockname()[1], [[1, 30_000_000, 5, 0, "data"]])
-        sender = sending.Sender(plan)
+        told = plan("udp", ours.getsockname()[1], [[1, 30_000_000, 5, 0, "data"]])
+        sender = sending.Sender(told)
         assert len(sender.ports()) == 1
         sender.zero, sender.input = sending.clock(), said[0]
         os.write(said[1], sending.WORKS)
@@ -67,7 +55,7 @@ def test_the_sender_keeps_its_schedule_and_looks_at_us_meanwhile(said: tuple[int
 @pytest.mark.parametrize(("kind", "seen"), [("eof", b""), ("reset", ConnectionResetError)])
 def test_the_sender_ends_a_stream_in_two_ways(kind: str, seen: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
-        sender = sending.Sender(_plan("tcp", door.getsockname()[1], [[1, 0, 0, 0, kind]]))
+        sender = sending.Sender(plan("tcp", door.getsockname()[1], [[1, 0, 0, 0, kind]]))
         with door.accept()[0] as ours:
             sender.replay()
             if isinstance(seen, bytes):
@@ -82,7 +70,7 @@ def test_the_sender_ends_a_stream_in_two_ways(kind: str, seen: Any) -> None:
 def test_the_sender_stops_when_its_input_ends(said: tuple[int, int]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
         ours.bind(("127.0.0.1", 0))
-        sender = sending.Sender(_plan("udp", ours.getsockname()[1], [[1, 10**12, 1, 0, "data"]]))
+        sender = sending.Sender(plan("udp", ours.getsockname()[1], [[1, 10**12, 1, 0, "data"]]))
         sender.zero, sender.input = sending.clock(), said[0]
         os.close(said[1])
         with pytest.raises(sending.Stop):

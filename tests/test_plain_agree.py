@@ -8,13 +8,11 @@ server waits (`in_step`), so that what a call finds is made, not hoped for.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import select
 import socket
 import struct
 import sys
-import termios
 import threading
 import time
 from collections.abc import Sequence
@@ -24,6 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from seeds import PROGRAMS, SEED
+from waiting import bytes_waiting
 
 from iosim import Costs, clients, inconclusive, measure, undisturbed
 from iosim.plain.simulate import run_plain
@@ -125,7 +124,7 @@ def _into(desk: Desk, one: socket.socket, number: int) -> bytes:
 
 
 def _waiting(desk: Desk, one: socket.socket, number: int) -> int:
-    return int.from_bytes(fcntl.ioctl(one, termios.FIONREAD, bytes(4)), sys.byteorder)
+    return bytes_waiting(one)
 
 
 def _connect(desk: Desk, one: socket.socket, number: int) -> int:

@@ -19,7 +19,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from test_plain import (
+from plain_servers import (
     SERVERS,
     all_of_it,
     answered,

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from legible import SVG, assert_legible
 from strategies import costs as any_costs
-from test_draw import SVG, assert_legible
 
 from iosim import Costs, draw, simulate, traffic
 from iosim.calls import (

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
 import soak
+from waiting import until
 
 ROOT = Path(__file__).parent.parent
 linux = pytest.mark.skipif(sys.platform != "linux", reason="it sets priorities and cores")
@@ -105,10 +105,7 @@ def test_other_work_ends_with_whoever_started_it(how: str, tmp_path: Path) -> No
             process.send_signal(signal.SIGKILL)
         process.communicate()
     assert len(workers) == 4 + len(os.sched_getaffinity(0))
-    deadline = time.monotonic() + 60
-    while any(_runs(worker) for worker in workers):
-        assert time.monotonic() < deadline, "they still run"
-        time.sleep(0.05)
+    until(lambda: not any(map(_runs, workers)))
 
 
 def _runs(worker: str) -> bool:

@@ -25,6 +25,7 @@ from oracles.strace import witness as bench
 from oracles.strace.pickled_function import pack, unpack
 from oracles.strace.strace_analysis import CALLS, FD, GUARD, RULES
 from oracles.strace.witness import Audit, audit, witness
+from waiting import until
 
 from iosim import Costs, calls, models, simulate, traffic
 from iosim.calls import (
@@ -102,10 +103,7 @@ def _nothing_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     yield
     assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("iosim")] == []
-    until = time.monotonic() + SOON_S
-    while descendants() and time.monotonic() < until:
-        time.sleep(0.01)
-    assert descendants() == []
+    until(lambda: not descendants(), SOON_S)
 
 
 # -- what it is for ----------------------------------------------------------------------------
@@ -590,10 +588,7 @@ def test_ctrl_c_ends_all_of_it() -> None:
         stderr=subprocess.PIPE,
         env=os.environ | FINDS_THE_ORACLE,
     )
-    until = time.monotonic() + SOON_S * 3
-    while len(descendants()) < 4:  # it, strace, the program, the sender
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(lambda: len(descendants()) >= 4, SOON_S * 3)  # it, strace, the program, the sender
     script.send_signal(signal.SIGINT)
     _, err = script.communicate(timeout=SOON_S)
     assert b"KeyboardInterrupt" in err

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-__all__ = ["GATE", "HELD", "Gate", "until"]
+from waiting import until
 
-LIMIT_S = 60  # for what must come, on a busy machine
+__all__ = ["GATE", "HELD", "Gate"]
 
 #: `pass_gate()`: wait as long as there is a gate, each time until a file of its own is gone.
 #: It looks again and again: Python can miss an interrupt that comes just before a call that waits.
@@ -78,11 +76,3 @@ class Gate:
     def remove(self) -> None:
         """Let everybody go on, also those who wait."""
         shutil.rmtree(self._path, ignore_errors=True)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait until it does; AssertionError if it does not within a minute."""
-    end = time.monotonic() + LIMIT_S
-    while not holds():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.002)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import lab
 import pytest
+from waiting import until
 
 from . import checks
-from .gates import GATE, HELD, Gate, until
+from .gates import GATE, HELD, Gate
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import lab
 import pytest
+from waiting import until
 
 from . import checks
 
@@ -162,10 +162,7 @@ def test_nothing_is_left_however_it_ends(how: signal.Signals | None) -> None:
         urllib.request.urlopen(request, timeout=30).close()
         assert len(users(folder)) >= 2  # the server, and its kernel
         holder.send_signal(how) if how else holder.communicate()
-    until = time.monotonic() + 60
-    while users(folder) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert users(folder) == []
+    until(lambda: not users(folder))
     assert Path(folder).exists() == bool(how)
     shutil.rmtree(folder, ignore_errors=True)  # who is killed cannot clear away
 
