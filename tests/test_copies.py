@@ -11,8 +11,8 @@ import copies
 import nbformat
 import pytest
 from nbformat.sign import NotebookNotary
+from paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 COURSE = ROOT / "notebooks"
 TODAY = str(date.today())
 

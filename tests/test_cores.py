@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import ROOT
 
 from iosim.machine import cores
 from iosim.machine.cores import quotas, usable_cores
 
-ROOT = Path(__file__).parent.parent
 HERE = """
 import json, socket
 from iosim import clients, jobs, measure, models, predict, record, traffic

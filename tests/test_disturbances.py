@@ -14,6 +14,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from paths import ROOT
 from rival import rival
 
 from iosim import (
@@ -29,7 +30,7 @@ from iosim import (
 from iosim.trace import Disturbance
 
 QUIET = simulate(models.blocking, traffic.one())
-TOOLS = Path(__file__).parent.parent / "tools"
+TOOLS = ROOT / "tools"
 
 
 def disturbed(ms: float) -> Timeline:

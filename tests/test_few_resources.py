@@ -11,17 +11,17 @@ import sys
 import threading
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from paths import ROOT
 
 from iosim.real.pool_adapters import _Executor
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
-FEW = Path(__file__).with_name("few.py")
+FEW = ROOT / "tests" / "few.py"
 LONG = bool(os.environ.get("IOSIM_LONG"))
 
 SENT = ["udp", "tcp"]

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 from iosim.real.helper_process import FLAGS, HERE
 
-PACKAGE = Path(__file__).parent.parent / "iosim"
+PACKAGE = ROOT / "iosim"
 
 ANYWHERE = {"validate", "shown"}
 FLOORS = {  # each room with those that it may know, besides itself

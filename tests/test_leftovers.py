@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from jupyter_client.manager import KernelManager
+from paths import ROOT
 
 from iosim.machine.leftovers import running
 from iosim.workloads.job_gate import Gate, held
@@ -141,7 +142,7 @@ def test_in_a_kernel_what_a_cell_left_is_found(kernel: Any) -> None:
 @pytest.mark.real
 def test_all_cells_of_notebook_01_run_in_such_a_kernel(kernel: Any) -> None:
     """It forks, and looks for what is left, again and again."""
-    path = Path(__file__).parent.parent / "notebooks" / "01_four_words.ipynb"
+    path = ROOT / "notebooks" / "01_four_words.ipynb"
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     for cell in cells:
         if cell["cell_type"] == "code":

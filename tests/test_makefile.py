@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
 INPUTS = ("requirements.txt", "requirements-test.txt", "requirements-mutants.txt", "pyproject.toml")
 ENVIRONMENT = [f".venv/{name}" for name in ("locked", "ready", "testing", "mutating")]

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 import render
+from paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LEDGER = FOLDER / "ledger.json"

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import ROOT
 
 from iosim.machine.cores import usable_cores
 
-ROOT = Path(__file__).parent.parent
 NOBODY = 65534
 CORE = min(os.sched_getaffinity(0)) if sys.platform == "linux" else 0
 pytestmark = [

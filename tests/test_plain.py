@@ -20,11 +20,11 @@ import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ftplib import FTP
-from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 import pytest
+from paths import ROOT
 from plain_servers import (
     SERVERS,
     all_of_it,
@@ -952,7 +952,7 @@ def test_what_is_no_program_is_told_so() -> None:
 
 
 def test_what_the_page_says_is_refused_is_refused() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "plain.md").read_text("utf-8")
+    page = (ROOT / "docs" / "plain.md").read_text("utf-8")
     refused = page.partition("## What is refused")[2].partition("##")[0]
     words = ("TLS", "subprocesses", "`multiprocessing`", "`open`", "`os.dup`", "datagrams of one's",
              "CPU time", "`smtplib`", "`ftplib`")  # fmt: skip

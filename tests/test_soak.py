@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import soak
+from paths import ROOT
 from waiting import until
 
-ROOT = Path(__file__).parent.parent
 linux = pytest.mark.skipif(sys.platform != "linux", reason="it sets priorities and cores")
 NOW_AND_THEN = """
 import os

@@ -25,6 +25,7 @@ from oracles.strace import witness as bench
 from oracles.strace.pickled_function import pack, unpack
 from oracles.strace.strace_analysis import CALLS, FD, GUARD, RULES
 from oracles.strace.witness import Audit, audit, witness
+from paths import ROOT
 from waiting import until
 
 from iosim import Costs, calls, models, simulate, traffic
@@ -570,7 +571,7 @@ def test_who_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
         witness(stuck, STORIES["one"], limit_s=0.5)
 
 
-FINDS_THE_ORACLE = {"PYTHONPATH": str(Path(__file__).parent)}
+FINDS_THE_ORACLE = {"PYTHONPATH": str(ROOT / "tests")}
 INTERRUPTED = """
 import signal
 from oracles.strace.witness import witness

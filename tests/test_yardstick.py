@@ -9,15 +9,15 @@ import importlib.util
 import sys
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import ROOT
 
 from iosim import Costs, predict, servers
 from iosim.calls import SIZE, Program, accept, close, getpid, recvfrom, send
 
-PATH = Path(__file__).parents[1] / "benchmarks" / "servers.py"
+PATH = ROOT / "benchmarks" / "servers.py"
 COSTS = replace(Costs.typical(), cold_user=60_000, cold_code=40_000, eagain=5_000)
 DEAR = replace(COSTS, user=100_000)
 

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import render
+from paths import ROOT
 
 from iosim.draw import LOOKS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 IMG = re.compile(r'<img alt="([^"]*)" src="(data:([^;]*);base64,([^"]*))">')
 #: px of one colour that make a filled area; a line of text has fewer of any.
 AREA = 12

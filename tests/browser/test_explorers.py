@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lab
 import pytest
+from paths import ROOT
 
 from iosim import explore
 
@@ -33,7 +33,7 @@ STATES = {
     "MultiplexExplorer": "call=epoll n=40",
     "ServerExplorer": "server=thread_per_connection clients=2",
 }
-PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
+PICTURES = ROOT / "build" / "screenshots"
 MANY = 50  # from about sixty on, Chromium takes longer with each further one
 
 LIGHT, DARK = "JupyterLab Light", "JupyterLab Dark"

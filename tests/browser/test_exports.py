@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import lab
 import pytest
 import render
+from paths import ROOT
 
 from iosim.shown import picture
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 checks.needs_a_browser()
 
-ROOT = Path(__file__).parents[2]
 #: A text, and the cell that it is about. What one cell prints or draws is not divided: a slide that
 #: is higher than the screen scrolls.
 MOST_CELLS = 2

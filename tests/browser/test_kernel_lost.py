@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import lab
 import pytest
+from paths import ROOT
 from waiting import until
 
 from . import checks
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 checks.needs_a_browser()
 
-PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
+PICTURES = ROOT / "build" / "screenshots"
 
 #: An explorer whose views wait at the gate.
 SLOW = f"""

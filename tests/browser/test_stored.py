@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import lab
 import pytest
 import render
+from paths import ROOT
 
 from iosim.draw import LOOKS
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 checks.needs_a_browser()
 
-ROOT = Path(__file__).parents[2]
 OUTPUTS = ".jp-Notebook .jp-OutputArea-output img"
 SAVE = "async () => { await jupyterapp.commands.execute('docmanager:save'); }"
 CHANGED = f"{lab.PANEL}.context.model.dirty"
