@@ -3,7 +3,7 @@
     python tools/mutants.py                           a sample; its seed is the day
     python tools/mutants.py --number 60 --seed 7 iosim/sim iosim/trace
     python tools/mutants.py --since main              only in lines that changed since then
-    python tools/mutants.py --only NAME --tests "tests/test_calls.py -k pool"
+    python tools/mutants.py --only NAME --tests "tests/both_kernels/test_pools.py -k pool"
 
 A fault is one of cosmic-ray's mutations (or a statement left out), in a copy of the tree.  For each
 run the tests that need no real kernel and execute the statement, fastest first, until one fails

@@ -1,7 +1,7 @@
 """The real tests and all notebooks, many times, on a machine that has hardly any time for them.
 
     python tools/soak.py 30           30 rounds; a table of what failed and what was inconclusive
-    python tools/soak.py 3 tests/test_linux.py -k udp      the same for these arguments of pytest
+    python tools/soak.py 3 tests/real -k udp      the same for these arguments of pytest
 
 Beside them run four busy processes, and one a core that takes it for up to 150 ms at a time, on
 all cores at once: by SCHED_FIFO where that is allowed (root), else by a better priority, or none.
@@ -32,7 +32,7 @@ __all__ = ["Tally", "beside", "bursts", "main", "soak"]
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build" / "soak"
 SUITES = [
-    ["tests", "--ignore=tests/browser", "--ignore=tests/test_soak.py", "-m", "real"],
+    ["tests", "--ignore=tests/browser", "--ignore=tests/tools/test_soak.py", "-m", "real"],
     ["--nbval", "notebooks"],
 ]
 SUITE_S = 3_600  # one that takes longer is ended, and has failed

@@ -111,7 +111,7 @@ LINES_NOW = f"""() => [...document.querySelectorAll('{checks.ROOT} .iosim-texts 
 
 def test_the_playhead_walks_through_the_program_and_the_kernel(shown: lab.Notebook) -> None:
     if name_of(shown) != "ModelExplorer":
-        pytest.skip("its view is held against the runs in tests/test_explore.py")
+        pytest.skip("its view is held against the runs in tests/explore/")
     shown.ask("explorer.set(model='blocking')")
     page = shown.page
     page.wait_for_function(f"() => ({LINES_NOW})().flat().length >= 0")

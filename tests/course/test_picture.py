@@ -1,4 +1,7 @@
-"""The README's picture is a run's, to the byte.  To draw it anew: python tests/test_picture.py"""
+"""The README's picture is a run's, to the byte.
+
+To draw it anew: python tests/course/test_picture.py
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from pathlib import Path
 
 from iosim import draw, models, simulate, traffic
 
-PICTURE = Path(__file__).parents[1] / "notebooks" / "images" / "five_models.svg"
+PICTURE = Path(__file__).parents[2] / "notebooks" / "images" / "five_models.svg"
 
 
 def five_models() -> str:
