@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from typing import Any
 
 import lock
@@ -18,6 +19,7 @@ from paths import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|home|root)/")
+PATH_OF_A_TEST = re.compile(r"\btests/[\w/.]*\w\b(?![{*])")  # whole: with nothing to be filled in
 
 
 def text(name: str) -> str:
@@ -164,23 +166,27 @@ def test_the_readme_is_short_and_names_both_commands() -> None:
     assert "make test" in readme
 
 
-def test_no_file_holds_a_path_of_one_machine() -> None:
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=False,
-    )
+def holding(pattern: re.Pattern[str]) -> Iterator[tuple[str, str]]:
+    """Each file in which it is found, with what is found."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")
     names = [name for name in listed.stdout.decode().split("\0") if (ROOT / name).is_file()]
     assert names
-    holding = [
-        name
-        for name in names
-        if MACHINE_PATH.search((ROOT / name).read_text(encoding="utf-8", errors="replace"))
-    ]
-    assert holding == []
+    for name in names:
+        whole = (ROOT / name).read_text(encoding="utf-8", errors="replace")
+        yield from ((name, found[0]) for found in pattern.finditer(whole))
+
+
+def test_no_file_holds_a_path_of_one_machine() -> None:
+    assert list(holding(MACHINE_PATH)) == []
+
+
+def test_a_file_of_the_tests_that_is_named_anywhere_is_there() -> None:
+    named = list(holding(PATH_OF_A_TEST))
+    assert {name for name, _ in named} >= {"CONTRIBUTING.md", "tools/soak.py", "tools/suite.py"}
+    assert [(name, path) for name, path in named if not (ROOT / path).exists()] == []
 
 
 def test_reading_a_notebook_compiles_no_grammar() -> None:
