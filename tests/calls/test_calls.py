@@ -1,4 +1,4 @@
-"""Traffic, costs and calls: what they are, and one line for everything that they are not."""
+"""The calls: what they are, and one line for everything that they are not."""
 
 from __future__ import annotations
 
@@ -11,167 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from iosim import Costs, calls, clients, futures, jobs, models, simulate, traffic
+from iosim import calls, clients, futures, jobs, models, simulate, traffic
 from iosim.calls import Program, Request, compute, recvfrom, select, sleep
 from iosim.calls.request import OfDescriptor
-from iosim.kernels.launch import OF_A_RUN
-from iosim.real.measure import measure_clients, measure_traffic
-from iosim.real.pools import measure_jobs
-from iosim.sim.simulate import simulate_clients, simulate_jobs, simulate_traffic
 from iosim.trace import errno_name
 
 HUGE = 10**30
 ONE = traffic.one()
-
-
-# -- traffic -----------------------------------------------------------------------------------
-
-
-def test_the_stories_by_name() -> None:
-    assert traffic.one(after_ms=20, size=7).messages == (traffic.Message(20_000_000, 7),)
-    assert [m.at_ns for m in traffic.several(3, every_ms=5).messages] == [
-        5_000_000, 10_000_000, 15_000_000,
-    ]  # fmt: skip
-    assert {m.at_ns for m in traffic.burst(4, after_ms=2).messages} == {2_000_000}
-    assert traffic.several(4, connections=2).connections == 2
-    assert [m.connection for m in traffic.burst(4, connections=2).messages] == [0, 1, 0, 1]
-    assert [m.at_ns for m in traffic.replay([(9, 1), (3, 2)]).messages] == [3, 9]
-    assert traffic.one().over("tcp").transport == "tcp"
-    assert [m.kind for m in traffic.one().then("eof").messages] == ["data", "eof"]
-    assert traffic.burst(3, size=5, connections=2).nbytes(0) == 10
-
-
-@given(st.integers(0, 2**63 - 1), st.integers(1, 50), st.integers(1, 4))
-def test_the_same_seed_gives_the_same_story(seed: int, count: int, connections: int) -> None:
-    first, second = (traffic.poisson(count, seed=seed, connections=connections) for _ in range(2))
-    assert first == second
-    assert len(first.messages) == count
-
-
-def test_the_gaps_of_poisson_have_the_mean_that_was_asked_for() -> None:
-    story = traffic.poisson(10_000, rate_per_s=50, seed=1)
-    assert 0.97 < story.messages[-1].at_ns / (10_000 * 20e6) < 1.03
-
-
-def test_every_byte_tells_its_message() -> None:
-    assert traffic.Message(0, 3).payload(252) == b"\x01\x01\x01"
-
-
-BAD_TRAFFIC = [
-    (lambda: traffic.one(after_ms=-1), ValueError, "time must be from 0 to 3,600,000.0 ms, got -1"),
-    (lambda: traffic.one(after_ms=math.nan), ValueError, "time must be from 0 to 3,600,000.0 ms"),
-    (lambda: traffic.one(after_ms=math.inf), ValueError, "time must be from 0 to"),
-    (lambda: traffic.one(after_ms="20"), TypeError, "time must be a number of ms, got '20'"),
-    (lambda: traffic.one(after_ms=True), TypeError, "time must be a number of ms, got True"),
-    (lambda: traffic.one(size=0), ValueError, "size must be from 1 to 67,108,864 bytes, got 0"),
-    (lambda: traffic.one(size=-5), ValueError, "size must be from 1 to 67,108,864 bytes, got -5"),
-    (lambda: traffic.one(size=1.5), TypeError, "size must be a whole number of bytes, got 1.5"),
-    (lambda: traffic.one(size=HUGE), ValueError, "size must be from 1 to 67,108,864 bytes, got"),
-    (lambda: traffic.one(size=65_508), ValueError, "size of a datagram must be from 1 to 65,507"),
-    (lambda: traffic.several(0), ValueError, "count must be from 1 to 10,000,000 messages, got 0"),
-    (lambda: traffic.several(2.0), TypeError, "count must be a whole number of messages"),
-    (lambda: traffic.burst(2, connections=0), ValueError, "connections must be from 1 to"),
-    (lambda: traffic.poisson(2, 0, seed=1), ValueError, "rate_per_s must be from 0.001 to"),
-    (lambda: traffic.poisson(2, seed=-1), ValueError, "seed must be from 0 to"),
-    (lambda: traffic.one(transport="ip"), ValueError, "transport must be udp or tcp, got 'ip'"),
-    (lambda: traffic.Traffic(()), ValueError, "messages must be from 1 to 10,000,000 messages"),
-    (lambda: traffic.replay([(-1, 1)]), ValueError, "at_ns must be from 0 to"),
-    (lambda: traffic.one().then("fin"), ValueError, "kind must be one of data, eof, reset"),
-    (
-        lambda: traffic.Traffic(traffic.one().then("eof").messages, "udp"),
-        ValueError,
-        "a datagram socket knows no eof: use transport='tcp'",
-    ),
-    (
-        lambda: traffic.Traffic((traffic.Message(2, 1), traffic.Message(1, 1))),
-        ValueError,
-        "messages must stand in the order of their time",
-    ),
-    (
-        lambda: traffic.one(after_ms=2).then("eof").then("reset"),
-        ValueError,
-        "nothing comes after the eof of connection 0, got reset at 4 ms",
-    ),
-    (
-        lambda: traffic.Traffic(
-            (traffic.Message(1, 0, 1, "reset"), traffic.Message(2_000_000, 1, 1)), "tcp"
-        ),
-        ValueError,
-        "nothing comes after the reset of connection 1, got data at 2 ms",
-    ),
-]
-
-
-@pytest.mark.parametrize(("make", "error", "line"), BAD_TRAFFIC)
-def test_bad_traffic_gets_one_line(make: Any, error: type, line: str) -> None:
-    with pytest.raises(error) as caught:
-        make()
-    assert line in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-# -- costs -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", Costs.names())
-@pytest.mark.parametrize("value", [-1, math.nan, math.inf, HUGE])
-def test_bad_costs_get_one_line(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"Costs: {name} must be from [01] to "):
-        Costs(**{name: value})
-
-
-def test_costs_of_the_wrong_type() -> None:
-    with pytest.raises(TypeError, match="Costs: wakeup must be a number of ns, got '1'"):
-        Costs(wakeup="1")  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="Costs: machine must be text, got 5"):
-        Costs(machine=5)  # type: ignore[arg-type]
-
-
-def test_the_copy_is_a_line() -> None:
-    price = Costs(copy_base=100, copy_per_byte=0.5)
-    assert [price.copy(n) for n in (0, 1_000, 2_000)] == [100, 600, 1_100]
-    assert Costs.textbook() == Costs()
-    assert Costs.typical().copy(1_000) < Costs.textbook().copy(1_000)
-
-
-def test_a_stream_has_prices_of_its_own_or_those_of_a_datagram() -> None:
-    like = Costs(copy_base=100)
-    own = Costs(copy_base=100, stream=Costs(copy_base=7))
-    assert like.over("tcp") is like.over("udp") is like
-    assert own.over("udp").copy_base == 100
-    assert own.over("tcp").copy_base == 7
-    with pytest.raises(TypeError, match="Costs: stream must be Costs or None, got 5"):
-        Costs(stream=5)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="Costs: server must be Costs or None, got 5"):
-        Costs(server=5)  # type: ignore[arg-type]
-
-
-def test_a_server_has_prices_of_its_own_or_those_of_a_stream() -> None:
-    stream, served = Costs(copy_base=7), Costs(copy_base=5)
-    assert Costs(stream=stream, server=served).of_server() is served
-    assert Costs(stream=stream, server=served).over("tcp") is stream
-    assert Costs(stream=stream).of_server() is stream
-    assert Costs.textbook().of_server() == Costs.textbook()
-
-
-def test_a_message_is_on_its_way_by_segments() -> None:
-    price = Costs(network=1_000, network_per_byte=0.5)
-    assert [price.transit(n) for n in (1, 100, 65_536, 4 << 20)] == [1_000, 1_050, 33_768, 33_768]
-
-
-def test_costs_survive_json() -> None:
-    price = Costs(machine="Linux 6.1, 2 cores", copy_per_byte=0.25, stream=Costs(network=3),
-                  server=Costs(send=4))  # fmt: skip
-    assert Costs.from_json(price.to_json()) == price
-    for text in ('{"wakeup": 1, "colour": 2}', "[1]"):
-        with pytest.raises(ValueError, match="Costs: not the JSON of costs: "):
-            Costs.from_json(text)
-
-
-# -- calls and programs ------------------------------------------------------------------------
 
 BAD_CALLS = [
     (lambda: recvfrom(-1, 10), ValueError, "recvfrom: fd must be from 0 to 1,048,576"),
@@ -429,66 +276,6 @@ def test_no_number_of_a_call_is_left_out() -> None:
     assert numbers - chosen - set(BOUNDS) == set()
 
 
-def forgetful(fd: int, nbytes: int) -> calls.Program:
-    yield sleep(1)
-    recvfrom(fd, 10)
-    yield sleep(1)
-
-
-def forgetful_at_the_end(fd: int, nbytes: int) -> calls.Program:
-    yield sleep(1)
-    recvfrom(fd, 10)
-
-
-def yields_a_number(fd: int, nbytes: int) -> calls.Program:
-    yield 7  # type: ignore[misc]
-
-
-def yields_a_class(fd: int, nbytes: int) -> calls.Program:
-    yield recvfrom  # type: ignore[misc]
-
-
-def never_yields(fd: int, nbytes: int) -> None:
-    return None
-
-
-def spins(fd: int, nbytes: int) -> calls.Program:
-    while nbytes:
-        pass
-    yield sleep(1)
-
-
-def no_nbytes(fd: int) -> calls.Program:
-    yield sleep(fd)
-
-
-BAD_PROGRAMS = [
-    (
-        forgetful,
-        {},
-        RuntimeError,
-        f"line {forgetful.__code__.co_firstlineno + 2}: recvfrom(fd=3, size=10, flags=0) was made "
-        "but never yielded",
-    ),
-    (forgetful_at_the_end, {}, RuntimeError, "was made but never yielded"),
-    (yields_a_number, {}, TypeError, "a program yields calls, not 7"),
-    (yields_a_class, {}, TypeError, "a program yields calls, not <class"),
-    (never_yields, {}, TypeError, "never_yields is not a program: it has no yield"),
-    (no_nbytes, {}, ValueError, "no_nbytes: a program's parameters begin with fd or fds"),
-    (spins, {"limit_s": 0.2}, TimeoutError, "0.2 s"),
-    (42, {}, TypeError, "42 is not a program"),
-    (models.blocking, {"between": 1}, TypeError, "blocking has no option 'between'"),
-    (models.blocking, {"limit_s": -1}, ValueError, "limit"),
-]
-
-
-@pytest.mark.parametrize(("program", "options", "error", "line"), BAD_PROGRAMS)
-def test_a_bad_program_gets_one_line(program: Any, options: Any, error: type, line: str) -> None:
-    with pytest.raises(error) as caught:
-        simulate(program, ONE, **options)
-    assert line in str(caught.value)
-
-
 def test_a_call_that_outlives_the_names_of_its_module_is_no_complaint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -563,11 +350,6 @@ def test_a_call_with_wrong_arguments_leaves_nothing_that_complains(
     assert not complaints
 
 
-def test_a_bad_story() -> None:
-    with pytest.raises(TypeError, match="a story must be a Traffic"):
-        simulate(models.blocking, [1, 2])  # type: ignore[arg-type]
-
-
 def test_a_value_may_be_yielded_again_and_kept() -> None:
     pause = sleep(1_000)
 
@@ -578,52 +360,6 @@ def test_a_value_may_be_yielded_again_and_kept() -> None:
     assert [name for name, _ in simulate(twice, ONE).calls()] == ["sleep", "sleep"]
 
 
-@pytest.mark.parametrize("name", list(models.MODEL_OF))
-def test_a_model_is_at_most_ten_lines(name: str) -> None:
-    import ast
-
-    tree = ast.parse(inspect.getsource(getattr(models, name)))
-    function = tree.body[0]
-    assert isinstance(function, ast.FunctionDef)
-    first = function.body[1]  # after the docstring
-    assert function.body[-1].end_lineno - first.lineno + 1 <= 10  # type: ignore[operator]
-
-
 def test_names_and_units() -> None:
     assert (calls.ms(1.5), calls.us(2)) == (1_500_000, 2_000)
     assert (errno_name(11), errno_name(None), errno_name(9_999)) == ("EAGAIN", "", "errno 9999")
-
-
-def test_the_front_door() -> None:
-    import iosim
-
-    assert set(iosim.__all__) <= set(dir(iosim))
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = iosim.nothing
-    assert iosim.traffic is sys.modules["iosim.workloads.traffic"]
-
-
-def test_an_option_that_is_misspelt_is_named_with_the_near_one() -> None:
-    with pytest.raises(TypeError, match=r"its options are poll_ns \(did you mean poll_ns\?\)$"):
-        simulate(polls, ONE, pol_ns=1)
-    with pytest.raises(TypeError, match=r"its options are none \(did you mean cores\?\)$"):
-        simulate(models.blocking, ONE, corse=1)
-
-
-def polls(fd: int, nbytes: int, poll_ns: int = 1) -> calls.Program:
-    """A program with an option."""
-    yield calls.compute(poll_ns)
-
-
-def test_the_options_of_a_run_are_those_of_its_doors() -> None:
-    doors: list[Callable[..., Any]] = [
-        *(simulate_traffic, simulate_clients, simulate_jobs),
-        *(measure_traffic, measure_clients, measure_jobs),
-    ]
-    named = {
-        name
-        for door in doors
-        for name, one in inspect.signature(door).parameters.items()
-        if one.kind is one.KEYWORD_ONLY
-    }
-    assert named == OF_A_RUN
