@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
+from typing import ClassVar
 
 from ..machine.disturbances import Disturbance
 from ..validate import number
@@ -60,7 +61,8 @@ class Costs:
     `stream` has the prices of a story over TCP (None: the same ones), `server` those of a story of
     clients (None: those of `stream`), measured on one whose messages come 3 and 7 ms apart: who
     sleeps longer finds colder caches; `machine` says what they were measured on ("" if they were
-    not), `disturbances` what other work did meanwhile: a second of it makes prices doubtful.
+    not), `disturbances` what other work did meanwhile: prices with more than `allowed_ms` of it
+    are doubtful.
     """
 
     syscall: float = 500_000
@@ -98,6 +100,7 @@ class Costs:
     stream: Costs | None = None
     server: Costs | None = None
     disturbances: tuple[Disturbance, ...] = field(default=(), compare=False, repr=False)
+    allowed_ms: ClassVar[float] = 1_000.0  # of disturbances: medians of many seconds bear so much
 
     def __post_init__(self) -> None:
         if not isinstance(self.machine, str):

@@ -104,17 +104,23 @@ def undisturbed(make_run: Callable[[], Run], tries: int = TRIES, limit_ms: float
     return run
 
 
-def inconclusive(*runs: Disturbed, limit_ms: float = LIMIT_MS) -> bool:
+def inconclusive(*runs: Disturbed, limit_ms: float | None = None) -> bool:
     """Was one of the `runs` disturbed for more than `limit_ms` ms in all?
+
+    limit_ms  if it is not given, what a thing says itself (`allowed_ms`: a second for `Costs`,
+              whose prices are medians of many seconds), or 1 ms
 
     Says so in one sentence, which is printed.  It is also appended as one line to the file that the
     environment variable IOSIM_INCONCLUSIVE names, so that a test suite can count.
     TypeError for what does not say of itself what disturbed it.
     """
-    limit = _limit_ns(limit_ms)
-    worst = max(runs, key=_disturbed_ns)
-    if _disturbed_ns(worst) <= limit:
+    allowed = [
+        getattr(run, "allowed_ms", LIMIT_MS) if limit_ms is None else limit_ms for run in runs
+    ]
+    over = [_disturbed_ns(run) - _limit_ns(ms) for run, ms in zip(runs, allowed, strict=True)]
+    if max(over) <= 0:
         return False
+    worst = runs[over.index(max(over))]
     told = "; ".join(f"{d.what}: {d.ns / NS_IN_MS:,.1f} ms" for d in worst.disturbances)
     sentence = f"Inconclusive, because other work disturbed the run ({told})."
     print(sentence)

@@ -27,21 +27,24 @@ OUTPUTS = ".jp-Notebook .jp-OutputArea-output img"
 SAVE = "async () => { await jupyterapp.commands.execute('docmanager:save'); }"
 CHANGED = f"{lab.PANEL}.context.model.dirty"
 PATIENCE_MS = 90_000  # for a whole notebook on a busy machine
-#: JupyterLab draws a cell when it comes into sight, or when there is time for it.
+#: Each output of a cell is drawn; one in Markdown comes somewhat later.
+IS_DRAWN = """({model, outputArea}) => outputArea?.isAttached
+    && outputArea.widgets.length === model.outputs.length
+    && [...outputArea.node.querySelectorAll('.jp-RenderedMarkdown')].every(
+        ({childNodes}) => childNodes.length)"""
+WITH_OUTPUTS = f"{lab.PANEL}.content.widgets.filter(({{model}}) => model.outputs?.length)"
+DRAWN = f"() => {WITH_OUTPUTS}.every({IS_DRAWN})"
+#: JupyterLab draws a cell when it comes into sight, or when there is time for it. When it says that
+#: it has scrolled, the cell may be drawn long since, or not yet: each is looked for by itself.
 LOOK_AT_ALL = f"""async () => {{
     const notebook = {lab.PANEL}.content;
-    for (const [place, {{model}}] of notebook.widgets.entries()) {{
-        if (!model.outputs?.length) continue;
-        const enough = new Promise(done => setTimeout(done, 500));
-        await Promise.race([notebook.scrollToItem(place).catch(() => null), enough]);
+    for (const cell of {WITH_OUTPUTS}) {{
+        notebook.scrollToItem(notebook.widgets.indexOf(cell)).catch(() => null);
+        const enough = performance.now() + 500;
+        while (!({IS_DRAWN})(cell) && performance.now() < enough)
+            await new Promise(requestAnimationFrame);
     }}
 }}"""
-#: Every output is drawn; one in Markdown comes somewhat later.
-DRAWN = f"""() => {lab.PANEL}.content.widgets.filter(({{model}}) => model.outputs?.length).every(
-    ({{model, outputArea}}) => outputArea?.isAttached
-        && outputArea.widgets.length === model.outputs.length
-        && [...outputArea.node.querySelectorAll('.jp-RenderedMarkdown')].every(
-            ({{childNodes}}) => childNodes.length))"""
 #: What the page was asked to do has been done: two frames of it have been drawn.
 SETTLED = """() => new Promise(
     done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"""

@@ -12,6 +12,7 @@ import pytest
 from rival import rival
 
 from iosim import (
+    Costs,
     Timeline,
     inconclusive,
     interference,
@@ -82,6 +83,16 @@ def test_the_verdict_is_one_sentence_and_one_line(
     assert not inconclusive(disturbed(12), limit_ms=20)
     assert inconclusive(disturbed(30), limit_ms=20)
     assert file.read_text() == told
+
+
+def test_prices_bear_more_than_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are medians of many seconds; each thing is judged by its own bound."""
+    monkeypatch.delenv("IOSIM_INCONCLUSIVE", raising=False)  # this test is not
+    some, much = (replace(Costs(), disturbances=disturbed(ms).disturbances) for ms in (900, 1_100))
+    assert not inconclusive(QUIET, some)
+    assert inconclusive(some, limit_ms=20)
+    assert inconclusive(some, disturbed(2))
+    assert inconclusive(QUIET, much)
 
 
 def test_bad_input_is_named() -> None:
