@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from typing import ClassVar
 
 from ..machine.disturbances import Disturbance
@@ -114,16 +115,19 @@ class Costs:
             number(f"Costs: {name}", getattr(self, name), low, 1e10, "ns")
 
     @classmethod
+    @cache
     def names(cls) -> tuple[str, ...]:
         """The names of the prices, in their order."""
         return tuple(f.name for f in fields(cls) if f.name not in (*TOLD, *MORE))
 
     @classmethod
+    @cache
     def textbook(cls) -> Costs:
         """Round numbers that show beside a wait of 20 ms: true in order, not in size."""
         return cls()
 
     @classmethod
+    @cache
     def typical(cls) -> Costs:
         """The order of magnitude of a small Linux machine: a wait of 20 ms dwarfs them all."""
         return cls(

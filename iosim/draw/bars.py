@@ -107,9 +107,9 @@ def bars(scene: Scene, lane: Sequence[Interval], scale: Scale, y: float, h: floa
         return
     wide: list[str] = []
     narrow: list[str] = []
+    scene.states.update(map(look_of, lane))
     for group in _groups(lane, scale):
         i = group[0]
-        scene.states.update(map(look_of, group))
         if len(group) > 1:
             narrow.append(_cluster_rect(group, scale, y, h))
             continue

@@ -18,7 +18,7 @@ from ..trace import KERNEL, Interval
 
 __all__ = [
     "FONT", "INBOUND", "INK", "LOOKS", "MUTED", "TAGS", "Free", "Look", "Picture", "Sheet", "Tag",
-    "clipped", "esc", "look_of", "luminance", "stroked", "text_width",
+    "clipped", "esc", "look_of", "luminance", "stroked", "swatch", "text_width",
 ]  # fmt: skip
 
 FONT = "DejaVu Sans, Verdana, sans-serif"
@@ -56,11 +56,17 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
     return sum(widths.get(char, _WIDE) for char in text) * size / 100
 
 
+#: What XML does not take as it is; it takes no control character at all.
+XML = str.maketrans(
+    {chr(code): "?" for code in range(32)} | {"\ufffe": "?", "\n": "\n"}
+    | {char: escape(char) for char in "&<>\"'"}
+)  # fmt: skip
+
+
 @lru_cache(maxsize=4096)
 def esc(text: str) -> str:
     """`text` as XML text or attribute: escaped, and control characters shown as "?"."""
-    plain = "".join(c if c >= " " or c == "\n" else "?" for c in text)
-    return escape(plain.encode("utf-8", "replace").decode().replace("\ufffe", "?"), quote=True)
+    return text.translate(XML).encode("utf-8", "replace").decode()
 
 
 @lru_cache(maxsize=1024)
@@ -153,16 +159,13 @@ def look_of(interval: Interval) -> str:
     return OUTSIDE if outside else interval.state
 
 
-def pattern(state: str) -> str:
-    """The `<pattern>` of a state; its id has a NUL where the picture's own name goes."""
-    look = LOOKS[state]
-    return (
-        f'<pattern id="\0-{state}" width="{look.tile}" height="{look.tile}" '
-        f'patternUnits="userSpaceOnUse"><rect width="{look.tile}" height="{look.tile}" '
-        f'fill="{look.fill}"/>{look.hatch}</pattern>'
-    )
-
-
+#: The `<pattern>` of each hatched state; its id has a NUL where the picture's own name goes.
+PATTERNS = {
+    state: f'<pattern id="\0-{state}" width="{look.tile}" height="{look.tile}" '
+    f'patternUnits="userSpaceOnUse"><rect width="{look.tile}" height="{look.tile}" '
+    f'fill="{look.fill}"/>{look.hatch}</pattern>'
+    for state, look in LOOKS.items() if look.hatch
+}  # fmt: skip
 #: The `fill` of each state: its pattern, or its colour if it has none.
 FILLS = {s: f"url(#\0-{s})" if look.hatch else look.fill for s, look in LOOKS.items()}
 
@@ -231,6 +234,26 @@ def stroked(path: str, stroke: str, width: float, more: str = "") -> str:
     return f'<path d="{path}" fill="none" stroke="{stroke}" stroke-width="{width:g}"{more}/>'
 
 
+def _rect(x: float, y: float, w: float, h: float, fill: str, more: str = "") -> str:
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" fill="{fill}"{more}/>'
+
+
+def swatch(state: str, x: float, y: float) -> str:
+    """A small sample of a state's look."""
+    return _rect(x, y, 16, 10, FILLS[state], ' stroke="#555555" stroke-width="0.6"')
+
+
+@lru_cache(maxsize=256)
+def _style(size: float, anchor: str, fill: str, bold: bool, halo: bool) -> str:
+    """The attributes of a line of text, besides its place."""
+    more = ' font-weight="bold"' if bold else ""
+    if anchor != "start":
+        more += f' text-anchor="{anchor}"'
+    if halo:
+        more += ' stroke="#ffffff" stroke-width="3" paint-order="stroke" stroke-linejoin="round"'
+    return f'font-size="{size:g}" fill="{fill}"{more}'
+
+
 @dataclass(slots=True)
 class Sheet:
     """SVG elements in the order of drawing."""
@@ -246,17 +269,8 @@ class Sheet:
         fill: str = INK, bold: bool = False, halo: bool = False,
     ) -> None:  # fmt: skip
         """One line of text with its baseline at `y`; `halo` keeps it legible over a line."""
-        more = ' font-weight="bold"' if bold else ""
-        if anchor != "start":
-            more += f' text-anchor="{anchor}"'
-        if halo:
-            more += (
-                ' stroke="#ffffff" stroke-width="3" paint-order="stroke" stroke-linejoin="round"'
-            )
-        self.parts.append(
-            f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size:g}" fill="{fill}"{more}>'
-            f"{esc(text)}</text>"
-        )
+        style = _style(size, anchor, fill, bold, halo)
+        self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}" {style}>{esc(text)}</text>')
 
     def line(self, path: str, stroke: str = MUTED, width: float = 1, more: str = "") -> None:
         """A stroked path."""
@@ -264,20 +278,14 @@ class Sheet:
 
     def box(self, x: float, y: float, w: float, h: float, fill: str, more: str = "") -> None:
         """A rectangle."""
-        self.parts.append(
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" fill="{fill}"{more}/>'
-        )
-
-    def swatch(self, x: float, y: float, state: str) -> None:
-        """A small sample of a state's look."""
-        self.box(x, y, 16, 10, FILLS[state], ' stroke="#555555" stroke-width="0.6"')
+        self.parts.append(_rect(x, y, w, h, fill, more))
 
     def finish(
         self, width: int, height: float, title: str, desc: str, states: Iterable[str],
         frame: Tag | None = None, attributes: str = "",
     ) -> str:  # fmt: skip
         """The whole document: its own white ground, its patterns, title and description."""
-        defs = "".join(pattern(state) for state in states if LOOKS[state].hatch)
+        defs = "".join(PATTERNS.get(state, "") for state in states)
         body = "".join(self.parts)
         name = f"io{zlib.crc32((title + desc + body).encode('utf-8', 'replace')):08x}"
         text = (

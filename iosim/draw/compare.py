@@ -25,6 +25,7 @@ from .canvas import (
     clipped,
     draw_tag,
     look_of,
+    swatch,
     text_width,
 )
 from .formatting import blocked_of, duration, row_words, signal_name
@@ -239,7 +240,7 @@ def _legend(sheet: Sheet, states: set[str], y: float) -> float:
         wide = 35 + text_width(LOOKS[state].words, 10)
         if x > 12 and x + wide > WIDE - 12:
             x, y = 12.0, y + 16
-        sheet.swatch(x, y, state)
+        sheet.add(swatch(state, x, y))
         sheet.text(x + 21, y + 9, LOOKS[state].words, 10)
         x += wide
     return y + 18

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -55,6 +54,7 @@ def steps(span: int) -> Iterator[int]:
         size *= 10
 
 
+@lru_cache(maxsize=4096)
 def tick_text(at: int, step: int, unit: int) -> str:
     """The instant `at` in units of `unit` ns, with the decimals that ticks `step` ns apart need."""
     digits = max(0, len(str(unit)) - len(str(step)))
@@ -155,9 +155,7 @@ def headline(timeline: Timeline) -> str:
 
 def blocked_of(timeline: Timeline, process: str, phase: str) -> list[Span]:
     """Where one process is blocked in `phase`, in time, as stretches that do not overlap."""
-    if len(timeline.processes) > 1:
-        timeline = replace(timeline, processes=(process,))
-    return merged(timeline.blocked_spans(phase))
+    return merged(timeline.blocked_spans(phase, process))
 
 
 def _times(timeline: Timeline, lanes: Sequence[str]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from ..trace import COPY, GIL, KERNEL, SLEEPING, WAIT, Interval, errno_name
 from ..trace.records import AWAITS
@@ -19,8 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """What a process's lane notes: a call, a signal, task work, a wait for the GIL.
 
     `alone` is a number that no other one has, where it must not be joined with its neighbours.
@@ -38,8 +38,7 @@ class Event:
         return f"{self.name} {self.errno}".rstrip()
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(NamedTuple):
     """Something to name over a process's lane, from `start` to `end`; the first text that fits."""
 
     start: int
@@ -69,7 +68,7 @@ def _events(scene: Scene, name: str, scale: Scale) -> list[Event]:
     A call that waits stands alone where the room in which it sleeps is enough for its name: which
     of many calls is it that waits?
     """
-    found, asleep = [], Counter[int]()
+    found, asleep = [], defaultdict[int, int](int)
     for i in scene.lanes.get(name, ()):
         if i.start >= scale.end or scale.start >= i.end:
             continue
@@ -81,7 +80,7 @@ def _events(scene: Scene, name: str, scale: Scale) -> list[Event]:
         if c.process == name and c.trap and c.start < scale.end and scale.start < c.end:
             event = Event(c.start, c.end, c.name, errno_name(c.errno))
             alone = asleep[c.id] * scale.ratio >= text_width(event.full, TINY) + 4
-            found.append(replace(event, alone=c.id) if alone else event)
+            found.append(event._replace(alone=c.id) if alone else event)
     return sorted(found, key=lambda event: (event.start, event.end))
 
 
@@ -141,6 +140,13 @@ class _Room:
     lines: list[Free]
     brackets: Free
 
+    def flown(self, pole: float) -> range:
+        """The lines that a pole reaches: up to the first one that is taken there."""
+        for number, line in enumerate(self.lines):
+            if not line.fits(pole - 1, pole + 1):
+                return range(number + 1)
+        return range(len(self.lines))
+
     def names(self, x: float, end: float, left: float, right: float, line: int) -> bool:
         """Would a text from `x` to `end` seem to name the bracket from `left` to `right` alone?
 
@@ -156,10 +162,7 @@ def _place(flag: Flag, scale: Scale, room: _Room) -> Placed | None:
     """The first place that is free: centred over a wide call, else as a flag on a pole."""
     left, right = scale.x(flag.start), scale.x(flag.end)
     pole = left + min(2.0, (right - left) / 2)
-    flown = [
-        line for line in range(len(room.lines))
-        if all(below.fits(pole - 1, pole + 1) for below in room.lines[:line])
-    ]  # fmt: skip
+    flown = room.flown(pole)
     for text in flag.texts:
         wide = text_width(text, TINY)
         if wide + 4 <= right - left:

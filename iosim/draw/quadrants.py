@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..trace import FOUR_CORNERS, Corner, Timeline
-from .canvas import HAIR, INK, LOOKS, MUTED, TAGS, Picture, Sheet, Tag, clipped, draw_tag
+from .canvas import HAIR, INK, LOOKS, MUTED, TAGS, Picture, Sheet, Tag, clipped, draw_tag, swatch
 
 __all__ = ["corners"]
 
@@ -61,7 +61,7 @@ def _draw(found: Entries, tags: Sequence[Tag]) -> str:
     sheet.text(x + 2, 24, "where each call stands, as its run tells", 13, bold=True)
     for column, (words, state) in enumerate(THREADS.values()):
         left = LEFT + half * column
-        sheet.swatch(left + 8, TOP - 26, state)
+        sheet.add(swatch(state, left + 8, TOP - 26))
         sheet.text(left + 30, TOP - 17, words, SIZE, bold=True)
     indent = 20 if any(marked for labels in found.values() for _, marked in labels) else 10
     y = TOP

@@ -30,6 +30,7 @@ from .canvas import (
     draw_tag,
     esc,
     stroked,
+    swatch,
     text_width,
 )
 from .formatting import (
@@ -291,7 +292,7 @@ def legend(scene: Scene, width: float, y: float) -> float:
         wide = 21 + text_width(words, 10) + 14
         if x > MARGIN and x + wide > width - MARGIN:
             x, y = MARGIN, y + 16
-        sample(x, y)
+        sheet.add(sample(x, y))
         sheet.text(x + 21, y + 9, words, 10, fill=INK)
         x += wide
     if scene.hidden:
@@ -301,17 +302,12 @@ def legend(scene: Scene, width: float, y: float) -> float:
     return y + 16
 
 
-def _keys(scene: Scene) -> Iterator[tuple[str, Callable[[float, float], None]]]:
-    """What the legend explains: the words for it, and what draws a sample of it at a place."""
-    sheet = scene.sheet
-    for state in (state for state in LOOKS if state in scene.states):
-        yield LOOKS[state].words, partial(sheet.swatch, state=state)
-    for words, mark in sorted(scene.marks.items()):
-        yield words, partial(_marked, sheet, mark)
-
-
-def _marked(sheet: Sheet, mark: Mark, x: float, y: float) -> None:
-    sheet.add(mark(x, y))
+def _keys(scene: Scene) -> Iterator[tuple[str, Mark]]:
+    """What the legend explains: the words for it, and a sample of it."""
+    for state, look in LOOKS.items():
+        if state in scene.states:
+            yield look.words, partial(swatch, state)
+    yield from sorted(scene.marks.items())
 
 
 def svg(

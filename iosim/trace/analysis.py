@@ -35,7 +35,9 @@ from .records import (
 if TYPE_CHECKING:
     from .timeline import Timeline
 
-__all__ = ["blocked_spans", "corner", "figure_6_6", "of_program"]
+__all__ = ["Blocked", "blocked", "corner", "figure_6_6", "of_program"]
+
+Blocked = list[tuple[str, Span]]  # which process, from when to when
 
 TOLD = ("completion", "signal", "return", "check")  # the ways to be told, the rarest first
 
@@ -89,40 +91,38 @@ class _Sleeps:
         return found[::-1]
 
 
-def blocked_spans(run: Timeline, phase: str) -> list[Span]:
-    """The stretches `(start, end)` in which the program was blocked in `phase`, in ns.
-
-    *wait*: asleep, in a call that returns only when that phase is over and that was under way
-    when it ended.  *copy*: inside the call for which the kernel copies.
-    ValueError for any other phase.
-    """
-    if phase not in (WAIT, COPY):
-        raise ValueError(f"no phase {phase!r}: the phases are {WAIT}, {COPY}")
-    spans = _blocked_in_wait(run) if phase == WAIT else _blocked_in_copy(run)
+def blocked(run: Timeline) -> dict[str, Blocked]:
+    """For each phase the stretches in which a process of the program was blocked in it, in ns."""
+    found = {WAIT: _blocked_in_wait(run), COPY: _blocked_in_copy(run)}
     if run.window is None:
-        return spans
-    return [seen for span in spans if (seen := _meet(span, run.window[:2]))]
+        return found
+    part = run.window[:2]
+    return {
+        phase: [(who, seen) for who, span in spans if (seen := _meet(span, part))]
+        for phase, spans in found.items()
+    }
 
 
-def _blocked_in_wait(run: Timeline) -> list[Span]:
+def _blocked_in_wait(run: Timeline) -> Blocked:
+    """Asleep, in a call that returns only at the end of that phase, and was under way then."""
     asleep: dict[str | None, list[Interval]] = {}
     for i in of_program(run):
         if i.state == SLEEPING and i.call and i.call.waits:
             asleep.setdefault(i.lane, []).append(i)
     sleeps = {lane: _Sleeps(row) for lane, row in asleep.items()}
     return [
-        span
+        (sleep.lane, span)
         for phase, fate in _phases(run, WAIT) if fate.process in sleeps and _came(fate)
         for sleep in sleeps[fate.process].ended_by(phase.whole[1])
         if (span := _meet(sleep.whole, phase.whole))
     ]  # fmt: skip
 
 
-def _blocked_in_copy(run: Timeline) -> list[Span]:
-    """While the kernel copies for it: to wait for a core amid that is neither phase."""
+def _blocked_in_copy(run: Timeline) -> Blocked:
+    """In the call for which the kernel copies: to wait for a core amid that is neither phase."""
     ready = {name: [i.whole for i in run.lane(name) if i.state == READY] for name in run.processes}
     return [
-        span
+        (copy.call.process, span)
         for copy, _ in _phases(run, COPY) if copy.call and _for_the_program(run, copy)
         for span in without(copy.whole, ready[copy.call.process])
     ]  # fmt: skip

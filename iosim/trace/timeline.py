@@ -103,14 +103,14 @@ class Timeline:
 
     # -- what is in it -------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def start(self) -> int:
         """The first instant of the run, 0, or of the part that `between` cut out; in ns."""
         if self.window:
             return self.window.start
         return min((i.start for i in self.intervals), default=0)
 
-    @property
+    @cached_property
     def end(self) -> int:
         """The last instant of the run, or of the part that `between` cut out; in ns."""
         if self.window:
@@ -186,14 +186,22 @@ class Timeline:
 
     # -- what it says (`analysis`) -------------------------------------------------------------
 
-    def blocked_spans(self, phase: str) -> list[Span]:
+    @cached_property
+    def _blocked(self) -> dict[str, analysis.Blocked]:
+        return analysis.blocked(self)
+
+    def blocked_spans(self, phase: str, process: str | None = None) -> list[Span]:
         """The stretches `(start, end)` in which the program was blocked in `phase`, in ns.
+
+        Or one `process` of it.
 
         *wait*: asleep, in a call that returns only when that phase is over and that was under way
         when it ended.  *copy*: inside the call for which the kernel copies.
         ValueError for any other phase.
         """
-        return analysis.blocked_spans(self, phase)
+        if phase not in self._blocked:
+            raise ValueError(f"no phase {phase!r}: the phases are {', '.join(self._blocked)}")
+        return [span for who, span in self._blocked[phase] if process in (None, who)]
 
     def blocked(self, phase: str) -> int:
         """ns in which the program could not go on because of `phase` ("wait" or "copy")."""

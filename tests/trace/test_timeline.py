@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import pytest
 from hypothesis import given
@@ -277,6 +277,15 @@ def test_what_is_counted_is_of_the_part() -> None:
         parts = [run.between(at, at + 500_000) for at in range(0, run.end, 500_000)]
         assert sum(part.blocked(phase) for part in parts) == run.blocked(phase)
         assert spans
+
+
+def test_each_process_has_its_own_part_of_what_is_blocked() -> None:
+    run = simulate(models.blocking, traffic.several(6, 7, connections=3))
+    for phase in ("wait", "copy"):
+        parts = {name: run.blocked_spans(phase, name) for name in run.processes}
+        assert sorted(chain(*parts.values())) == sorted(run.blocked_spans(phase))
+        for name, spans in parts.items():
+            assert spans == replace(run, processes=(name,)).blocked_spans(phase) != []
 
 
 def test_the_first_row_that_is_free_is_taken_and_no_other_one_moves() -> None:
