@@ -10,6 +10,7 @@ from .formatting import describe, duration
 from .inline import Inline, inline
 from .overlay import overlay
 from .quadrants import corners
+from .question import question_of
 from .readiness_figure import asked
 from .stevens import stevens
 from .svg import svg
@@ -17,5 +18,6 @@ from .text import text
 
 __all__ = [
     "LOOKS", "TAGS", "Inline", "Picture", "Shown", "asked", "clock", "compare", "corners",
-    "describe", "dots", "duration", "inline", "overlay", "plot", "show", "stevens", "svg", "text",
+    "describe", "dots", "duration", "inline", "overlay", "plot", "question_of", "show",
+    "stevens", "svg", "text",
 ]  # fmt: skip

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..costs.readiness import Asked, Step
 from ..shown import in_columns
 from ..trace import Timeline
 from .canvas import (
@@ -27,6 +26,7 @@ from .canvas import (
     text_width,
 )
 from .formatting import count, duration
+from .question import Asked, Step
 from .scene import MARGIN, SMALL, TINY, Scale, Scene
 from .svg import axis, legend
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from ..costs.readiness import CALLS, MOST, PATTERNS, Asked, ask, ready_places
 from ..draw.formatting import count, duration
+from ..draw.question import Asked
+from ..draw.question import question_of as read
 from ..draw.readiness_figure import asked as picture_of
 from ..programs import models
+from ..sim.question import CALLS, MOST, PATTERNS, ask, ready_places
 from .controls import Choice, Control, Slider, State
 from .model import COSTS, FACTORS, costs_of
 from .model import TIMES as FACTOR_STOPS
@@ -38,7 +40,7 @@ def question_of(state: State, call: str | None = None) -> Asked:
     name = str(state["call"]) if call is None else call
     places = ready_places(int(state["n"]), _ready(state), str(state["pattern"]))
     sets = int(state["sets"]) if name == "select" else 1
-    return ask(name, int(state["n"]), places, costs_of(state), sets)
+    return read(ask(name, int(state["n"]), places, costs_of(state)), sets)
 
 
 def _ready(state: State) -> int:
@@ -210,7 +212,8 @@ class MultiplexExplorer(Explorer):
 
     @classmethod
     def view(cls, state: State) -> View:
-        question, three = question_of(state), {call: question_of(state, call) for call in CALLS}
+        three = {call: question_of(state, call) for call in CALLS}
+        question = three[str(state["call"])]
         picture = picture_of(question)
         few = f"{count(len(question.fds), 'descriptor')}, {len(question.ready)} of them ready"
         return View(

@@ -6,7 +6,7 @@ list told of every change, and looks at what is on its ready list: epoll(7).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from errno import EEXIST, EINVAL, ELOOP, ENOENT, EPERM
 from itertools import islice
 
@@ -32,6 +32,7 @@ from ..calls import (
     poll,
     select,
 )
+from ..trace import Scan
 from .answers import answers
 from .descriptions import (
     Description,
@@ -71,7 +72,7 @@ def scan(kernel: Kernel, task: Task, request: select | poll) -> Side:
     timeout = request.timeout if is_select else _whole_ms(request.timeout)
     until, queues, places = None, 0, dict[Description, None]()
     while True:
-        ns = per_fd * len(wanted)
+        start, ns = kernel.now, per_fd * len(wanted)
         if kernel.costs.queue_per_fd and timeout != 0:
             moves, queues = _moves(kernel, request, queues)
             ns += kernel.costs.queue_per_fd / 2 * moves
@@ -81,6 +82,7 @@ def scan(kernel: Kernel, task: Task, request: select | poll) -> Side:
             for fd, asked in wanted.items()
             if (events := found(_events(kernel, fd), asked))
         ]
+        _note(kernel, task, start, wanted, ready)
         here = map(kernel.table.open.get, wanted)  # what is closed meanwhile: it stood there
         places |= dict.fromkeys(thing for thing in here if thing is not None)
         if until is None:
@@ -90,6 +92,13 @@ def scan(kernel: Kernel, task: Task, request: select | poll) -> Side:
             task.notice = set(ready)
             return ready
         yield sleep_on(task, places, until)
+
+
+def _note(kernel: Kernel, task: Task, start: int, fds: Iterable[int], ready: Iterable[int]) -> None:
+    """Take down which descriptors were looked at since `start`."""
+    if kernel.tape is not None and task.call is not None:
+        found = tuple(map(int, ready))
+        kernel.tape.scans.append(Scan(task.call, start, kernel.now, tuple(fds), found))
 
 
 def _events(kernel: Kernel, fd: int) -> int:
@@ -222,15 +231,17 @@ class Interest(Description):
         thing.watches = (*thing.watches, watch)
         watch.look(kernel)
 
-    def reap(self, most: int) -> list[Ready]:
-        """At most so many events off the ready list, each descriptor looked at once."""
+    def reap(self, most: int) -> tuple[list[int], list[Ready]]:
+        """Each on the ready list is looked at once, up to so many events: who was, and these."""
+        looked: list[int] = []
         events: list[Ready] = []
         unseen = len(self.ready)
         while unseen and len(events) < most:
             batch = list(islice(self.ready.values(), min(unseen, most - len(events))))
             unseen -= len(batch)
+            looked += [watch.fd for watch in batch]
             events += [found for watch in batch if (found := watch.harvest()) is not None]
-        return events
+        return looked, events
 
 
 @answers(epoll_create, kqueue)
@@ -310,15 +321,18 @@ def _events_of(
     """Look at the ready list; sleep if it is empty; if something is left, the next one wakes up."""
     until = None
     while True:
+        start = kernel.now
         if interest.ready:
             yield round(kernel.costs.epoll_per_ready * min(len(interest.ready), most))
-            events = interest.reap(most)
-            if events:
-                leave_line(task, interest)
-                if interest.ready:
-                    wake_first(kernel, interest)
-                task.notice = set(events)
-                return events
+        looked, events = interest.reap(most)
+        _note(kernel, task, start, looked, events)
+        if events:
+            leave_line(task, interest)
+            if interest.ready:
+                wake_first(kernel, interest)
+            task.notice = set(events)
+            return events
+        if looked:
             continue
         if until is None:
             until = kernel.deadline(timeout)

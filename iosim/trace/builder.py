@@ -17,6 +17,7 @@ from .records import (
     Evidence,
     Interval,
     KernelLine,
+    Scan,
 )
 from .timeline import Timeline
 
@@ -106,6 +107,7 @@ class TraceBuilder:
         self._open: set[int] = set()  # the numbers of the calls that have not returned
         self.copies: list[tuple[int, int, int, int | None]] = []
         self.kernel_lines: list[KernelLine] = []
+        self.scans: list[Scan] = []
 
     # -- one process ---------------------------------------------------------------------------
 
@@ -194,7 +196,7 @@ class TraceBuilder:
             processes=tuple(name for name in self.lives if name not in self.helpers),
             helpers=tuple(self.helpers), evidence=tuple(evidence), machine=machine,
             source=text.source, first_line=text.first_line,
-            kernel_lines=tuple(self.kernel_lines),
+            kernel_lines=tuple(self.kernel_lines), scans=tuple(self.scans),
         )  # fmt: skip
 
     @staticmethod

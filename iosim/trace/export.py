@@ -14,6 +14,7 @@ from .records import (
     Interval,
     KernelLine,
     Outcome,
+    Scan,
     Visit,
     Window,
     errno_name,
@@ -104,6 +105,8 @@ def to_json(run: Timeline) -> str:
         plain["window"] = list(run.window)
     if run.kernel_lines:
         plain["kernel_lines"] = [list(line) for line in run.kernel_lines]
+    if run.scans:
+        plain["scans"] = [list(scan) for scan in run.scans]
     plain["intervals"] = [
         [i.lane, i.start, i.end, i.state, i.call.id if i.call else None, i.message, i.note,
          *(i.cut or ())]
@@ -126,6 +129,10 @@ def from_json(kind: type[Timeline], text: str) -> Timeline:
     plain["visits"] = tuple(_visit(v) for v in plain.get("visits", ()))
     plain["disturbances"] = tuple(Disturbance(**d) for d in plain.get("disturbances", ()))
     plain["kernel_lines"] = tuple(KernelLine(*k) for k in plain.get("kernel_lines", ()))
+    plain["scans"] = tuple(
+        Scan(call, start, end, tuple(fds), tuple(ready))
+        for call, start, end, fds, ready in plain.get("scans", ())
+    )
     plain["window"] = Window(*plain["window"]) if "window" in plain else None
     plain["processes"], plain["helpers"] = tuple(plain["processes"]), tuple(plain["helpers"])
     return kind(intervals=intervals, call_log=tuple(calls.values()), **plain)

@@ -17,7 +17,8 @@ __all__ = [
     "ASYNCHRONOUS", "AWAITS", "BLOCKING", "COPY", "FIGURE_6_6", "FOUR_CORNERS", "GIL", "KERNEL",
     "NETWORK", "PHASES", "PROCESS_STATES", "QUEUED", "READY", "SLEEPING", "STEP", "TRANSIT",
     "USER", "WAIT", "Call", "Corner", "Delivery", "Disturbance", "Evidence", "Interval",
-    "KernelLine", "Outcome", "Row", "Span", "Visit", "Window", "errno_name", "merged", "without",
+    "KernelLine", "Outcome", "Row", "Scan", "Span", "Visit", "Window", "errno_name", "merged",
+    "without",
 ]  # fmt: skip
 
 # States of a process.  `user` and `kernel` hold a core; `ready` wants one; `sleeping` does not.
@@ -208,6 +209,20 @@ class KernelLine(NamedTuple):
     at: int
     module: str
     line: int
+
+
+class Scan(NamedTuple):
+    """From `start` to `end`, in call number `call`, the kernel asked the descriptors `fds` in turn.
+
+    All that select or poll were given, or those on epoll's ready list; `ready` are those of them
+    that the call had to tell of.
+    """
+
+    call: int
+    start: int
+    end: int
+    fds: tuple[int, ...]
+    ready: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

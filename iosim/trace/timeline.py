@@ -39,6 +39,7 @@ from .records import (
     KernelLine,
     Outcome,
     Row,
+    Scan,
     Span,
     Visit,
     Window,
@@ -56,7 +57,8 @@ class Timeline:
     `processes` lists the lanes of the program's own processes (a library's helper thread is in
     `helpers`); `source` is the program's text and `first_line` the number of its first line in its
     file.  `kernel_lines`, of a simulated run, are those of the kernel's own text that it went
-    through.  `window` is the part of the run that `between` cut out.
+    through, and `scans` say which descriptors select, poll and epoll_wait looked at there.
+    `window` is the part of the run that `between` cut out.
     """
 
     title: str
@@ -75,6 +77,7 @@ class Timeline:
     visits: tuple[Visit, ...] = ()
     disturbances: tuple[Disturbance, ...] = ()
     kernel_lines: tuple[KernelLine, ...] = field(default=(), repr=False)
+    scans: tuple[Scan, ...] = field(default=(), repr=False)
     window: Window | None = None
 
     def __repr__(self) -> str:

@@ -25,10 +25,10 @@ from iosim import (
     traffic,
 )
 from iosim.calls import Program, ms, recvfrom
-from iosim.costs.readiness import ask
 from iosim.draw.canvas import INK, text_width
 from iosim.draw.labels import BLOCKED, flags_of
 from iosim.draw.scene import Scale, Scene
+from iosim.sim.question import ask
 
 BRACKET = re.compile(r"M([\d.]+) ([\d.]+)(v-3)?H([\d.]+)(v3)?")
 
@@ -245,7 +245,7 @@ def test_each_alt_text_says_simulated_or_measured() -> None:
         for picture in (one, draw.clock([one]), draw.corners([one]), draw.stevens(one)):
             assert kind in alt(picture).lower()
     assert "by simulated and measured runs" in alt(draw.corners([run, real])).lower()
-    assert "simulated" in alt(draw.asked(ask("select", 12, (3, 5))))
+    assert "simulated" in alt(draw.asked(draw.question_of(ask("select", 12, (3, 5)))))
 
 
 def test_an_alt_text_says_who_there_is_and_what_is_a_sum() -> None:

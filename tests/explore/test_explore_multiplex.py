@@ -13,12 +13,13 @@ from hypothesis import given, settings
 pytest.importorskip("anywidget", reason="the explorers need anywidget, which is not installed")
 
 from legible import assert_legible
+from questions import ask
 
 from iosim import Costs
-from iosim.costs.readiness import CALLS, ask, ready_places
 from iosim.explore import MultiplexExplorer
 from iosim.explore.controls import complete, write
 from iosim.explore.multiplex import question_of
+from iosim.sim.question import CALLS, ready_places
 
 CONTROLS = MultiplexExplorer.CONTROLS
 

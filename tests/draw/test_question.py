@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from legible import SVG, assert_legible
+from questions import ask
 from strategies import costs as any_costs
 
-from iosim import Costs, draw, simulate, traffic
+from iosim import Costs, Timeline, draw, models, simulate, traffic
 from iosim.calls import (
     EPOLL_CTL_ADD,
     Program,
@@ -25,7 +27,11 @@ from iosim.calls import (
     poll,
     select,
 )
-from iosim.costs.readiness import CALLS, PATTERNS, Asked, ask, bits_bytes, ready_places
+from iosim.draw import question_of
+from iosim.draw.question import Asked, bits_bytes
+from iosim.sim import question
+from iosim.sim.question import CALLS, PATTERNS, ready_places
+from iosim.trace import Scan
 
 LATER = ms(50)
 
@@ -119,6 +125,56 @@ def test_the_steps_follow_each_other_without_a_gap(
     arrivals = [step for step in asked.steps if step.part == "arrive"]
     assert [step.fd for step in arrivals] == list(asked.ready)
     assert all(prepare.start <= step.start <= step.end <= prepare.end for step in arrivals)
+
+
+# -- what the run says -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "looks"),
+    [
+        *((name, [((3, 4, 5), ()), ((3, 4, 5), (4,)), ((3, 4, 5), ()), ((3, 4, 5), (5,))])
+          for name in ("multiplexing", "multiplexing_poll")),
+        # Level-triggered: 4 is still on the list, and its look finds nothing any more.
+        ("multiplexing_epoll", [((), ()), ((4,), (4,)), ((4,), ()), ((), ()), ((5,), (5,))]),
+    ],
+)  # fmt: skip
+def test_a_run_says_which_descriptors_the_kernel_looked_at(name: str, looks: list[Any]) -> None:
+    """select and poll at all, and again when they have slept; epoll at its ready list."""
+    run = simulate(getattr(models, name), traffic.replay([(ms(20), 1, 1), (ms(40), 1, 2)]))
+    assert [(scan.fds, scan.ready) for scan in run.scans] == looks
+    price = 200_000  # for each descriptor: `Costs.textbook()`
+    assert all(scan.end - scan.start == price * len(scan.fds) for scan in run.scans)
+    for scan in run.scans:
+        call = run.call_log[scan.call]
+        assert call.start <= scan.start <= scan.end <= call.end
+    assert Timeline.from_json(run.to_json()) == run
+
+
+@pytest.mark.parametrize(
+    ("call", "part"), [("select", "look"), ("poll", "look"), ("epoll", "take")]
+)
+def test_the_steps_are_those_that_the_run_took(call: str, part: str) -> None:
+    """A kernel that went another way through the descriptors would be drawn as one that did."""
+    run = question.ask(call, 4, (1, 2))
+    (scan,) = run.scans
+    other = Scan(scan.call, scan.start, scan.end - 10, (5, 3, 4), (3, 4))
+    asked = question_of(replace(run, scans=(other,)))
+    looks = [step for step in asked.steps if step.part == part]
+    assert [(step.fd, step.found) for step in looks] == [(5, False), (3, True), (4, True)]
+    assert sum(step.ns for step in looks) == scan.end - scan.start - 10
+    assert asked.call_ns == run.call_log[scan.call].end - run.call_log[scan.call].start
+    assert asked.ready == (3, 4)
+    assert [s.fd for s in asked.steps if s.part == "arrive"] == [4, 5]
+
+
+def test_one_question_is_told_and_no_other_number_of_them() -> None:
+    with pytest.raises(ValueError, match="one look is told: this run has none"):
+        question_of(simulate(models.blocking, traffic.one()))
+    with pytest.raises(
+        ValueError, match="this run has select, select"
+    ):  # it slept, and looked again
+        question_of(simulate(models.multiplexing, traffic.one()))
 
 
 # -- bytes and looks -------------------------------------------------------------------------------
