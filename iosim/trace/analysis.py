@@ -48,11 +48,9 @@ def of_program(run: Timeline) -> Iterator[Interval]:
 
 
 def _phases(run: Timeline, phase: str) -> Iterator[tuple[Interval, Delivery | Outcome]]:
-    fates: dict[int, Delivery | Outcome] = {d.message: d for d in run.deliveries}
-    fates |= {outcome.number: outcome for outcome in run.outcomes}
     for interval in run.intervals:
         if interval.state == phase and interval.message is not None:
-            yield interval, fates[interval.message]
+            yield interval, run.fates[interval.message]
 
 
 # -- the join: who is blocked by what ----------------------------------------------------------

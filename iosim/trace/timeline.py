@@ -126,6 +126,12 @@ class Timeline:
         return self.window.of if self.window else self.end
 
     @cached_property
+    def fates(self) -> dict[int, Delivery | Outcome]:
+        """What became of each message and each job, by its number."""
+        fates: dict[int, Delivery | Outcome] = {d.message: d for d in self.deliveries}
+        return fates | {outcome.number: outcome for outcome in self.outcomes}
+
+    @cached_property
     def _by_lane(self) -> dict[str, tuple[Interval, ...]]:
         """The one index: each lane's intervals, in time; processes first."""
         rows: dict[str, list[Interval]] = {name: [] for name in (*self.processes, *self.helpers)}
