@@ -22,7 +22,8 @@ def check(run: Timeline) -> None:
 
     Lanes are tiled; what a process does is its own, and in a call or for a reason; no more
     processes run than there are cores; no message is copied before it arrived, received twice, or
-    lost without being reported; bytes out are bytes in; time never runs back.
+    lost without being reported; a call tells of descriptors at which it looked; bytes out are bytes
+    in; time never runs back.
     """
     _check_lanes(run)
     _check_states(run)
@@ -103,6 +104,12 @@ def _check_calls(run: Timeline) -> None:
         within = interval.call
         if within and not within.start <= interval.start <= interval.end <= within.end:
             raise Broken(f"{interval.lane}: an interval lies outside the call {within.name}")
+    for scan in run.scans:
+        call = run.call_log[scan.call]
+        if not call.start <= scan.start <= scan.end <= call.end:
+            raise Broken(f"{call.name}: looks at descriptors at {scan.start} ns, outside the call")
+        if not {*scan.ready} <= {*scan.fds}:
+            raise Broken(f"{call.name}: tells of a descriptor at which it did not look")
 
 
 def _check_delivery(run: Timeline, fate: Delivery, copies: list[Interval]) -> None:

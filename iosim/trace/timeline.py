@@ -252,7 +252,8 @@ class Timeline:
 
         Lanes are tiled; what a process does is its own, and in a call or for a reason; no more
         processes run than there are cores; no message is copied before it arrived, received twice,
-        or lost without being reported; bytes out are bytes in; time never runs back.
+        or lost without being reported; a call tells of descriptors at which it looked; bytes out
+        are bytes in; time never runs back.
         """
         invariants.check(self)
         return self

@@ -23,6 +23,7 @@ from iosim.trace import (
     Call,
     Delivery,
     Interval,
+    Scan,
 )
 
 STORY = traffic.one(after_ms=20, size=1_000)
@@ -190,6 +191,10 @@ FAULTS = {
     "delivered twice": lambda t: replace(t, deliveries=t.deliveries * 2),
     "processes run on": lambda t: replace(
         t, intervals=(*t.intervals, Interval("aio helper", 0, 10, USER)), helpers=("aio helper",)
+    ),
+    "looks at descriptors at 5 ns": lambda t: replace(t, scans=(Scan(0, 5, 9, (3,), ()),)),
+    "a descriptor at which it did not look": lambda t: replace(
+        t, scans=(Scan(0, 600_000, 700_000, (3,), (4,)),)
     ),
     "returns at": lambda t: replace(t, call_log=(Call(0, "process", "recvfrom", 5, 4),)),
 }
