@@ -166,8 +166,9 @@ class _Reading:
 
     @property
     def before(self) -> tuple[Call, ...]:
-        """The calls made once, before it."""
-        return self.run.call_log[: self.question.id]
+        """The calls made once, before it: of epoll."""
+        before = self.run.call_log[: self.question.id]
+        return tuple(call for call in before if call.name in ("epoll_create", "epoll_ctl"))
 
     @property
     def fds(self) -> tuple[int, ...]:
@@ -268,7 +269,8 @@ _TELLERS = {"select": _by_bits, "poll": _by_array, "epoll": _by_list}
 
 def _own_code(reading: _Reading, words: str) -> Iterator[Step]:
     """The program's own code before the question; meanwhile the messages arrive."""
-    begin, end = max((call.end for call in reading.before), default=0), reading.question.start
+    end = reading.question.start
+    begin = max((call.end for call in reading.before), default=0)
     later = reading.now - begin
     yield reading.step("prepare", end - begin, USER, words)
     told = "its callback puts it on the ready list" if reading.before else "nobody is told"
