@@ -269,15 +269,15 @@ _TELLERS = {"select": _by_bits, "poll": _by_array, "epoll": _by_list}
 
 def _own_code(reading: _Reading, words: str) -> Iterator[Step]:
     """The program's own code before the question; meanwhile the messages arrive."""
-    end = reading.question.start
-    begin = max((call.end for call in reading.before), default=0)
+    question = reading.question
+    begin, end = reading.run.call_log[question.id - 1].end if question.id else 0, question.start
     later = reading.now - begin
     yield reading.step("prepare", end - begin, USER, words)
     told = "its callback puts it on the ready list" if reading.before else "nobody is told"
     fds = sorted(reading.fds)  # numbered in the order of the connections
     come = [
         (d.arrived + later, fds[d.connection])
-        for d in reading.run.deliveries if d.arrived is not None and d.arrived <= end
+        for d in reading.run.deliveries if d.arrived is not None and begin <= d.arrived <= end
     ]  # fmt: skip
     for (at, fd), (until, _) in pairwise([*come, (end + later, 0)]):
         words = f"a message lies in the queue of descriptor {fd}: {told}"

@@ -168,6 +168,19 @@ def test_the_steps_are_those_that_the_run_took(call: str, part: str) -> None:
     assert [s.fd for s in asked.steps if s.part == "arrive"] == [4, 5]
 
 
+def test_other_calls_before_a_question_are_no_part_of_it() -> None:
+    def program(fds: list[int], nbytes: int) -> Program:
+        yield getpid()
+        yield from by_poll(fds, nbytes)
+
+    asked = question_of(simulate(program, traffic.one(after_ms=5)))
+    assert (asked.call, asked.fds, asked.ready, asked.calls_before) == ("poll", (3,), (3,), 0)
+    prepare, arrive = asked.steps[:2]
+    assert (prepare.part, prepare.start, prepare.end) == ("prepare", 0, LATER + 200_000)
+    came = ms(6) - 700_000  # less own code and a call: the question's clock begins after them
+    assert (arrive.part, arrive.start, arrive.end) == ("arrive", came, prepare.end)
+
+
 def test_one_question_is_told_and_no_other_number_of_them() -> None:
     with pytest.raises(ValueError, match="one look is told: this run has none"):
         question_of(simulate(models.blocking, traffic.one()))
