@@ -1416,6 +1416,11 @@ def asks_on_after_the_end(listener: Any) -> None:
     at_the_end(listener, WRITE, leave_if_nothing_is_owed)
 
 
+@wrong("serve_owed", "reads on after the end")
+def closes_nothing(listener: Any) -> None:
+    relay_with(listener, lambda owed: READ | (WRITE if owed else 0), lambda s, o: o + s.recv(100))
+
+
 @wrong("serve_owed", "sends other bytes")
 def puts_new_bytes_first(listener: Any) -> None:
     def take(sock: Any, owed: bytes) -> bytes | None:
