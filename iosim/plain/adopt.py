@@ -12,14 +12,15 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from opcode import opmap
 from typing import Any
 
 from .run import NotSimulated
-from .world import World, is_own
+from .world import LIBRARY, Refused, World, is_own
 
 __all__ = ["adopt"]
 
-LIBRARY = sys.stdlib_module_names  # what a function imports of it may be another one
+IMPORT = opmap["IMPORT_NAME"]  # what a function imports may be another one
 CONTAINERS = (tuple, list, dict, set, frozenset)
 #: Instances that a program may have made before the run, if nothing has been done with them.
 FRESH: Mapping[tuple[str, str], Callable[[Any], bool]] = {
@@ -84,8 +85,8 @@ class _Adoption:
         if isinstance(thing, types.ModuleType):
             return self._world.knows(thing.__name__) or self._world.refuses(thing.__name__)
         if isinstance(thing, types.CodeType):
-            other = {"__import__", *self._world.floor.builtin, *LIBRARY}
-            return any(name in other for name in thing.co_names)
+            other = {"__import__", *self._world.floor.builtin}
+            return IMPORT in thing.co_code[::2] or any(name in other for name in thing.co_names)
         return (
             _home(thing, self._world) is not None
             or _is_instance(thing, self._world)
@@ -125,9 +126,9 @@ class _Adoption:
             try:
                 return self._world.load(module.__name__)
             except ImportError as error:
-                return _Refused(module.__name__, str(error))
+                return Refused(module.__name__, str(error))
         if self._world.refuses(module.__name__):
-            return _Refused(module.__name__, "the module is not simulated")
+            return Refused(module.__name__, "the module is not simulated")
         return self._remember(module, _ModuleHere(module, self.adopt))
 
     def _function(self, function: types.FunctionType) -> Any:
@@ -276,15 +277,6 @@ class _ModuleHere(types.ModuleType):
         return found
 
 
-class _Refused(types.ModuleType):
-    """A module that is not simulated: to use it says so."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise NotSimulated(f"{self.__name__}.{name}: {self.__doc__}")
-
-
 # -- what is where -----------------------------------------------------------------------------
 
 
@@ -310,6 +302,9 @@ def _is_instance(thing: Any, world: World) -> bool:
     """Is it an instance of a class of the library that is another one here?"""
     kind = type(thing)
     if issubclass(kind, type | tuple | int | Exception) or kind.__module__ == "builtins":
+        return False
+    if kind.__module__.partition(".")[0] not in LIBRARY:
+        world.made_before(kind)
         return False
     return _home(kind, world) is not None
 

@@ -35,7 +35,7 @@ from ..workloads.clients import Clients
 from ..workloads.traffic import Traffic
 from .adopt import adopt
 from .measured_floor import Opened, measured
-from .run import GRACE_NS
+from .run import GRACE_NS, consists_of
 from .senders import senders
 from .simulate import main_of_program, what_is_given
 from .tasks import MeasuredTasks
@@ -351,8 +351,8 @@ class _EndOfStory:
             yield
             with self._lock:
                 self._left.set()
-        except KeyboardInterrupt:
-            if not self._came:
+        except BaseException as error:
+            if not (self._came and consists_of(error, (KeyboardInterrupt,))):
                 raise
 
     def stop(self) -> None:

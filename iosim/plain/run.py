@@ -29,7 +29,10 @@ from ..sim.task import NotSimulated, Task
 from .calls import pthread_create, tgkill
 from .tasks import TaskLanes
 
-__all__ = ["GRACE_NS", "Ended", "NotSimulated", "PlainKernel", "PlainThread", "Run"]
+__all__ = [
+    "GRACE_NS", "Ended", "NotSimulated", "PlainKernel", "PlainThread", "Run", "consists_of",
+    "run_of_this_thread",
+]  # fmt: skip
 
 #: ns that a program has to end by itself when its story is over; then it is ended as by Ctrl-C.
 GRACE_NS = ms(150)
@@ -38,6 +41,13 @@ JOIN_S = 0.2  # for a thread of ours to end
 
 class Ended(SystemExit):
     """The run is over.  No program goes on after it, and no thread says that it was ended so."""
+
+
+def consists_of(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Is it one of these, or a group of nothing else?"""
+    if isinstance(error, BaseExceptionGroup):
+        return all(consists_of(one, kinds) for one in error.exceptions)
+    return isinstance(error, kinds)
 
 
 class PlainKernel(Kernel):
@@ -147,6 +157,14 @@ class Handler:
         self.begun = False
 
 
+_this_thread = threading.local()
+
+
+def run_of_this_thread() -> Run | None:
+    """The simulated run whose program this thread is executing."""
+    return getattr(_this_thread, "run", None)
+
+
 class Run:
     """Plain code and the kernel that answers it.  `file`: where the program's own lines stand."""
 
@@ -158,6 +176,7 @@ class Run:
         self._others: list[PlainThread] = []
         self.tasks = TaskLanes(self)
         self._begun = 0
+        self.refused: NotSimulated | None = None  # a real call that the program has tried
         self.wakeup_fd = -1  # to which the number of each signal is written
         self._alarm = 0, 0  # when it is due, and how often again (ns)
         self._here = threading.local()  # `thread`: the one that asks
@@ -172,23 +191,29 @@ class Run:
         Whatever it raises comes through, but for the end that it was asked for.
         """
         self.kernel.open()
+        outer, _this_thread.run = run_of_this_thread(), self
         try:
             self._turn(self._main)
             result = function()
             self.kernel.over(self._main.task)
             return result
-        except (KeyboardInterrupt, Ended):
+        except OSError as error:
+            if not getattr(error, "__notes__", None):
+                error.add_note(f"at {self.kernel.now / 1e6:,.3f} ms of virtual time")
+            raise
+        except BaseException as error:
+            if not consists_of(error, (KeyboardInterrupt, Ended)):
+                raise
             if self.kernel.stopped is not None:
                 raise self.kernel.stopped from None
             if not self.kernel.ended_it:
                 raise
             return None
-        except OSError as error:
-            if not getattr(error, "__notes__", None):
-                error.add_note(f"at {self.kernel.now / 1e6:,.3f} ms of virtual time")
-            raise
         finally:
+            _this_thread.run = outer
             self._end()
+            if self.refused is not None:  # whatever the program has made of it
+                raise self.refused from None
 
     def _end(self) -> None:
         """No thread of ours outlasts it."""
@@ -287,7 +312,7 @@ class Run:
         return thread
 
     def _body(self, me: PlainThread, function: Callable[[], object]) -> None:
-        self._here.thread = me
+        self._here.thread, _this_thread.run = me, self
         me.turn.acquire()
         me.inbox = None  # that it may begin
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import readiness, sockets, system, tasks, threads
+from .real_calls import refuse_real_calls
 from .world import Floor
 
 __all__ = ["SIMULATED"]
@@ -21,7 +22,7 @@ SIMULATED = Floor(
         "ssl": "TLS", "_ssl": "TLS", "multiprocessing": "multiprocessing", "mmap": "mmap",
         "_overlapped": "_overlapped", "_winapi": "_winapi",
     },
-    refuses=True,
+    refuses=True, beware=refuse_real_calls,
     builtin={"open": system.refusing("open")},
     in_c=frozenset(("_asyncio", "_queue")),
     watched={"asyncio.tasks": tasks.watched(lambda world: world.run.tasks)},

@@ -365,6 +365,10 @@ def module(world: World) -> ModuleType:
             raise _socket.gaierror(_socket.EAI_NONAME, f"{host!r} is not simulated: {HOST} is")
         return [(INTERNET, STREAM, _socket.IPPROTO_TCP, "", (HOST, int(port or 0)))]
 
+    def looked_up(host: Any) -> tuple[str, list[str], list[str]]:
+        """Name, other names and addresses: nobody is asked."""
+        return "localhost", [], [address[0] for *_, address in getaddrinfo(host, 0)]
+
     def getnameinfo(address: Any, flags: int = 0) -> tuple[str, str]:
         return HOST, str(_port(address))
 
@@ -381,7 +385,8 @@ def module(world: World) -> ModuleType:
         _socket, socket=kind, SocketType=kind, socketpair=pair, getaddrinfo=getaddrinfo,
         getnameinfo=getnameinfo, close=close, dup=dup, has_ipv6=False, setdefaulttimeout=default,
         getdefaulttimeout=lambda: world.default_timeout, gethostname=lambda: "localhost",
-        gethostbyname=lambda name: getaddrinfo(name, 0)[0][4][0],
+        gethostbyname=lambda name: looked_up(name)[2][0],
+        gethostbyname_ex=looked_up, gethostbyaddr=looked_up,
     )  # fmt: skip
     for name in ("CAPI", "sethostname", "recv_fds", "send_fds", "if_nameindex"):
         vars(made).pop(name, None)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..sim.task import Task
     from .world import World
 
-__all__ = ["Lock", "module"]
+__all__ = ["Lock", "RLock", "module"]
 
 
 class Lock:
@@ -79,6 +79,72 @@ class Lock:
 
     def __repr__(self) -> str:
         return f"<{'locked' if self.taken else 'unlocked'} simulated lock>"
+
+
+class RLock:
+    """`_thread.RLock`: who has it may take it again."""
+
+    _world: World
+
+    def __init__(self) -> None:
+        self._lock: Lock = self._world.load("_thread").allocate_lock()
+        self._owner: int | None = None
+        self._count = 0
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take it, once more or at last; False if somebody else has it and time is up."""
+        if self._is_owned():
+            self._count += 1
+            return True
+        got = self._lock.acquire(blocking, timeout)
+        if got:
+            self._owner, self._count = real.get_ident(), 1
+        return got
+
+    def release(self) -> None:
+        """As often as it was taken.  RuntimeError for who has not got it."""
+        if not self._is_owned():
+            raise RuntimeError("cannot release un-acquired lock")
+        self._count -= 1
+        if not self._count:
+            self._owner = None
+            self._lock.release()
+
+    def locked(self) -> bool:
+        """Has somebody got it?"""
+        return self._lock.taken
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    # for a condition of threading's: it lets go of all, and has all again
+
+    def _is_owned(self) -> bool:
+        return self._owner == real.get_ident()
+
+    def _recursion_count(self) -> int:
+        return self._count if self._is_owned() else 0
+
+    def _release_save(self) -> tuple[int, int | None]:
+        if not self._count:
+            raise RuntimeError("cannot release un-acquired lock")
+        state, self._count, self._owner = (self._count, self._owner), 0, None
+        self._lock.release()
+        return state
+
+    def _acquire_restore(self, state: tuple[int, int | None]) -> None:
+        self._lock.acquire()
+        self._count, self._owner = state
+
+    def _at_fork_reinit(self) -> None:
+        self._lock._at_fork_reinit()
+        self._count, self._owner = 0, None
+
+    def __repr__(self) -> str:
+        return f"<simulated RLock owner={self._owner or 0} count={self._count}>"
 
 
 class _Handle:
@@ -153,8 +219,8 @@ def module(world: World) -> ModuleType:
         real, _excepthook=excepthook, lock=lock, LockType=lock, allocate_lock=lock, allocate=lock,
         start_new_thread=start, start_new=start, _set_sentinel=sentinel,
         interrupt_main=interrupt_main,
+        RLock=type("RLock", (RLock,), {"_world": world, "__module__": "_thread"}),
     )  # fmt: skip
-    vars(made).pop("RLock", None)  # threading has its own, which stands on ours
     if hasattr(real, "start_joinable_thread"):
         vars(made).update(
             start_joinable_thread=start_joinable, _ThreadHandle=handle_kind,

@@ -1,7 +1,8 @@
 """What `import` means for the plain code of one run.
 
 A `Floor` has the lowest modules, which are others for this run; the library's modules that stand on
-them are executed anew, each from its own text; some are refused; all else is what it is.
+them are executed anew, each from its own text, and so are installed packages that make calls, if
+they are written in Python; some are refused; all else is what it is.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder
 from itertools import count
-from types import CodeType, ModuleType, SimpleNamespace
+from types import CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 from ..calls import Request
-from .run import Run
+from .run import NotSimulated, Run
 
-__all__ = ["Floor", "World", "is_own", "like"]
+__all__ = ["LIBRARY", "Floor", "Refused", "World", "is_own", "like"]
+
+LIBRARY = sys.stdlib_module_names - {"__main__"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Floor:
     watched  what is done with a module once it was executed
     builtin  functions that are everywhere, and are others here
     in_c     twins of the library's modules that stand on another floor: the text in Python does
+    beware   what is done before something runs that may have got hold of the real modules
     refuses  are the library's other modules that make calls refused?
     in_sets  a class of some modules, whose instances stand in sets: the order there is that in
              which they were made, not that of their addresses, so that all runs are alike
@@ -47,9 +51,11 @@ class Floor:
     watched: Mapping[str, Callable[[World, ModuleType], None]] = field(default_factory=dict)
     in_sets: Mapping[str, str] = field(default_factory=dict)
     refuses: bool = False
+    beware: Callable[[], object] = lambda: None
 
 
 #: What makes calls, if a module of the library has it by name.
+IN_PYTHON, PARTLY_IN_C = "in Python", "partly in C"
 CALLING = frozenset(("socket", "select", "selectors", "ssl", "http.client", "socketserver"))
 #: Modules that are used for other things: the name of this machine, logs in files.
 HARMLESS = frozenset(("email.utils", "logging.handlers"))
@@ -80,13 +86,14 @@ class World:
         self.modules: dict[str, ModuleType] = {}
         self._content: dict[str, dict[str, Any]] = {}  # of the modules, as they were made
         self._importing = 0
+        self._has_packages = False  # that were executed anew
         self._numbers = count(1)
         self._enum = _enumerations(self)
         self.builtins = {**vars(builtins), **floor.builtin, "__import__": self._import}
 
     def as_new(self) -> bool:
         """Is it as if nothing had run in it: no threads, and no module was changed?"""
-        if self.run.had_threads:
+        if self.run.had_threads or self._has_packages:  # what has changed in these, nobody knows
             return False
         self.default_timeout = None
         if "asyncio" in self.modules:
@@ -101,9 +108,22 @@ class World:
         """Is the module of this name another one here?"""
         top = name.partition(".")[0]
         floor = self.floor
-        return name not in SHARED and any(
-            top in names for names in (floor.modules, floor.library, floor.refused, floor.in_c)
+        standing = floor.modules, floor.library, floor.refused, floor.in_c
+        return name not in SHARED and (
+            any(top in names for names in standing) or self._is_anew(top)
         )
+
+    def _is_anew(self, top: str) -> bool:
+        """Is it a package that is executed anew?  Of one that cannot be, real calls are refused."""
+        kind = _package(top)
+        if kind == PARTLY_IN_C:
+            self.floor.beware()
+        return kind == IN_PYTHON
+
+    def made_before(self, kind: type) -> None:
+        """The program has an instance of this class, and what that calls may be real."""
+        if _package((kind.__module__ or "").partition(".")[0]):
+            self.floor.beware()
 
     def refuses(self, name: str) -> bool:
         """Is it a module that would make real calls: one that is not executed anew, as smtplib?"""
@@ -141,6 +161,7 @@ class World:
             return self.modules[name]
         spec, code = _text(name, tuple(above.__path__) if above is not None else None)
         made = importlib.util.module_from_spec(spec)
+        self._has_packages |= self._is_anew(name.partition(".")[0])
         vars(made)["__builtins__"] = self.builtins
         self.modules[name] = made
         if above is not None:  # at once: in a circle, CPython would look into sys.modules
@@ -181,12 +202,16 @@ class World:
         whole = importlib.util.resolve_name("." * level + name, package) if level else name
         if whole == "enum" and (globals or {}).get("__name__") in CONVERTING:
             return self._enum
+        by_package = self._is_anew(((globals or {}).get("__name__") or "").partition(".")[0])
         if not self.knows(whole):
             made = builtins.__import__(name, globals, locals, fromlist, level)
             by_program = globals is None or is_own(globals.get("__name__"))
             if by_program and self.refuses(whole):
                 raise ImportError(f"{whole} is not simulated")
-            return made
+            if not self.knows(whole):  # it is a package that makes calls, and was not loaded yet
+                return made
+        if by_package and whole in self.floor.refused:
+            return Refused(whole, f"{self.floor.refused[whole]} is not simulated")
         module = self.load(whole)
         if not fromlist:
             return self.load(whole.partition(".")[0])
@@ -203,13 +228,26 @@ class World:
             return
 
 
+class Refused(ModuleType):
+    """A module that is not simulated: to use it says so."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise _NotThere(f"{self.__name__}.{name}: {self.__doc__}")
+
+
+class _NotThere(NotSimulated, AttributeError):
+    """By this an import of names fails with the ImportError that packages are prepared for."""
+
+
 @functools.cache
 def is_own(module: str | None) -> bool:
     """Is the module of this name the program's own: neither the library's, nor installed?"""
     top = (module or "").partition(".")[0]
     if top == "iosim":
         return (module or "").startswith(PLAIN_OF_OURS)
-    if not top or (top in sys.stdlib_module_names and top != "__main__"):
+    if not top or top in LIBRARY:
         return False
     file = getattr(sys.modules.get(module or ""), "__file__", None) or ""
     return "site-packages" not in file and "dist-packages" not in file
@@ -218,16 +256,51 @@ def is_own(module: str | None) -> bool:
 @functools.cache
 def _makes_calls(name: str) -> bool:
     """Is it a module of the library that has one by which it makes calls?"""
-    if name.partition(".")[0] not in sys.stdlib_module_names - {"__main__"} or name in HARMLESS:
+    if name.partition(".")[0] not in LIBRARY or name in HARMLESS:
         return False
     values = vars(sys.modules[name]).values() if name in sys.modules else ()
-    return any(isinstance(one, ModuleType) and one.__name__ in CALLING for one in values)
+    calling = CALLING | {"subprocess"}
+    return any(isinstance(one, ModuleType) and one.__name__ in calling for one in values)
+
+
+def _package(top: str) -> str:
+    """Of an installed package, or module, that makes calls: is it `IN_PYTHON`, or `PARTLY_IN_C`?
+
+    It is what the packages are through which it makes them, too.  "" of any other.
+    """
+    if top not in sys.modules or top in LIBRARY or top == "iosim" or is_own(top):
+        return ""
+    if top not in _packages:
+        _packages[top] = ""  # if it imports itself in a circle
+        inner = f"{top}."
+        parts = [sys.modules[name] for name in [*sys.modules] if f"{name}.".startswith(inner)]
+        values = (value for part in parts for value in [*vars(part).values()])
+        files = [getattr(part, "__file__", None) or "" for part in parts]
+        kinds = set(map(_calls_by, set(map(_origin, values))))
+        in_c = PARTLY_IN_C in kinds or not all(file.endswith(".py") for file in files)
+        if kinds != {""}:
+            _packages[top] = PARTLY_IN_C if in_c else IN_PYTHON
+    return _packages[top]
+
+
+_packages: dict[str, str] = {}
+
+
+def _origin(value: object) -> str:
+    """The module that it is, or that a function or class comes from."""
+    if isinstance(value, ModuleType):
+        return value.__name__
+    return value.__module__ or "" if isinstance(value, type | FunctionType) else ""
+
+
+def _calls_by(module: str) -> str:
+    return IN_PYTHON if module in CALLING else _package(module.partition(".")[0])
 
 
 @functools.cache
 def _text(name: str, path: tuple[str, ...] | None) -> tuple[ModuleSpec, CodeType]:
     """Where a module of the library comes from, and its code, compiled once."""
-    spec = PathFinder.find_spec(name, path)
+    spec = PathFinder.find_spec(name, path) or getattr(sys.modules.get(name), "__spec__", None)
     if spec is None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     return spec, spec.loader.get_code(name)  # type: ignore[union-attr]

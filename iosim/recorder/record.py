@@ -19,7 +19,7 @@ seen from there is a call into Python's library, and that is not always one syst
   it is wrapped or accepted (socket(2)), the close of one that was thrown away, the lookup of a
   name, signals.  A thread that sleeps in no call is in one of those, or waits for a lock or for
   the GIL.
-- A library that asks for the exact type of a socket, as trio does, takes no recorded one.
+- A library that asks for the exact type of a socket, as trio does, takes one of `measure` only.
 - The sender is not seen, unless `senders` tells of it.  A message is what one call received, and
   its arrival is when it was there at the latest: `blocked("wait")` says what it was to the program,
   `latency_ns` is a lower bound.  Its lane is blank where nobody knows whether it was there.
