@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import sys
+import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ CASES = settings.default.max_examples // 4 if settings.default else 25
 
 
 async def told(act: Awaitable[Any]) -> Any:
-    """What came of it, or what it raised; of many bytes how many."""
+    """What came of it, or what it raised; of bytes how many, and their checksum."""
     try:
         found = await act
     except asyncio.IncompleteReadError as error:
@@ -41,7 +42,7 @@ async def told(act: Awaitable[Any]) -> Any:
         return errno.errorcode.get(error.errno or 0, type(error).__name__)
     except (ValueError, RuntimeError, asyncio.LimitOverrunError) as error:
         return type(error).__name__
-    return len(found) if isinstance(found, bytes) else found
+    return (len(found), zlib.crc32(found)) if isinstance(found, bytes) else found
 
 
 # -- ways to send and to read -----------------------------------------------------------------
