@@ -228,7 +228,7 @@ def send_bytes(kernel: Kernel, task: Task, request: send) -> Side:
         if done == len(data) or (done and nonblocking and not count):
             return done
         if count:
-            yield kernel.costs.copy(count) + (0 if done else round(kernel.costs.send))
+            yield kernel.copy(count) + (0 if done else round(kernel.costs.send))
             chunk = bytes(data[done : done + count])
             done += count
             kernel.took(task, count)

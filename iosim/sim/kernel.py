@@ -7,7 +7,7 @@ task work of io_uring come between, where Linux looks for them.  Times are int n
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,9 @@ class Kernel(Scheduler):
         self.table = Descriptors(nofile)
         self.threads: list[Task] = []  # by pthread_create, by their number
         self.when_over: dict[Task, list[Task]] = {}  # who waits for its end
-        self.eagain = round(costs.eagain)
+        self.eagain, self.cold_receive = round(costs.eagain), round(costs.cold_receive)
+        #: ns, as `Costs` says, but computed once for each number of bytes.
+        self.copy, self.transit = cache(costs.copy), cache(costs.transit)
         self._syscall, self._user = round(costs.syscall), round(costs.user)
         self._step = round(costs.step)
         self._cold_code = round(costs.cold_code)

@@ -151,7 +151,7 @@ def _read_pipe(kernel: Kernel, task: Task, request: read, end: ReadEnd) -> Side:
         yield in_line(task, end)
     was_full = pages.full
     data = pages.take(request.size)
-    yield kernel.costs.copy(len(data))
+    yield kernel.copy(len(data))
     if was_full and not pages.full and pages.writers is not None:
         changed(kernel, pages.writers, EPOLLOUT)
     if not pages.empty:
@@ -170,7 +170,7 @@ def _write_pipe(kernel: Kernel, task: Task, request: write, end: WriteEnd) -> Si
         count = pages.merge(data) if not done else 0
         count += pages.fill(data[done + count :])
         if count:
-            yield kernel.costs.copy(count)
+            yield kernel.copy(count)
             done += count
             kernel.took(task, count)
             if pages.readers is not None:
@@ -220,7 +220,7 @@ def _read_counter(kernel: Kernel, task: Task, request: read, counter: Counter) -
         yield in_line(task, counter)
     data = counter.count.to_bytes(8, sys.byteorder)
     counter.count = 0
-    yield kernel.costs.copy(len(data))
+    yield kernel.copy(len(data))
     changed(kernel, counter, EPOLLOUT)
     return data
 

@@ -170,9 +170,9 @@ def _nonblocking(socket: Socket, request: Any) -> bool:
 
 def _copying(kernel: Kernel, task: Task, got: Received) -> int:
     """ns of the copy to the program's buffer; who has slept finds cold caches."""
-    ns = kernel.costs.copy(len(got.data))
+    ns: int = kernel.copy(len(got.data))
     if task.chilled:
-        ns, task.chilled = ns + round(kernel.costs.cold_receive), False
+        ns, task.chilled = ns + kernel.cold_receive, False
     return ns
 
 

@@ -333,7 +333,7 @@ class Network:
             arrive()
             return
         now = self._kernel.now
-        end.arrives = max(end.arrives, now + self._kernel.costs.transit(nbytes))
+        end.arrives = max(end.arrives, now + self._kernel.transit(nbytes))
         self._kernel.later(end.arrives - now, arrive)
 
     def _deliver(self, end: Stream, fate: MessageRecord | None, data: memoryview) -> None:

@@ -175,7 +175,7 @@ class Arrivals:
 
     def _arrive(self, story: Traffic) -> Iterator[int]:
         """When each message comes, and once that is so, the message: none overtakes another."""
-        at, transit = 0, self._kernel.costs.transit
+        at, transit = 0, self._kernel.transit
         for number, message in enumerate(story.messages, start=1):
             at = max(at, message.at_ns + transit(message.size))
             yield at

@@ -144,7 +144,7 @@ def _receive(kernel: Kernel, task: Task, operation: Operation, before: int) -> I
     got = take(kernel, socket, request.size)
     if got.error:
         raise failure(got.error)
-    yield before + kernel.costs.copy(len(got.data))
+    yield before + kernel.copy(len(got.data))
     copied(kernel, task, got)
     operation.complete(kernel, got.data, got)
 
@@ -178,7 +178,7 @@ def _send(kernel: Kernel, task: Task, operation: Operation, before: int) -> Iter
             operation.park(kernel, stream)
             return
         first = 0 if operation.done else before + round(kernel.costs.send)
-        yield kernel.costs.copy(count) + first
+        yield kernel.copy(count) + first
         if not stream.broken:
             stream.post(kernel, bytes(data[operation.done :][:count]))
         operation.done += count
