@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from typing import ClassVar
 
@@ -153,6 +153,13 @@ class Costs:
     def over(self, transport: str) -> Costs:
         """The prices for a story over "udp" or "tcp"."""
         return self.stream if transport == "tcp" and self.stream is not None else self
+
+    def of_traffic(self, transport: str) -> Costs:
+        """The same without those of standing in queues, which are of servers only."""
+        price = self.over(transport)
+        if not (price.user_per_fd or price.queue_per_fd):
+            return price
+        return replace(price, user_per_fd=0, queue_per_fd=0)
 
     def of_server(self) -> Costs:
         """The prices for a story of clients."""

@@ -60,11 +60,8 @@ def over_traffic(
     story: Traffic, costs: Costs | None = None, cores: int = 1, rcvbuf: int | None = None,
     record: bool = True, kind: type[Kernel] = Kernel,
 ) -> Kernel:  # fmt: skip
-    """A kernel to whose sockets `story` comes; `spawn` its processes, and `run` it.
-
-    The prices of standing in queues are those of servers only.
-    """
-    price = replace(_prices(costs).over(story.transport), user_per_fd=0, queue_per_fd=0)
+    """A kernel to whose sockets `story` comes; `spawn` its processes, and `run` it."""
+    price = _prices(costs).of_traffic(story.transport)
     kernel, _ = _kernel(price, cores, record=record, kind=kind)
     room = whole("rcvbuf", DEFAULT_RCVBUF if rcvbuf is None else rcvbuf, 1, 1 << 30, "bytes")
     Arrivals(kernel, story, room)
