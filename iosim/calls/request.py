@@ -17,12 +17,14 @@ from typing import Any, ClassVar
 from ..validate import HOUR_NS, whole
 
 __all__ = [
-    "ASKS", "FETCHES", "HANDS_IN", "IS_TOLD", "MAX_FD", "PASSES", "PREPARES", "RECEIVES", "ROLES",
-    "SENDS", "OfDescriptor", "Program", "Request", "Waiting", "WithTimeout", "never_yielded",
-    "role_of",
+    "ASKS", "A_DESCRIPTOR", "FETCHES", "HANDS_IN", "IS_TOLD", "MAX_FD", "PASSES", "PREPARES",
+    "RECEIVES", "ROLES", "SENDS", "Bound", "OfDescriptor", "Program", "Request", "Waiting",
+    "WithTimeout", "never_yielded", "role_of",
 ]  # fmt: skip
 
 MAX_FD = 1 << 20
+Bound = tuple[int, int, str]  # from, to, of what unit
+A_DESCRIPTOR: Bound = (0, MAX_FD, "(a descriptor)")  # which need not be open
 
 #: What a call has to do with the two phases of an input operation (UNP 6.2), to wait for the data
 #: and to copy it: nothing, as it only makes or changes something; it asks whether the first one is
@@ -72,6 +74,7 @@ class Request:
 
     `enters`: at the price of a system call; `listed`: how many descriptors the program lists in it;
     `arms`: it asks to be told later; `feature`: what a system must have that does not refuse it.
+    `bounds`: of the arguments that are whole numbers, whatever the others are;
     `role`: one of `ROLES`; `errnos`: those that it knows, less EINTR; `linux`: the names of the
     system calls that it is made of, as strace(1) shows them, if not its own; `number`: its place in
     the order of their making, 0 once it was yielded.
@@ -87,6 +90,7 @@ class Request:
     listed: ClassVar[int] = 0
     arms: ClassVar[bool] = False
     feature: ClassVar[str] = ""
+    bounds: ClassVar[dict[str, Bound]] = {}
     number: int = field(default_factory=_numbers.__next__, init=False, repr=False)
 
     @classmethod
@@ -111,7 +115,16 @@ class Request:
                 self.number = 0
                 raise
 
-        cls.__post_init__ = checked  # type: ignore[attr-defined]
+        cls.__post_init__ = checked  # type: ignore[method-assign]
+
+    def __post_init__(self) -> None:
+        """TypeError or ValueError unless each argument of `bounds` is a whole number in there."""
+        for name, (low, high, unit) in self.bounds.items():
+            value = getattr(self, name)
+            if type(value) is not int or not low <= value <= high:
+                number, self.number = self.number, 0
+                whole(f"{type(self).__name__}: {name}", value, low, high, unit)
+                self.number = number
 
     def check(self, name: str, low: int, high: int, unit: str) -> None:
         """TypeError or ValueError unless the attribute `name` is a whole number in [low, high]."""
@@ -153,10 +166,8 @@ class Request:
 class OfDescriptor(Request):
     """A call whose first argument is a descriptor."""
 
+    bounds: ClassVar[dict[str, Bound]] = {"fd": A_DESCRIPTOR}
     fd: int
-
-    def __post_init__(self) -> None:
-        self.check_descriptors(self.fd)
 
 
 class Waiting(Request):

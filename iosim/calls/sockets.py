@@ -25,7 +25,7 @@ from errno import (
 )
 from typing import ClassVar
 
-from .request import PREPARES, RECEIVES, SENDS, OfDescriptor, Request
+from .request import A_DESCRIPTOR, PREPARES, RECEIVES, SENDS, Bound, OfDescriptor, Request
 
 __all__ = [
     "MSG_DONTWAIT", "MSG_PEEK", "MSG_TRUNC", "SHUT_RD", "SHUT_RDWR", "SHUT_WR", "SIZE",
@@ -67,13 +67,12 @@ class recvfrom(OfDescriptor):
 
     role: ClassVar[str] = RECEIVES
     errnos: ClassVar[tuple[int, ...]] = (*OF_A_CONNECTION, ENOTSOCK)
+    bounds: ClassVar[dict[str, Bound]] = {
+        "fd": A_DESCRIPTOR, "size": (1, 1 << 30, "bytes"),
+        "flags": (0, MSG_PEEK | MSG_DONTWAIT, "(MSG_ flags)"),
+    }  # fmt: skip
     size: int
     flags: int = 0
-
-    def __post_init__(self) -> None:
-        self.check_descriptors(self.fd)
-        self.check("size", 1, 1 << 30, "bytes")
-        self.check("flags", 0, MSG_PEEK | MSG_DONTWAIT, "(MSG_ flags)")
 
     def waits(self, nonblocking: bool) -> bool:
         """Unless it is asked not to."""

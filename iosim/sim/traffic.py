@@ -33,7 +33,8 @@ class DatagramSocket(_TrafficSocket):
     """A UDP socket: udp(7)."""
 
     __slots__ = ()
-    broken: ClassVar[bool] = False  # there is nothing to break
+    broken: ClassVar[bool] = False  # there is nothing to break,
+    behind: ClassVar[None] = None  # and nobody to overtake
 
     @property
     def events(self) -> int:
@@ -185,18 +186,17 @@ class Arrivals:
     def arrive(self, number: int, message: Message) -> None:
         """`message`, number `number` of its story, is here: a stream keeps its bytes in order."""
         socket = self.connections[message.connection]
-        if getattr(socket, "behind", None) is not None:
+        if socket.behind is not None:
             socket.behind.append((number, message))
             return
         if message.kind == "data":
-            socket.arrive(self, self._fate(number, message), message)
+            fate = self._unrecorded if self._kernel.tape is None else self._fate(number, message)
+            socket.arrive(self, fate, message)
         else:
             socket.end(message.kind)
         self._announce(socket)
 
     def _fate(self, number: int, message: Message) -> MessageRecord:
-        if self._kernel.tape is None:
-            return self._unrecorded
         fate = record_of(number, message)
         fate.arrived = self._kernel.now
         self.fates.append(fate)
