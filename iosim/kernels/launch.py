@@ -34,7 +34,7 @@ class Plan:
     serves_all: bool
     program: Callable[..., Program]
     story: Traffic
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
 
     def nbytes(self, connection: int | None = None) -> int:
         """The bytes that the story sends on `connection` (None: on all).
@@ -58,7 +58,7 @@ class JobPlan:
     text: Text
     program: Callable[..., Program]
     story: Jobs
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
 
     def start(self) -> Program:
         """The program, ready for its first step.  TypeError if the call makes no generator."""
@@ -73,7 +73,7 @@ class ServerPlan:
     text: Text
     program: Callable[..., Program]
     story: Clients
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
 
     def start(self, listener: int) -> Program:
         """The program, ready for its first step.  TypeError if the call makes no generator."""
@@ -87,8 +87,8 @@ class PlainPlan:
 
     text: Text
     file: str
-    program: Callable[..., Any]
-    options: Mapping[str, Any]
+    program: Callable[..., object]
+    options: Mapping[str, object]
 
 
 #: The options of a run, over whatever story; all others are the program's own.
@@ -98,7 +98,9 @@ OF_A_RUN = frozenset(
 )  # fmt: skip
 
 
-def _start(title: str, program: Callable[..., Program], *given: Any, **options: Any) -> Program:
+def _start(
+    title: str, program: Callable[..., Program], *given: object, **options: object
+) -> Program:
     never_yielded.begin()
     started = program(*given, **options)
     if not isinstance(started, GeneratorType):
@@ -106,7 +108,7 @@ def _start(title: str, program: Callable[..., Program], *given: Any, **options: 
     return started
 
 
-def launch(program: Callable[..., Program], story: Traffic, options: Mapping[str, Any]) -> Plan:
+def launch(program: Callable[..., Program], story: Traffic, options: Mapping[str, object]) -> Plan:
     """Look at `program`: a generator function of `fd` or `fds`, `nbytes` and `options`.
 
     TypeError for what is not a program, not a Traffic, or an option that the program does not
@@ -127,7 +129,7 @@ def launch(program: Callable[..., Program], story: Traffic, options: Mapping[str
 
 
 def launch_jobs(
-    program: Callable[..., Program], story: Jobs, options: Mapping[str, Any]
+    program: Callable[..., Program], story: Jobs, options: Mapping[str, object]
 ) -> JobPlan:
     """Look at `program`: a generator function of `jobs` and `options`.
 
@@ -143,7 +145,7 @@ def launch_jobs(
 
 
 def launch_server(
-    program: Callable[..., Program], story: Clients, options: Mapping[str, Any]
+    program: Callable[..., Program], story: Clients, options: Mapping[str, object]
 ) -> ServerPlan:
     """Look at `program`: a generator function of `listener`, `clients` (how many) and `options`.
 
@@ -175,8 +177,8 @@ YIELDING = (("fd", "nbytes"), ("fds", "nbytes"), ("listener", "clients"))
 
 
 def launch_plain(
-    program: Callable[..., Any], given: int, what: str, options: Mapping[str, Any],
-    shown: Callable[..., Any] | None = None,
+    program: Callable[..., object], given: int, what: str, options: Mapping[str, object],
+    shown: Callable[..., object] | None = None,
 ) -> PlainPlan:  # fmt: skip
     """Look at plain code that will be given so many arguments; `what` they are, in words.
 
@@ -195,7 +197,7 @@ def launch_plain(
 
 
 def _look_at(
-    program: Callable[..., Program], options: Mapping[str, Any], given: int
+    program: Callable[..., object], options: Mapping[str, object], given: int
 ) -> tuple[Text, list[str]]:
     """A program's text and the names of its parameters, of which the kernel gives the first."""
     inner = _inner(program)
@@ -204,7 +206,7 @@ def _look_at(
     return _text(title, inner), _check_parameters(title, program, options, given)
 
 
-def _title(program: Any, inner: Any) -> str:
+def _title(program: object, inner: Any) -> str:
     title = str(getattr(inner, "__name__", repr(inner)))
     if title == "__call__":
         title = type(inner.__self__).__name__
@@ -213,22 +215,22 @@ def _title(program: Any, inner: Any) -> str:
     return title
 
 
-def _check_yields(title: str, inner: Any) -> None:
+def _check_yields(title: str, inner: object) -> None:
     if inspect.isfunction(inner) and not inspect.isgeneratorfunction(inner):
         raise TypeError(f"{title} is not a program: it has no yield")
 
 
-def _inner(program: Any) -> Any:
+def _inner(program: object) -> Any:
     """The function inside functools.partial and functools.wraps, or that is an object's call."""
     while isinstance(program, functools.partial):
         program = program.func
-    inner = inspect.unwrap(program) if callable(program) else program
+    inner: Any = inspect.unwrap(program) if callable(program) else program
     is_object = inspect.isfunction(getattr(type(inner), "__call__", None))  # noqa: B004
     return inner.__call__ if is_object and not isinstance(inner, type) else inner
 
 
 def _check_parameters(
-    title: str, program: Callable[..., Program], options: Mapping[str, Any], given: int
+    title: str, program: Callable[..., object], options: Mapping[str, object], given: int
 ) -> list[str]:
     """Has it all `options`?  The names of its parameters, of which the kernel gives the first."""
     parameters = list(inspect.signature(program).parameters.values())
@@ -258,7 +260,7 @@ def _text(title: str, inner: Any) -> Text:
 # -- one step ----------------------------------------------------------------------------------
 
 
-def resume(program: Program, reply: Any = None, error: BaseException | None = None) -> Request:
+def resume(program: Program, reply: object = None, error: BaseException | None = None) -> Request:
     """Send `reply` into `program`, or throw `error`; the request that it yields next.
 
     StopIteration when it is over.  RuntimeError if it made a call and never yielded it; TypeError

@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from time import perf_counter_ns as clock
-from typing import Any
 
 from ..machine.clocks import cpu_clock
-from .features import read_stamp
+from .features import Ancillary, read_stamp
 from .measured import Usage
 
 __all__ = ["Meter", "WallClock", "wall_clock"]
@@ -83,7 +82,7 @@ class WallClock:
         """The start of the run in ns of CLOCK_REALTIME."""
         return self.zero + self._offset
 
-    def at(self, ancillary: list[Any]) -> int | None:
+    def at(self, ancillary: Ancillary) -> int | None:
         """When the stamped bytes arrived, or None."""
         stamped = read_stamp(ancillary)
         return None if stamped is None else stamped - self._offset - self.zero

@@ -22,19 +22,22 @@ __all__ = [
 
 Action = Callable[[], Any]
 #: What becomes of an action's result: `(call, start, end, result)` to `(reply, bytes received)`.
-Finish = Callable[[int, int, int, Any], tuple[Any, int]]
+Finish = Callable[[int, int, int, Any], tuple[object, int]]
 Prepared = tuple[Action, Finish]
-Preparation = Callable[["Driver", Any], Prepared]
+Preparation = Callable[["Driver", Any], Prepared]  # of its own class of requests
 
-Function = TypeVar("Function", bound=Callable[..., Prepared])
+Asked = TypeVar("Asked", bound=Request)
+Result = TypeVar("Result")
 
 _PREPARATIONS: dict[type[Request], Preparation] = {}
 
 
-def answers(call: type[Request]) -> Callable[[Function], Function]:
+def answers(
+    call: type[Asked],
+) -> Callable[[Callable[[Driver, Asked], Prepared]], Callable[[Driver, Asked], Prepared]]:
     """The decorated function, of a driver and a request, prepares this call."""
 
-    def bind(function: Function) -> Function:
+    def bind(function: Callable[[Driver, Asked], Prepared]) -> Callable[[Driver, Asked], Prepared]:
         _PREPARATIONS[call] = function
         return function
 
@@ -57,12 +60,12 @@ class Thrown(Exception):
         self.error = error
 
 
-def nothing(call: int, start: int, end: int, result: Any) -> tuple[None, int]:
+def nothing(call: int, start: int, end: int, result: object) -> tuple[None, int]:
     """The reply is None."""
     return None, 0
 
 
-def as_it_is(call: int, start: int, end: int, result: Any) -> tuple[Any, int]:
+def as_it_is(call: int, start: int, end: int, result: Result) -> tuple[Result, int]:
     """The reply is the result."""
     return result, 0
 

@@ -7,6 +7,7 @@ import os
 
 from ..workloads.clients import SEND, Clients
 from .helper_process import HelperProcess
+from .helpers.plans import ClientsPlan, Script
 
 __all__ = ["ClientProcess"]
 
@@ -28,18 +29,15 @@ class ClientProcess(HelperProcess):
         `HelperError` if it cannot make their sockets.
         """
         self._task = f"be {len(story):,} client{'s'[: len(story) != 1]}"
-        rows, number = [], 1
+        scripts, number = list[Script](), 1
         for client in story.clients:
-            rows.append([client.at_ns, client.rcvbuf, number, client.steps])
+            scripts.append((client.at_ns, client.rcvbuf, number, client.steps))
             number += sum(kind == SEND for kind, _ in client.steps)
         self._let_look()
-        self._tell(
-            json.dumps(
-                {
-                    "port": port, "clients": rows, "stepwise": story.stepwise, "board": board,
-                    "process": os.getpid(), "announces": announces,
-                }
-            )
-        )  # fmt: skip
+        plan: ClientsPlan = {
+            "port": port, "clients": scripts, "stepwise": story.stepwise, "board": board,
+            "process": os.getpid(), "announces": announces,
+        }  # fmt: skip
+        self._tell(json.dumps(plan))
         made: list[int] = self._answer()
         return made

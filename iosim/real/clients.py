@@ -6,11 +6,11 @@ import os
 import select as real_select
 import socket as real_socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from errno import EADDRNOTAVAIL, EMFILE
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..calls import SOMAXCONN
 from ..kernels.resource_limits import beginning
@@ -23,7 +23,9 @@ from .gate import ServerGate, board_file
 from .helpers.board import Board
 
 if TYPE_CHECKING:
+    from ..workloads.client_script import Met
     from .driver import Driver
+    from .helpers.plans import ClientsReport
     from .process import Process
 
 __all__ = ["ClientsOutside", "check_options", "limit_descriptors", "need_room"]
@@ -116,7 +118,7 @@ class ClientsOutside:
         """Every connection is closed, and the clients see it."""
         process.leave()
 
-    def report(self, process: Process, told: Mapping[str, Any]) -> None:
+    def report(self, process: Process, told: ClientsReport) -> None:
         """What the clients have sent, and what each of them met with."""
         run = process.run
         run.sent = {number: (before, after) for number, before, after in told["sent"]}
@@ -166,7 +168,7 @@ def _ports() -> int:
     return high - low + 1
 
 
-def _visits(rows: Sequence[Any], end: int) -> tuple[Visit, ...]:
+def _visits(rows: Sequence[Met], end: int) -> tuple[Visit, ...]:
     """As the clients tell it; nothing is told of what happened after the end of the run."""
 
     def before(at: int | None) -> int | None:

@@ -13,7 +13,7 @@ from errno import EBADF, ENOTSOCK
 from functools import partial
 from socket import SHUT_RDWR, socketpair
 from socket import socket as Socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from ..calls import (
     EPOLLIN,
@@ -40,6 +40,21 @@ __all__ = ["NO_FD", "Descriptors", "Kept", "Waker", "failure", "keep"]
 
 NO_FD = -1  # a descriptor that is never open
 Use = Callable[[], bool]  # does it go on?
+Kind = TypeVar("Kind")
+
+
+class OpenFile(Protocol):
+    """What has a descriptor: a socket, an interest list, a ring, a file."""
+
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class InterestList(OpenFile, Protocol):
+    """`select.epoll`, of which other systems have none."""
+
+    def register(self, fd: int, eventmask: int, /) -> None: ...
 
 
 class Waker:
@@ -53,7 +68,7 @@ class Waker:
         self._end, other = socketpair()
         other.close()
 
-    def wake(self, epoll: Any) -> None:
+    def wake(self, epoll: InterestList) -> None:
         """Whoever waits for it."""
         with suppress(OSError, ValueError):  # it is closed, or has been told before
             epoll.register(self._end.fileno(), EPOLLIN)
@@ -72,7 +87,7 @@ class Kept:
 
     def __init__(self) -> None:
         self._in_call: dict[object, set[int]] = {}
-        self._pairs: list[tuple[Sequence[Use], Any]] = []
+        self._pairs: list[tuple[Sequence[Use], OpenFile]] = []
 
     def enter(self, who: object, fds: set[int]) -> None:
         """`who` makes a call in which it may sleep."""
@@ -97,13 +112,13 @@ class Kept:
     def _goes_on(self, who: object, fds: set[int]) -> bool:
         return self._in_call.get(who) is fds
 
-    def keep(self, made: Any, uses: Sequence[Use]) -> None:
+    def keep(self, made: OpenFile | None, uses: Sequence[Use]) -> None:
         """`made` is about to be closed, and has these uses."""
         if uses and _can_be_woken(made):
             with suppress(OSError):  # no room: who sleeps in it does so until the limit
                 self._pairs.append((uses, _duplicate(made)))
 
-    def things(self) -> list[Any]:
+    def things(self) -> list[OpenFile]:
         """All that is kept."""
         return [one for _, one in self._pairs]
 
@@ -113,7 +128,7 @@ class Kept:
             self._pairs.pop()[1].close()
 
 
-def _duplicate(made: Any) -> Any:
+def _duplicate(made: Any) -> OpenFile:
     """Another descriptor of the same open description; OSError where there is no room for it.
 
     Its number is far from those that the program gets next: poll(2) and select(2), once woken, ask
@@ -125,24 +140,22 @@ def _duplicate(made: Any) -> Any:
     fd = real_fcntl.fcntl(made.fileno(), real_fcntl.F_DUPFD_CLOEXEC, far)
     if isinstance(made, _socket.socket):
         return Socket(fileno=fd)
-    return made.fromfd(fd) if hasattr(made, "fromfd") else type(made)(fd)
+    other: OpenFile = made.fromfd(fd) if hasattr(made, "fromfd") else type(made)(fd)
+    return other
 
 
-def _can_be_woken(made: Any) -> bool:
+def _can_be_woken(made: object) -> bool:
     """Is there a way to end what waits for it: see `shut`."""
-    return isinstance(made, _socket.socket) or hasattr(made, "shut") or hasattr(made, "register")
+    return isinstance(made, _socket.socket | InterestList) or hasattr(made, "shut")
 
 
 class Descriptors:
-    """What the program has open, by number: what else is open here is not its business.
-
-    Each has `fileno` and `close`: sockets, interest lists, rings, files.
-    """
+    """What the program has open, by number: what else is open here is not its business."""
 
     waker: Waker
 
     def __init__(self) -> None:
-        self.open: dict[int, Any] = {}
+        self.open: dict[int, OpenFile] = {}
         self.nonblocking: set[int] = set()
         self.kept = Kept()
 
@@ -160,9 +173,9 @@ class Descriptors:
 
         (Python does not let it be asked: it makes no socket of what is none.)
         """
-        return self.own(fd, Socket, ENOTSOCK)  # type: ignore[no-any-return]
+        return self.own(fd, Socket, ENOTSOCK)
 
-    def own(self, fd: int, kind: Any, errno: int) -> Any:
+    def own(self, fd: int, kind: type[Kind] | tuple[()], errno: int) -> Kind:
         """What is kept for the descriptor; `errno`, if that is of another kind."""
         one = self.open[self.mine(fd)]
         if not isinstance(one, kind):
@@ -173,14 +186,14 @@ class Descriptors:
         """For what tells of EBADF later: a closed one in place of what is not the program's."""
         return fd if fd in self.open else NO_FD
 
-    def keep(self, made: Any) -> int:
+    def keep(self, made: OpenFile) -> int:
         """A new one; its number."""
-        fd: int = made.fileno()
+        fd = made.fileno()
         self.open[fd] = made
         self.nonblocking.discard(fd)
         return fd
 
-    def forget(self, fd: int) -> Any:
+    def forget(self, fd: int) -> OpenFile:
         """What is to be closed.  Before its close: after it a thread may have the number again."""
         self.nonblocking.discard(fd)
         return self.open.pop(self.mine(fd))
@@ -198,7 +211,7 @@ class Descriptors:
         """`driver` is about to close it: do others sleep in it, or do `reads` of it go on?"""
         self.kept.keep(self.open.get(fd), [*reads, *self.kept.uses(driver, fd)])
 
-    def all(self) -> list[Any]:
+    def all(self) -> list[OpenFile]:
         """Those that are open now, and those that are kept."""
         return [*self.open.values(), *self.kept.things()]
 
@@ -211,11 +224,11 @@ class Descriptors:
         for one in self.sockets():
             with suppress(OSError):  # a datagram socket is woken none the less
                 one.shutdown(how)
-        for one in self.all():
-            if hasattr(one, "shut"):
-                one.shut()
-            if hasattr(one, "register"):
-                self.waker.wake(one)
+        for each in self.all():
+            if hasattr(each, "shut"):
+                each.shut()
+            if isinstance(each, InterestList):
+                self.waker.wake(each)
 
     def close(self) -> None:
         """As when the process ends: all of them are closed."""
@@ -224,7 +237,7 @@ class Descriptors:
         self.kept.close()
 
 
-def keep(driver: Driver, call: int, start: int, end: int, made: Any) -> tuple[int, int]:
+def keep(driver: Driver, call: int, start: int, end: int, made: OpenFile) -> tuple[int, int]:
     """A new descriptor is the program's: the end of the calls that make one."""
     return driver.process.descriptors.keep(made), 0
 
@@ -295,7 +308,7 @@ def _set_flags(driver: Driver, request: fcntl) -> tuple[int, int]:
     return real_fcntl.F_SETFL, flags
 
 
-def _set_owner(driver: Driver, request: fcntl) -> tuple[int, Any]:
+def _set_owner(driver: Driver, request: fcntl) -> tuple[int, int | bytes]:
     """This thread: a signal for the process might be taken by another one, and end us all."""
     if not sys.platform.startswith("linux"):
         return real_fcntl.F_SETOWN, os.getpid()
@@ -311,6 +324,6 @@ def _set_signal(driver: Driver, request: fcntl) -> tuple[int, int]:
     return real_fcntl.F_SETSIG, request.arg
 
 
-CHANGES: dict[int, Callable[[Driver, fcntl], tuple[int, Any]]] = {
+CHANGES: dict[int, Callable[[Driver, fcntl], tuple[int, int | bytes]]] = {
     F_SETFL: _set_flags, F_SETOWN: _set_owner, F_SETSIG: _set_signal,
 }  # fmt: skip

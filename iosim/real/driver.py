@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from errno import EINVAL
 from time import perf_counter_ns as clock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..calls import MSG_DONTWAIT, Program, Request, compute, recvfrom, sigtimedwait
 from ..kernels.launch import line_of, resume
@@ -25,7 +25,7 @@ from .features import Unsupported, feature_of
 from .measured import Stretch, Usage
 
 if TYPE_CHECKING:
-    from .process import Process
+    from .process import Gate, Process
     from .signals import Signals
 
 __all__ = ["PREEMPTED_NS", "Driver", "Escaped", "Open"]
@@ -71,7 +71,7 @@ class Driver:
     ) -> None:  # fmt: skip
         self.process, self.lane, self.stretches, self.signals = process, lane, stretches, signals
         self.check, self.watches = check, watches
-        self.gate: Any = None
+        self.gate: Gate | None = None
         self.zero = 0
         self.doing = _NOTHING
         self.notice: set[int] | str = ""  # what last told the program of data
@@ -88,7 +88,7 @@ class Driver:
 
     def drive(self, program: Program) -> None:
         """Resume it, do what it asks for, and again; signals are delivered in between."""
-        reply: Any = None
+        reply: object = None
         error: Exception | None = None
         while True:
             if self.signals.noted:
@@ -144,7 +144,7 @@ class Driver:
 
     # -- one call ------------------------------------------------------------------------------
 
-    def _perform(self, program: Program, request: Request) -> Any:
+    def _perform(self, program: Program, request: Request) -> object:
         if self._left is not None:
             self._note_gap(*self._left)
         try:
@@ -153,7 +153,7 @@ class Driver:
             if self.watches:
                 self._left = self._reading()
 
-    def _ask(self, request: Request, line: int | None) -> Any:
+    def _ask(self, request: Request, line: int | None) -> object:
         self.doing = (request, line)
         fd = getattr(request, "fd", None)
         nonblocking = fd in self.process.descriptors.nonblocking
@@ -175,7 +175,7 @@ class Driver:
 
     def _call(
         self, request: Request, fd: int | None, line: int | None, waits: bool, sleeps: bool
-    ) -> Any:
+    ) -> object:
         action, finish = self._prepare(request)
         start, metered = self._reading() if sleeps else (self.now(), None)
         if metered is not None:
@@ -200,7 +200,7 @@ class Driver:
 
         return fail, nothing
 
-    def _make(self, call: int, start: int, action: Action, finish: Finish, trap: bool) -> Any:
+    def _make(self, call: int, start: int, action: Action, finish: Finish, trap: bool) -> object:
         result, error, told = None, None, len(self.stretches)
         try:
             result = action()

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from errno import EACCES, EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM
-from typing import Any
 
 from ..calls import Request
 from ..machine import procfs
@@ -27,13 +26,15 @@ except ImportError:  # Windows
     real_fcntl = None  # type: ignore[assignment]
 
 __all__ = [
-    "Unsupported", "feature_of", "features", "machine", "missing", "read_stamp", "real_fcntl",
-    "stamp",
+    "Ancillary", "Unsupported", "feature_of", "features", "machine", "missing", "read_stamp",
+    "real_fcntl", "stamp",
 ]  # fmt: skip
 
 SO_TIMESTAMPNS = 35  # socket(7); as an ancillary message's type it is the same number
 STAMP_SETTLES_S = 0.002  # the first datagram after the setsockopt may carry the time of its read
 REFUSALS = {ENOSYS, EPERM, EACCES}
+#: `recvmsg`'s ancillary messages: level, type, data.
+Ancillary = list[tuple[int, int, bytes]]
 #: What else a call may fail with because its feature is not there; the probe tells.
 DOUBTS = {EINVAL, ENOMEM, EOPNOTSUPP}
 
@@ -164,7 +165,7 @@ def stamp(one: socket.socket) -> None:
     time.sleep(STAMP_SETTLES_S)
 
 
-def read_stamp(ancillary: list[Any]) -> int | None:
+def read_stamp(ancillary: Ancillary) -> int | None:
     """The arrival in ns of CLOCK_REALTIME among `recvmsg`'s ancillary messages, or None."""
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(data) >= 16:

@@ -21,7 +21,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from errno import EAGAIN, EINPROGRESS
-from typing import IO, Any
+from typing import IO
 
 from ..calls import (
     Request,
@@ -80,7 +80,9 @@ class Gate:
     def again(self, request: Request) -> None:
         """A signal's handler is over; the call that it interrupted goes on."""
 
-    def after(self, request: Request, line: int | None, reply: Any, error: Any) -> None:
+    def after(
+        self, request: Request, line: int | None, reply: object, error: Exception | None
+    ) -> None:
         """It was answered."""
         if self._asleep:
             self._asleep = False
@@ -127,7 +129,9 @@ class ServerGate:
         """A signal's handler is over; the call that it interrupted goes on."""
         self._say(board.SLEEPS)
 
-    def after(self, request: Request, line: int | None, reply: Any, error: Any) -> None:
+    def after(
+        self, request: Request, line: int | None, reply: object, error: Exception | None
+    ) -> None:
         """It was answered.  Who comes to a line again, all in vain, has made a round."""
         vain = _in_vain(request, reply, error)
         if self._word != board.RUNS and not (vain and self._word == board.POLLS):
@@ -151,7 +155,7 @@ class ServerGate:
         self._vain.clear()
 
 
-def _in_vain(request: Request, reply: Any, error: Exception | None) -> bool:
+def _in_vain(request: Request, reply: object, error: Exception | None) -> bool:
     if error is not None:
         return getattr(error, "errno", None) == EAGAIN
     return (

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from time import perf_counter_ns as clock
-from typing import Any
 
 from ..calls import SOMAXCONN, Program
 from ..costs import Costs
@@ -44,7 +43,7 @@ START_NS = 200_000  # between telling the helper when the run begins and its beg
 
 def measure_traffic(
     program: Callable[..., Program], story: Traffic, *, cores: int | None = None,
-    costs: Costs | None = None, rcvbuf: int | None = None, limit_s: float = 10.0, **options: Any,
+    costs: Costs | None = None, rcvbuf: int | None = None, limit_s: float = 10.0, **options: object,
 ) -> Timeline:  # fmt: skip
     """Run `program` over `story` on this machine's kernel and return its `Timeline`.
 
@@ -76,7 +75,10 @@ def measure_traffic(
 
 
 def prepare(
-    program: Callable[..., Program], story: Traffic, options: Mapping[str, Any], rcvbuf: int | None
+    program: Callable[..., Program],
+    story: Traffic,
+    options: Mapping[str, object],
+    rcvbuf: int | None,
 ) -> Plan:
     """What `measure` looks at before it begins; raises its TypeErrors and ValueErrors."""
     plan = launch(program, story, options)
@@ -106,7 +108,7 @@ def measure_on(kind: type[Measurement], plan: Plan, rcvbuf: int | None, limit_s:
 def measure_clients(
     program: Callable[..., Program], story: Clients, *, backlog: int = SOMAXCONN,
     sndbuf: int | None = None, rcvbuf: int | None = None, nofile: int | None = None,
-    cores: int | None = None, costs: Costs | None = None, limit_s: float = 10.0, **options: Any,
+    cores: int | None = None, costs: Costs | None = None, limit_s: float = 10.0, **options: object,
 ) -> Timeline:  # fmt: skip
     """Run the server `program` on this machine's kernel, with `story`'s clients in another process.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from typing import Any
 
 from ..calls import EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD
 from .libc import last_failure, libc
@@ -35,7 +34,7 @@ class NoInterest:
         """EPOLL_CTL_DEL."""
         self._control(EPOLL_CTL_DEL, fd, 0)
 
-    def poll(self, timeout: float | None = None, maxevents: int = 1) -> list[Any]:
+    def poll(self, timeout: float | None = None, maxevents: int = 1) -> list[tuple[int, int]]:
         """epoll_wait(2)."""
         found = ctypes.create_string_buffer(EVENT.size * maxevents)
         wait = -1 if timeout is None else round(1_000 * timeout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..calls import eventfd, pipe, read, write
 from .answers import Prepared, answers
@@ -57,7 +57,7 @@ class Counter(PipeEnd):
 
 @answers(pipe)
 def _pipe(driver: Driver, request: pipe) -> Prepared:
-    def kept(call: int, start: int, end: int, made: tuple[int, int]) -> tuple[Any, int]:
+    def kept(call: int, start: int, end: int, made: tuple[int, int]) -> tuple[tuple[int, ...], int]:
         descriptors = driver.process.descriptors
         return tuple(descriptors.keep(PipeEnd(fd)) for fd in made), 0
 

@@ -26,12 +26,14 @@ from concurrent.futures import (
 from contextlib import contextmanager, suppress
 from errno import EAGAIN
 from multiprocessing.pool import TERMINATE, AsyncResult, Pool
-from typing import Any, Protocol
+from multiprocessing.process import BaseProcess
+from typing import Any, Protocol, TypeVar
 
 from ..kernels.pools import crew, flavour
 from ..kernels.resource_limits import NO_THREAD, beginning
 from ..machine.children import how_it_ended
 from . import worker_tasks
+from .worker_tasks import Semaphore
 
 __all__ = ["OpenPool", "Told"]
 
@@ -39,19 +41,25 @@ OPEN_S = 60.0  # for all workers to start, or to end
 LOOK_S = 0.05  # between two looks whether a worker has died instead
 HAND_IN_S = 5.0  # for a worker to hand in a result before it is killed
 
+Value = TypeVar("Value")
+Handle = TypeVar("Handle")
 #: `(value, error)` of a job, one of them None; called in a thread of the library.
-Told = Callable[[Any, BaseException | None], None]
+Told = Callable[[Value | None, BaseException | None], object]
+#: With which workers are held back: they release the one, and acquire the other.
+Gate = tuple[Semaphore, Semaphore]
 
 
-class _Pool(Protocol):
+class _Pool(Protocol[Handle]):
     """What is asked of every pool; a handle is an AsyncResult or a Future."""
 
-    def submit(self, told: Told, function: Callable[..., Any], *given: Any) -> Any: ...
-    def get(self, handle: Any, timeout: float) -> Any: ...
-    def done(self, handle: Any) -> bool: ...
-    def wait(self, handles: Sequence[Any], timeout: float) -> None: ...
-    def add(self, handle: Any, told: Told) -> bool: ...
-    def check(self, handles: Sequence[Any]) -> None: ...
+    def submit(
+        self, told: Told[Value], function: Callable[..., Value], *given: object
+    ) -> Handle: ...
+    def get(self, handle: Handle, timeout: float) -> Any: ...
+    def done(self, handle: Handle) -> bool: ...
+    def wait(self, handles: Sequence[Handle], timeout: float) -> None: ...
+    def add(self, handle: Handle, told: Told[Any]) -> bool: ...
+    def check(self, handles: Sequence[Handle]) -> None: ...
     def close(self, at_once: bool) -> None: ...
 
 
@@ -60,16 +68,16 @@ class _Context:
 
     def __init__(self, start_method: str | None) -> None:
         self._plain: Any = multiprocessing.get_context(start_method)
-        self.made: list[Any] = []
+        self.made: list[BaseProcess] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._plain, name)
 
-    def Process(self, *given: Any, **named: Any) -> Any:  # the library calls it so
+    def Process(self, *given: object, **named: object) -> BaseProcess:  # the library calls it so
         self.made.append(self._plain.Process(*given, **named))
         return self.made[-1]
 
-    def started(self) -> list[Any]:
+    def started(self) -> list[BaseProcess]:
         """Those that have begun, whatever has become of them."""
         return [process for process in self.made if process.pid is not None]
 
@@ -112,7 +120,7 @@ class _Multiprocessing:
     result queue never gives it back, and a thread of the pool wants it next.
     """
 
-    def __init__(self, workers: int, context: _Context, gate: tuple[Any, Any]) -> None:
+    def __init__(self, workers: int, context: _Context, gate: Gate) -> None:
         self._pool, self._context = Pool.__new__(Pool), context
         try:
             Pool.__init__(self._pool, workers, worker_tasks.prepare, gate, context=context)
@@ -150,7 +158,7 @@ class _Multiprocessing:
         self._end_tasks(pool, tasks)
         self._end_results(pool, results)
 
-    def _end_tasks(self, pool: Any, thread: Any) -> None:
+    def _end_tasks(self, pool: Any, thread: threading.Thread | None) -> None:
         """No worker reads what it writes any more, which may be more than fits: we do."""
         until = time.monotonic() + OPEN_S
         pool._taskqueue.put(None)
@@ -159,7 +167,7 @@ class _Multiprocessing:
                 os.read(pool._inqueue._reader.fileno(), 65_536)
             thread.join(0.001)
 
-    def _end_results(self, pool: Any, thread: Any) -> None:
+    def _end_results(self, pool: Any, thread: threading.Thread | None) -> None:
         """It looks whether it is to end when it has read something."""
         with suppress(OSError):  # full: it has something to read; closed: it finds that out
             os.set_blocking(pool._outqueue._writer.fileno(), False)
@@ -167,29 +175,31 @@ class _Multiprocessing:
         if thread is not None:
             thread.join(OPEN_S)
 
-    def submit(self, told: Told, function: Callable[..., Any], *given: Any) -> AsyncResult[Any]:
+    def submit(
+        self, told: Told[Value], function: Callable[..., Value], *given: object
+    ) -> AsyncResult[Value]:
         return self._pool.apply_async(
             function, given, {}, lambda value: told(value, None), lambda error: told(None, error)
         )
 
-    def get(self, handle: AsyncResult[Any], timeout: float) -> Any:
+    def get(self, handle: AsyncResult[Value], timeout: float) -> Value:
         try:
             return handle.get(timeout)
         except multiprocessing.TimeoutError as late:  # its own class, which is no OSError
             raise TimeoutError(str(late)) from None
 
-    def done(self, handle: AsyncResult[Any]) -> bool:
+    def done(self, handle: AsyncResult[Value]) -> bool:
         return handle.ready()
 
-    def wait(self, handles: Sequence[AsyncResult[Any]], timeout: float) -> None:
+    def wait(self, handles: Sequence[AsyncResult[Value]], timeout: float) -> None:
         until = time.monotonic() + timeout
         for handle in handles:
             handle.wait(max(0.0, until - time.monotonic()))
 
-    def add(self, handle: AsyncResult[Any], told: Told) -> bool:
+    def add(self, handle: AsyncResult[Value], told: Told[Value]) -> bool:
         return False  # it takes callbacks only when a job is handed in
 
-    def check(self, handles: Sequence[AsyncResult[Any]]) -> None:
+    def check(self, handles: Sequence[AsyncResult[Value]]) -> None:
         return
 
 
@@ -200,7 +210,9 @@ class _Executor:
         self._executor, self._context = executor, context
         self._handed: list[Future[Any]] = []
 
-    def submit(self, told: Told, function: Callable[..., Any], *given: Any) -> Future[Any]:
+    def submit(
+        self, told: Told[Value], function: Callable[..., Value], *given: object
+    ) -> Future[Value]:
         try:
             future = self._executor.submit(function, *given)
         except BrokenExecutor:  # the jobs before it are told the cause
@@ -211,17 +223,17 @@ class _Executor:
         self.add(future, told)
         return future
 
-    def get(self, handle: Future[Any], timeout: float) -> Any:
+    def get(self, handle: Future[Value], timeout: float) -> Value:
         return handle.result(timeout)
 
-    def done(self, handle: Future[Any]) -> bool:
+    def done(self, handle: Future[Value]) -> bool:
         return handle.done()
 
-    def wait(self, handles: Sequence[Future[Any]], timeout: float) -> None:
+    def wait(self, handles: Sequence[Future[Value]], timeout: float) -> None:
         wait_for(handles, timeout)
 
-    def add(self, handle: Future[Any], told: Told) -> bool:
-        def settle(future: Future[Any]) -> None:
+    def add(self, handle: Future[Value], told: Told[Value]) -> bool:
+        def settle(future: Future[Value]) -> None:
             if not future.cancelled():
                 error = future.exception()
                 told(None if error else future.result(), error)
@@ -229,7 +241,7 @@ class _Executor:
         handle.add_done_callback(settle)
         return True
 
-    def check(self, handles: Sequence[Future[Any]]) -> None:
+    def check(self, handles: Sequence[Future[Value]]) -> None:
         """OSError if its thread could not start another: then no job is done.
 
         It dies of that in Python 3.11; later ones end the workers, and tell the jobs the cause.
@@ -272,7 +284,7 @@ class OpenPool:
         semaphore: Any = self._context.Semaphore if processes else threading.Semaphore
         arrived, go = gate = semaphore(0), semaphore(0)
         self.stopped = None if processes else threading.Event()
-        self.pool: _Pool = _OPEN[pool](workers, self._context, gate)
+        self.pool: _Pool[Any] = _OPEN[pool](workers, self._context, gate)
         try:
             where = self._greet(workers, arrived, go)
             self.names = dict(zip(where, crew(workers), strict=True))
@@ -283,13 +295,13 @@ class OpenPool:
             self.close(at_once=True)
             raise
 
-    def _greet(self, workers: int, arrived: Any, go: Any) -> list[tuple[int, int]]:
+    def _greet(self, workers: int, arrived: Semaphore, go: Semaphore) -> list[tuple[int, int]]:
         """Start every worker: each is held back until all of them are there."""
         handles = [self.pool.submit(_nobody, worker_tasks.greet) for _ in range(workers)]
         self._let_go(handles, arrived, go)
         return sorted(self.pool.get(handle, OPEN_S) for handle in handles)
 
-    def _collector(self, arrived: Any, go: Any) -> int | None:
+    def _collector(self, arrived: Semaphore, go: Semaphore) -> int | None:
         """The number of the thread that takes the results in, as a callback finds it out.
 
         The job is held back until the callback is added: one that comes late runs in our thread.
@@ -311,7 +323,7 @@ class OpenPool:
             time.sleep(0.001)
         return found[0]
 
-    def _let_go(self, jobs: Sequence[Any], arrived: Any, go: Any) -> None:
+    def _let_go(self, jobs: Sequence[object], arrived: Semaphore, go: Semaphore) -> None:
         """Once the worker of each of these jobs is there, let all of them go on."""
         until = time.monotonic() + OPEN_S
         for _ in jobs:
@@ -322,7 +334,7 @@ class OpenPool:
         for _ in jobs:
             go.release()
 
-    def _look_for_dead(self, jobs: Sequence[Any]) -> None:
+    def _look_for_dead(self, jobs: Sequence[object]) -> None:
         """A Pool would begin another worker, and again, for as long as they die."""
         codes = [process.exitcode for process in self._context.started()]
         self.pool.check(jobs)  # after them: the library tells the jobs first, and ends workers then
@@ -341,19 +353,19 @@ class OpenPool:
             self._context.end()
 
 
-def _nobody(value: Any, error: BaseException | None) -> None:
+def _nobody(value: object, error: BaseException | None) -> None:
     return
 
 
-def _process_pool(workers: int, context: Any, gate: tuple[Any, Any]) -> _Pool:
+def _process_pool(workers: int, context: Any, gate: Gate) -> _Executor:
     return _Executor(ProcessPoolExecutor(workers, context, worker_tasks.prepare, gate), context)
 
 
-def _thread_pool(workers: int, context: _Context, gate: tuple[Any, Any]) -> _Pool:
+def _thread_pool(workers: int, context: _Context, gate: Gate) -> _Executor:
     return _Executor(ThreadPoolExecutor(workers, "worker", worker_tasks.prepare, gate), context)
 
 
-_OPEN: dict[str, Callable[[int, _Context, tuple[Any, Any]], _Pool]] = {
+_OPEN: dict[str, Callable[[int, _Context, Gate], _Pool[Any]]] = {
     "Pool": _Multiprocessing,
     "ProcessPoolExecutor": _process_pool,
     "ThreadPoolExecutor": _thread_pool,

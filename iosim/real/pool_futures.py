@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from errno import ETIMEDOUT
 from functools import partial
 from time import perf_counter_ns as clock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..calls import compute, sleep
 from ..calls.futures import Callback
@@ -24,12 +24,16 @@ from .measured import Run
 from .pool_adapters import OpenPool, Told
 from .proc_sampler import SamplerProcess
 from .process import Process
-from .worker_tasks import Rows
+from .worker_tasks import Done, Rows
 
 if TYPE_CHECKING:
     from .driver import Driver
 
 __all__ = ["Futures"]
+
+
+#: The value of a job and None, or None and its error.
+Outcome = tuple[int | None, Exception | None]
 
 
 class Futures:
@@ -46,7 +50,7 @@ class Futures:
         stack.callback(self._close)
         self._me = os.getpid(), threading.get_native_id()
         self._zero = 0
-        self.handles: dict[int, Any] = {}  # by the number of the promise
+        self.handles: dict[int, object] = {}  # by the number of the promise
         self._change = threading.Condition()
         self._trouble: BaseException | None = None
         self._untold = 0  # what the library has still to call us for
@@ -73,7 +77,7 @@ class Futures:
 
     # -- the story's side ----------------------------------------------------------------------
 
-    def sockets(self) -> Sequence[Any]:
+    def sockets(self) -> tuple[()]:
         """None."""
         return ()
 
@@ -103,7 +107,7 @@ class Futures:
         self.complain()
         process.descriptors.close()
 
-    def report(self, process: Process, told: Any) -> None:
+    def report(self, process: Process, told: Sequence[tuple[int, str, str, str, str]]) -> None:
         """What was seen of the threads."""
         run, helpers = process.run, list(self._threads())[1:]
         run.tape.helpers += helpers
@@ -129,7 +133,7 @@ class Futures:
         self._run.promises.append(promise)
         return promise
 
-    def steps(self, job: int) -> tuple[Any, str]:
+    def steps(self, job: int) -> tuple[tuple[tuple[str, int], ...], str]:
         """What it does, and how it fails ("": it does not)."""
         return self._story[job].steps, self._story[job].fails
 
@@ -160,7 +164,7 @@ class Futures:
             if not self._change.wait_for(lambda: undone() < room, left_s):
                 raise Expired
 
-    def value(self, promise: Promise, timeout: int | None, left_s: float) -> tuple[Any, Any]:
+    def value(self, promise: Promise, timeout: int | None, left_s: float) -> Outcome:
         """The value of its job and None, or None and its error; ETIMEDOUT."""
         wanted = left_s if timeout is None else min(left_s, timeout / 1e9)
         try:
@@ -193,7 +197,7 @@ class Futures:
     def add_callback(self, promise: Promise, callback: Callback, left_s: float) -> None:
         """It is called with the value; at once, if there is one."""
 
-        def told(value: Any, error: BaseException | None) -> None:
+        def told(value: Done | None, error: BaseException | None) -> None:
             promise.hand_over(self.now(), "callback")
             self._run_callback(callback, value)
 
@@ -213,10 +217,10 @@ class Futures:
 
     # -- in a thread of the library ------------------------------------------------------------
 
-    def _awaiting(self, tell: Told) -> Told:
+    def _awaiting(self, tell: Told[Done]) -> Told[Done]:
         """`tell`, for the library to call; the run is over when that has returned."""
 
-        def told(value: Any, error: BaseException | None) -> None:
+        def told(value: Done | None, error: BaseException | None) -> None:
             try:
                 tell(value, error)
             finally:
@@ -230,7 +234,7 @@ class Futures:
             self._untold += step
             self._change.notify_all()
 
-    def _settled(self, promise: Promise, value: Any, error: BaseException | None) -> None:
+    def _settled(self, promise: Promise, value: Done | None, error: BaseException | None) -> None:
         """A result has come in."""
         at = self.now()
         if self._over:
@@ -246,15 +250,15 @@ class Futures:
             promise.hand_over(self.now(), "callback")
             self._run_callback(callback, value)
 
-    def _report(self, promise: Promise, value: Any) -> None:
-        if value is None:  # the worker was lost: nothing is known of what it did
+    def _report(self, promise: Promise, done: Done | None) -> None:
+        if done is None:  # the worker was lost: nothing is known of what it did
             return
-        _, rows, where = value
+        _, rows, where = done
         promise.worker = self.crew.names.get(where)
         promise.begun = rows[0][1] - self._zero
         self._act(promise.worker or "", f"job {promise.job}", rows)
 
-    def _run_callback(self, callback: Callback, value: Any) -> None:
+    def _run_callback(self, callback: Callback, value: Done | None) -> None:
         rows: Rows = [(USER, clock(), clock(), "")]  # before anybody can learn of it
         try:
             for request in calls_of(callback(None if value is None else value[0])):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..calls import Program, Request
 from ..calls.futures import (
@@ -38,7 +38,7 @@ from .features import machine
 from .measure import Measurement
 from .measured import Run, Stretch
 from .pool_adapters import OpenPool
-from .pool_futures import Futures
+from .pool_futures import Futures, Outcome
 from .process import Process, SharedTraceBuilder
 from .worker_tasks import Rows
 
@@ -52,7 +52,7 @@ def measure_jobs(
     program: Callable[..., Program], story: Jobs, *, pool: str = "Pool", workers: int = 2,
     start_method: str | None = None, switch_interval: int | None = None,
     cores: int | None = None, costs: Costs | None = None, gil: bool | None = None,
-    limit_s: float = 10.0, **options: Any,
+    limit_s: float = 10.0, **options: object,
 ) -> Timeline:  # fmt: skip
     """Run `program` over the jobs of `story` with a real pool and return its `Timeline`.
 
@@ -130,7 +130,9 @@ def _call(driver: Driver, request: call) -> Prepared:
         promise.done, promise.visible = futures.now(), True
         return promise, fails
 
-    def finish(number: int, start: int, end: int, made: tuple[Promise, str]) -> tuple[Any, int]:
+    def finish(
+        number: int, start: int, end: int, made: tuple[Promise, str]
+    ) -> tuple[int | None, int]:
         for part in reversed(driver.stretches):
             if part.start < start:
                 break
@@ -143,9 +145,9 @@ def _call(driver: Driver, request: call) -> Prepared:
 
 
 def _in_hands(
-    driver: Driver, promise: Promise, number: int, end: int, outcome: tuple[Any, Any],
+    driver: Driver, promise: Promise, number: int, end: int, outcome: Outcome,
     new: bool = False,
-) -> tuple[Any, int]:  # fmt: skip
+) -> tuple[int | None, int]:  # fmt: skip
     """The call that waited for this result returns with it, or raises its error."""
     promise.call = number if new else promise.call
     driver.process.run.awaited[number] = promise
@@ -160,11 +162,13 @@ def _in_hands(
 def _apply(driver: Driver, request: apply) -> Prepared:
     futures = _futures(driver, request)
 
-    def ask() -> tuple[Promise, tuple[Any, Any]]:
+    def ask() -> tuple[Promise, Outcome]:
         promise = futures.hand_in(request.job)
         return promise, futures.value(promise, None, _left_s(driver))
 
-    def finish(number: int, start: int, end: int, made: Any) -> tuple[Any, int]:
+    def finish(
+        number: int, start: int, end: int, made: tuple[Promise, Outcome]
+    ) -> tuple[int | None, int]:
         promise, outcome = made
         return _in_hands(driver, promise, number, end, outcome, new=True)
 
@@ -194,7 +198,7 @@ def _result(driver: Driver, request: result) -> Prepared:
     futures = _futures(driver, request)
     promise = futures.future(request.future)
 
-    def finish(number: int, start: int, end: int, outcome: Any) -> tuple[Any, int]:
+    def finish(number: int, start: int, end: int, outcome: Outcome) -> tuple[int | None, int]:
         return _in_hands(driver, promise, number, end, outcome)
 
     return lambda: futures.value(promise, request.timeout, _left_s(driver)), finish

@@ -13,11 +13,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from .helper_process import HelperProcess
+from .helpers.plans import SamplerPlan, Thread
 
 __all__ = ["Seen", "watching"]
-
-#: A thread: its process's number and its own (threading.get_native_id()).
-Thread = tuple[int, int]
 
 
 class Seen:
@@ -48,7 +46,8 @@ class SamplerProcess(HelperProcess):
     def prepare(self, threads: Mapping[str, Thread]) -> None:
         """Tell it at what to look; it has begun to, when this returns."""
         self._task = f"look at {len(threads)} thread{'s'[: len(threads) != 1]}"
-        self._tell(json.dumps({"threads": threads}))
+        plan: SamplerPlan = {"threads": threads}
+        self._tell(json.dumps(plan))
         self._answer()
 
 

@@ -18,6 +18,7 @@ from .ring import await_its_end
 if TYPE_CHECKING:
     from socket import socket
 
+    from ..calls import Request
     from .aio import Reads
     from .driver import Driver
     from .helper_process import HelperProcess
@@ -42,7 +43,7 @@ class Outside(Protocol):
         """What is open when the program begins."""
         ...
 
-    def gate(self, process: Process, thread: int) -> Any:
+    def gate(self, process: Process, thread: int) -> Gate | None:
         """Says what that thread is about to do; None if nothing waits for it."""
         ...
 
@@ -69,6 +70,16 @@ class Outside(Protocol):
     def report(self, process: Process, told: Any) -> None:
         """What the helper has done and seen."""
         ...
+
+
+class Gate(Protocol):
+    """Is told of each call of a thread, for who waits until that does: see `gate`."""
+
+    def before(self, request: Request, waits: bool, sleeps: bool) -> None: ...
+    def again(self, request: Request) -> None: ...
+    def after(
+        self, request: Request, line: int | None, reply: object, error: Exception | None
+    ) -> None: ...
 
 
 class Messages:

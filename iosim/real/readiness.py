@@ -114,7 +114,7 @@ def _epoll_wait(driver: Driver, request: epoll_wait) -> Prepared:
     return partial(wait, seconds(request.timeout), request.maxevents), partial(told, driver)
 
 
-def _interest(descriptors: Descriptors, fd: int) -> Any:
+def _interest(descriptors: Descriptors, fd: int) -> real_select.epoll | NoInterest:
     """The interest list; for another descriptor what makes the call all the same."""
     epoll = getattr(real_select, "epoll", None)
     if epoll is None:
@@ -139,7 +139,7 @@ def _kevent(driver: Driver, request: kevent) -> Prepared:
     return wait, partial(_told_by_kqueue, driver)
 
 
-def _kevent_of(fd: int) -> Any:
+def _kevent_of(fd: int) -> object:
     return real_select.kevent(fd)  # type: ignore[attr-defined]  # EVFILT_READ, EV_ADD
 
 

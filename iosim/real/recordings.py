@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from ..kernels.launch import Plan, launch
 from ..trace import Timeline
@@ -37,7 +37,7 @@ def load(plan: Plan) -> Timeline | None:
     return replace(run, kernel="recorded") if run.source == plan.text.source else None
 
 
-def record_all(module: Any) -> list[Path]:
+def record_all(module: ModuleType) -> list[Path]:
     """Measure each of the `module`'s models over one datagram and keep the runs."""
     from .measure import measure_traffic
 

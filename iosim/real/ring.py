@@ -16,7 +16,7 @@ from errno import EBUSY, EINTR, ENOSYS
 from ..machine.errors import failure
 from .libc import last_failure, libc
 
-__all__ = ["Ring", "await_its_end"]
+__all__ = ["Outcome", "Ring", "await_its_end"]
 
 SETUP, ENTER = 425, 426  # the same numbers on every architecture
 OP_ACCEPT, OP_ASYNC_CANCEL, OP_SEND, OP_RECV = 13, 14, 26, 27
@@ -41,6 +41,10 @@ def await_its_end() -> None:
     event = ctypes.create_string_buffer(16)
     with select.epoll() as nothing:
         libc().epoll_wait(nothing.fileno(), event, 1, GONE_MS)
+
+
+#: What became of an operation: a number (a descriptor, a count), what was received, or its errno.
+Outcome = int | bytes | OSError
 
 
 class Ring:
@@ -138,9 +142,9 @@ class Ring:
         self._waiting.append(self._serial)
         return self._serial
 
-    def submit_and_wait(self) -> list[tuple[int, int | bytes | OSError]]:
+    def submit_and_wait(self) -> list[tuple[int, Outcome]]:
         """Hand them in and wait for one; all completions `(number, result)` that are there."""
-        found: list[tuple[int, int | bytes | OSError]] = []
+        found: list[tuple[int, Outcome]] = []
         while not found:
             waiting, self._waiting = len(self._waiting), []
             _enter_kernel(ENTER, self.fd, waiting, 1, GETEVENTS, 0, 0)
@@ -149,7 +153,7 @@ class Ring:
                 found.append((number, self._outcome(number, result)))
         return found
 
-    def _outcome(self, number: int, result: int) -> int | bytes | OSError:
+    def _outcome(self, number: int, result: int) -> Outcome:
         buffer = self._buffers.pop(number)
         if result < 0:
             return failure(-result)

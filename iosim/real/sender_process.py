@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from ..workloads.traffic import Traffic
 from .helper_process import HelperProcess
+from .helpers.plans import Scheduled, SenderPlan
 
 __all__ = ["SenderProcess"]
 
@@ -28,19 +29,16 @@ class SenderProcess(HelperProcess):
         count = len(story.messages)
         self._task = f"send {count:,} message{'s'[: count != 1]} over {story.transport}"
         self._let_look()
-        schedule = [
-            [number, m.at_ns, m.size, m.connection, m.kind, m.content.decode("latin-1")]
+        schedule: list[Scheduled] = [
+            (number, m.at_ns, m.size, m.connection, m.kind, m.content.decode("latin-1"))
             for number, m in enumerate(story.messages, start=1)
         ]
-        thread = [os.getpid(), threading.get_native_id()]
-        self._tell(
-            json.dumps(
-                {
-                    "transport": story.transport, "ports": ports, "schedule": schedule,
-                    "thread": thread, "stepwise": story.stepwise, "announces": announces,
-                }
-            )
-        )  # fmt: skip
+        plan: SenderPlan = {
+            "transport": story.transport, "ports": ports, "schedule": schedule,
+            "thread": (os.getpid(), threading.get_native_id()), "stepwise": story.stepwise,
+            "announces": announces,
+        }  # fmt: skip
+        self._tell(json.dumps(plan))
         made: list[int] = self._answer()
         return made
 

@@ -15,11 +15,10 @@ from collections.abc import Callable
 from errno import EAGAIN, EINVAL
 from functools import partial
 from types import FrameType
-from typing import Any
 
 from ..calls import SIG_BLOCK, Program, pause, sigaction, sigprocmask, sigtimedwait
 from ..trace import KERNEL
-from .answers import Prepared, answers, nothing, seconds
+from .answers import Prepared, Result, answers, nothing, seconds
 from .descriptors import failure
 from .driver import Driver, Escaped, Open
 from .features import missing, real_fcntl
@@ -28,13 +27,17 @@ from .measured import Stretch
 __all__ = ["NoSignals", "Signals"]
 
 
+#: What Python keeps for a signal: a function, SIG_DFL or SIG_IGN, or None of C's own.
+Handler = Callable[[int, FrameType | None], object] | int | None
+
+
 class Signals:
     """Those of the main thread, which is driven by `driver` once it is set."""
 
     driver: Driver
 
     def __init__(self) -> None:
-        self._previous: dict[int, Any] = {}
+        self._previous: dict[int, Handler] = {}
         self._handlers: dict[int, Callable[[int], Program]] = {}
         self._mask = _mask()
         self.noted: deque[tuple[int, int]] = deque()
@@ -141,7 +144,7 @@ class Signals:
         self._previous.clear()
 
 
-def _mask() -> set[Any] | None:
+def _mask() -> set[int] | None:
     """What this thread holds back; None where a program that uses signals cannot run."""
     if threading.current_thread() is not threading.main_thread():
         return None
@@ -152,10 +155,6 @@ def _mask() -> set[Any] | None:
 
 class NoSignals(Signals):
     """Of any other thread: signals are the main thread's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.noted: Any = ()
 
     def need_main_thread(self) -> None:
         """RuntimeError."""
@@ -205,7 +204,7 @@ def _pause(driver: Driver, request: pause) -> Prepared:
 
 
 def _told_by_signal(
-    driver: Driver, call: int, start: int, end: int, result: Any
-) -> tuple[Any, int]:
+    driver: Driver, call: int, start: int, end: int, result: Result
+) -> tuple[Result, int]:
     driver.notice = "signal"
     return result, 0

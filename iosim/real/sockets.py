@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket as real_socket
 import struct
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..calls import (
     MSG_DONTWAIT,
@@ -20,6 +20,7 @@ from ..calls import (
     getsockname,
     getsockopt,
     listen,
+    read,
     recvfrom,
     recvmsg,
     send,
@@ -29,6 +30,7 @@ from ..calls import (
 )
 from .answers import Action, Prepared, answers, as_it_is, nothing
 from .descriptors import keep
+from .features import Ancillary
 from .measured import Receipt
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["ANCILLARY", "accepted", "in_hands", "sent"]
 
 ANCILLARY = 128  # bytes for the arrival stamp
+
+#: What recvmsg tells: the bytes, the ancillary messages, the flags, the sender.
+Received = tuple[bytes, Ancillary, int, object]
 
 _SHUT = {SHUT_RD: real_socket.SHUT_RD, SHUT_WR: real_socket.SHUT_WR,
          SHUT_RDWR: real_socket.SHUT_RDWR}  # fmt: skip
@@ -47,7 +52,7 @@ _SHUT = {SHUT_RD: real_socket.SHUT_RD, SHUT_WR: real_socket.SHUT_WR,
 
 @answers(recvfrom)
 def _recvfrom(driver: Driver, request: recvfrom) -> Prepared:
-    def finish(call: int, start: int, end: int, got: Any) -> tuple[bytes, int]:
+    def finish(call: int, start: int, end: int, got: Received) -> tuple[bytes, int]:
         return got[0], in_hands(driver, request, call, start, end, got[0], got[1])
 
     return _receive(driver, request), finish
@@ -55,7 +60,7 @@ def _recvfrom(driver: Driver, request: recvfrom) -> Prepared:
 
 @answers(recvmsg)
 def _recvmsg(driver: Driver, request: recvmsg) -> Prepared:
-    def finish(call: int, start: int, end: int, got: Any) -> tuple[tuple[bytes, int], int]:
+    def finish(call: int, start: int, end: int, got: Received) -> tuple[tuple[bytes, int], int]:
         nbytes = in_hands(driver, request, call, start, end, got[0], got[1])
         return (got[0], got[2] & MSG_TRUNC), nbytes
 
@@ -67,12 +72,12 @@ def _receive(driver: Driver, request: recvfrom) -> Action:
     one = driver.process.descriptors.socket(request.fd)
     if hasattr(one, "recvmsg"):
         return partial(one.recvmsg, request.size, ANCILLARY, request.flags)
-    return lambda: (one.recv(request.size, request.flags), [], 0)  # Windows
+    return lambda: (one.recv(request.size, request.flags), [], 0, None)  # Windows
 
 
 def in_hands(
-    driver: Driver, request: Any, call: int, start: int, end: int, data: bytes,
-    ancillary: list[Any],
+    driver: Driver, request: recvfrom | read, call: int, start: int, end: int, data: bytes,
+    ancillary: Ancillary,
 ) -> int:  # fmt: skip
     """The program has `data`; how many bytes of messages that were.  (Not if it only looked.)"""
     if request.flags & MSG_PEEK or not data:
@@ -133,7 +138,9 @@ def _accept4(listener: real_socket.socket) -> tuple[int, tuple[str, int]]:
     return made
 
 
-def _accepted(driver: Driver, call: int, start: int, end: int, made: Any) -> tuple[int, int]:
+def _accepted(
+    driver: Driver, call: int, start: int, end: int, made: tuple[int, tuple[str, int]]
+) -> tuple[int, int]:
     fd, (_, port) = made
     return accepted(driver, fd, port), 0
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..calls import MSG_DONTWAIT
 from ..kernels.resource_limits import beginning
@@ -20,6 +19,7 @@ from .sockets import ANCILLARY
 
 if TYPE_CHECKING:
     from .driver import Driver
+    from .helpers.plans import SenderReport
     from .process import Process
 
 __all__ = ["TrafficOutside"]
@@ -115,7 +115,8 @@ class TrafficOutside:
     def settle(self, process: Process) -> None:
         """What lies in the receive queues when the program is over has arrived, and is not lost."""
         for fd, one in list(process.descriptors.open.items()):
-            if fd in process.messages.connection and hasattr(one, "recvmsg"):
+            theirs = fd in process.messages.connection
+            if theirs and isinstance(one, socket.socket) and hasattr(one, "recvmsg"):
                 self._empty(process, fd, one)
 
     def _empty(self, process: Process, fd: int, one: socket.socket) -> None:
@@ -132,11 +133,11 @@ class TrafficOutside:
             stamped, run = process.wall.at(ancillary), process.run
             run.receipts.append(Receipt(0, run.end, parts, stamped, None, False))
 
-    def report(self, process: Process, told: Mapping[str, Any]) -> None:
+    def report(self, process: Process, told: SenderReport) -> None:
         """What the sender has sent and seen."""
         run = process.run
         run.sent = {number: (before, after) for number, before, after in told["sent"]}
         run.evidence = [Evidence(*row) for row in told["evidence"]]
-        for what, name in (("sent late", "late"), ("not seen asleep", "unseen")):
-            if told[name] > 0:
-                run.disturbances += (Disturbance(what, told[name]),)
+        for what, ns in (("sent late", told["late"]), ("not seen asleep", told["unseen"])):
+            if ns > 0:
+                run.disturbances += (Disturbance(what, ns),)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from errno import EINVAL, EOPNOTSUPP
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..calls import (
     io_uring_enter,
@@ -20,7 +20,7 @@ from ..calls import (
 )
 from .answers import Prepared, answers
 from .descriptors import keep
-from .ring import Ring
+from .ring import Outcome, Ring
 from .sockets import accepted
 
 if TYPE_CHECKING:
@@ -113,6 +113,9 @@ def _completed(
 # -- many operations, handed in and awaited together --------------------------------------------
 
 
+Preparing = io_uring_prep_accept | io_uring_prep_recv | io_uring_prep_send
+
+
 @answers(io_uring_prep_accept)
 def _prep_accept(driver: Driver, request: io_uring_prep_accept) -> Prepared:
     return _prepare(driver, request, Ring.prepare_accept)
@@ -128,15 +131,18 @@ def _prep_send(driver: Driver, request: io_uring_prep_send) -> Prepared:
     return _prepare(driver, request, Ring.prepare_send, request.data)
 
 
-def _prepare(driver: Driver, request: Any, prepare: Callable[..., int], *more: Any) -> Prepared:
+def _prepare(
+    driver: Driver, request: Preparing, prepare: Callable[..., int], *more: object
+) -> Prepared:
     process = driver.process
     ring, fd = _ring(process, request.ring), process.descriptors.operand(request.fd)
     return partial(prepare, ring, fd, *more), partial(_prepared, driver, request)
 
 
 def _prepared(
-    driver: Driver, request: Any, call: int, start: int, end: int, number: int
-) -> tuple[None, int]:
+    driver: Driver, request: Preparing | io_uring_submit, call: int, start: int, end: int,
+    number: int,
+) -> tuple[None, int]:  # fmt: skip
     driver.process.submissions.of[request.ring, number] = type(request), request.fd
     return None, 0
 
@@ -148,8 +154,8 @@ def _submit_and_wait(driver: Driver, request: io_uring_submit_and_wait) -> Prepa
 
 
 def _finished(
-    driver: Driver, ring: int, call: int, start: int, end: int, found: list[tuple[int, Any]]
-) -> tuple[list[tuple[type, int, Any]], int]:
+    driver: Driver, ring: int, call: int, start: int, end: int, found: list[tuple[int, Outcome]]
+) -> tuple[list[tuple[type, int, Outcome]], int]:
     """All completions; what they copied lies in the part of the call after its sleep."""
     process = driver.process
     completions, nbytes, since = [], 0, max(start, driver.woke(call))

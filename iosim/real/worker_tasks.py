@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from time import perf_counter_ns as clock
-from typing import Any
+from typing import Protocol
 
 from ..machine.clocks import cpu_clock
 from ..trace import GIL, READY, SLEEPING, USER
@@ -25,7 +25,17 @@ GREET_S = 60.0  # for all workers to start, on a busy machine and by spawn
 #: `(state, start, end, note)` on `perf_counter_ns`, which all processes of a system share.
 Rows = list[tuple[str, int, int, str]]
 
+#: A job's value (None: it failed), what its worker did, and which process and thread that is.
+Done = tuple[int | None, Rows, tuple[int, int]]
+
 _here = threading.local()
+
+
+class Semaphore(Protocol):
+    """Of threading, or of multiprocessing."""
+
+    def acquire(self, block: bool, timeout: float, /) -> bool: ...
+    def release(self) -> None: ...
 
 
 # -- for readers -------------------------------------------------------------------------------
@@ -56,7 +66,7 @@ class Failed(RuntimeError):
         self.text, self.rows, self.where = text, rows, where
 
 
-def prepare(arrived: Any, go: Any) -> None:
+def prepare(arrived: Semaphore, go: Semaphore) -> None:
     """A worker starts: Ctrl-C is its caller's to handle."""
     _here.gate = arrived, go
     if threading.current_thread() is threading.main_thread():
@@ -79,7 +89,7 @@ def _where() -> tuple[int, int]:
 def perform(
     steps: tuple[tuple[str, int], ...], fails: str, value: int,
     stopped: threading.Event | None = None,
-) -> tuple[int, Rows, tuple[int, int]]:  # fmt: skip
+) -> Done:  # fmt: skip
     """Do a job: its value, what this thread did, and which thread it is.
 
     `Failed` if it is to fail, or if it is called off by `stopped`.

@@ -33,7 +33,7 @@ from .story_end import say_story_over
 
 TYPE_CHECKING = False  # typing's, without importing it
 if TYPE_CHECKING:
-    from typing import Any
+    from .plans import ClientsPlan, ClientsReport, Script
 
 SPIN_NS = 300_000  # a sleep ends up to this much late: the rest of the way the clock is watched
 LOOK_NS = 100_000  # between two looks whether the server waits
@@ -44,7 +44,7 @@ CHUNK = 1 << 20
 class SocketClient(ScriptedClient):
     """A client, and its socket."""
 
-    def __init__(self, loop: ClientLoop, row: list[Any]) -> None:
+    def __init__(self, loop: ClientLoop, row: Script) -> None:
         self.at_ns, rcvbuf, self.first, steps = row
         super().__init__(loop, steps)
         self.loop = loop
@@ -119,7 +119,7 @@ class SocketClient(ScriptedClient):
         self.echo.say(byte, amount)
         self.outbox.append(memoryview(byte * amount))
         self.flush()
-        self.loop.sent.append([self.first, before, self.now()])
+        self.loop.sent.append((self.first, before, self.now()))
         self.first += 1
 
     def flush(self) -> None:
@@ -176,25 +176,25 @@ class SocketClient(ScriptedClient):
 class ClientLoop(Scripts):
     """All the clients, and the loop that serves them."""
 
-    def __init__(self, plan: dict[str, Any]) -> None:
+    def __init__(self, plan: ClientsPlan) -> None:
         super().__init__()
-        self.port: int = plan["port"]
-        self.stepwise: bool = plan["stepwise"]
+        self.port = plan["port"]
+        self.stepwise = plan["stepwise"]
         self.server = _onlooker(plan)  # None: no client waits for the server
         self.held: deque[Callable[[], object]] = deque()  # acts, in the order of their time
         self.since = 0  # when the first of them was held back, while there is one
         self.moved = 0  # ns by which the story is later than planned
         self.unseen = 0  # ns for which it was looked in vain whether the server waits
-        self.sent: list[list[int]] = []
+        self.sent: list[tuple[int, int, int]] = []
         self.zero = 0
-        self.due: list[tuple[int, int, Any]] = []
+        self.due: list[tuple[int, int, Callable[[], object]]] = []
         self.number = 0
         self.epoll = select.epoll()
         self.edges = select.EPOLLIN | select.EPOLLOUT | select.EPOLLET
         self.clients = [SocketClient(self, row) for row in plan["clients"]]
         self.of_fd = {client.socket.fileno(): client for client in self.clients}
         self.here = len(self.clients)
-        self.announces: bool = plan.get("announces", False)
+        self.announces = plan.get("announces", False)
 
     def now(self) -> int:
         """ns since the start of the run."""
@@ -242,7 +242,7 @@ class ClientLoop(Scripts):
         """Be told of whatever changes."""
         self.epoll.register(client.socket.fileno(), self.edges)
 
-    def later(self, at: int, act: Any) -> None:
+    def later(self, at: int, act: Callable[[], object]) -> None:
         """`act` at the instant `at`."""
         self.number += 1
         heapq.heappush(self.due, (at, self.number, act))
@@ -283,7 +283,7 @@ class ClientLoop(Scripts):
         return bool(found)
 
 
-def _onlooker(plan: dict[str, Any]) -> Onlooker | None:
+def _onlooker(plan: ClientsPlan) -> Onlooker | None:
     if plan["board"] is None:
         return None
 
@@ -318,7 +318,7 @@ def main() -> None:
         line += byte
     loop.zero = int(line)
     loop.run()
-    report = {
+    report: ClientsReport = {
         "sent": loop.sent, "visits": [client.met() for client in loop.clients],
         "unseen": loop.unseen,
     }  # fmt: skip

@@ -17,7 +17,7 @@ from ...machine.procfs import sample
 
 TYPE_CHECKING = False  # typing's, without importing it
 if TYPE_CHECKING:
-    from typing import Any
+    from .plans import SamplerPlan
 
 SAMPLE_S = 0.001
 SAMPLES = 20_000
@@ -25,7 +25,7 @@ SAMPLES = 20_000
 
 def main() -> None:
     """One watch."""
-    plan: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
+    plan: SamplerPlan = json.loads(sys.stdin.buffer.readline())
     stopped = threading.Event()
 
     def watch_input() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
 
     threading.Thread(target=watch_input, daemon=True).start()
     print("[]", flush=True)
-    rows: list[Any] = []
+    rows: list[list[int | str]] = []
     while len(rows) < SAMPLES and not stopped.wait(SAMPLE_S):
         for name, (pid, tid) in plan["threads"].items():
             seen = sample(pid, tid)

@@ -29,9 +29,7 @@ from .story_end import say_story_over
 
 TYPE_CHECKING = False  # typing's, without importing it
 if TYPE_CHECKING:
-    from typing import Any
-
-    Rows = list[list[Any]]
+    from .plans import SenderPlan, SenderReport
 
 SPIN_NS = 300_000  # a sleep ends up to this much late: the rest of the way the clock is watched
 QUIET_NS = 1_000_000  # no sampling in the last stretch before a send
@@ -51,22 +49,21 @@ class Stop(Exception):
 class Sender:
     """Sockets, a schedule and what has been done of it."""
 
-    def __init__(self, plan: dict[str, Any]) -> None:
-        self.schedule: Rows = plan["schedule"]
-        self.sent: Rows = []
-        self.evidence: Rows = []
+    def __init__(self, plan: SenderPlan) -> None:
+        self.schedule = plan["schedule"]
+        self.sent: list[tuple[int, int, int]] = []
+        self.evidence: list[tuple[int, str, str, str]] = []
         self.late = 0  # ns by which the latest one was behind its time
         self.moved = 0  # ns by which the schedule is later than planned
         self.unseen = 0  # ns for which it was looked in vain whether the program sleeps
         self.said = b""  # what the program is at
         self.awake = 0  # when it was last seen so, by `clock`
-        self.stepwise: bool = plan["stepwise"]
-        self.announces: bool = plan.get("announces", False)
+        self.stepwise = plan["stepwise"]
+        self.announces = plan.get("announces", False)
         self.input = 0  # the descriptor on which the program says what it is at
         self.zero = 0
-        self.look: Any = partial(sample, *plan["thread"])
-        if not self.look()[0]:  # /proc tells nothing
-            self.look = None
+        look = partial(sample, *plan["thread"])
+        self.look = look if look()[0] else None  # else /proc tells nothing
         self.sockets = [_connect(plan["transport"], port) for port in plan["ports"]]
 
     def ports(self) -> list[int]:
@@ -89,7 +86,7 @@ class Sender:
             self.late = max(self.late, before - deadline)
             with suppress(OSError):  # the program has closed it: what is sent there is lost
                 ACTIONS[kind](self.sockets[connection], payload)
-            self.sent.append([number, before - self.zero, clock() - self.zero])
+            self.sent.append((number, before - self.zero, clock() - self.zero))
 
     def hold_back(self, last: int, at: int) -> None:
         """Until the program waits for what is planned for `at`; `last`: when the one before was."""
@@ -131,7 +128,7 @@ class Sender:
         while self.look and clock() + pause < deadline:
             self.hear(pause)
             before = clock()
-            row = [before - self.zero, *self.look()]
+            row = (before - self.zero, *self.look())
             if before >= self.zero and clock() < min(deadline, before + SAMPLE_NS):
                 self.evidence.append(row)  # its parts are of one instant
 
@@ -191,7 +188,7 @@ def main() -> None:
             say_story_over()
         while True:  # until the program is over
             sender.hear(1_000_000_000)
-    report = {
+    report: SenderReport = {
         "sent": sender.sent, "evidence": sender.evidence, "late": sender.late,
         "unseen": sender.unseen,
     }  # fmt: skip
