@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import pairwise
+from socket import socket as Socket
 from time import perf_counter_ns as clock
-from typing import Any
 
 from ..calls import (
     F_SETFL,
@@ -277,14 +277,14 @@ def _scans(found: Calibration) -> None:
                 found.note(name, slope)
 
 
-def _slope(ask: Ask, socks: Sequence[Any], stack: ExitStack) -> list[float]:
+def _slope(ask: Ask, socks: Sequence[Socket], stack: ExitStack) -> list[float]:
     """ns more for each further descriptor; blocks of few and many in turn."""
     few, many = ask(socks[:FEW], stack), ask(socks, stack)
     pairs = [(_timed(few), _timed(many)) for _ in range(AGAIN)]
     return [(after - before) / (MANY - FEW) for before, after in pairs]
 
 
-def _timed(action: Callable[[], Any]) -> int:
+def _timed(action: Callable[[], object]) -> int:
     start = clock()
     action()
     return clock() - start

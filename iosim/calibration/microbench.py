@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from statistics import median
-from typing import Any
 
 from ..machine.clocks import cpu_clock
 from ..machine.disturbances import LIMIT_MS, Disturbance, interference, undisturbed
@@ -35,7 +34,7 @@ BLOCK_US = 500  # of CPU time in a block: a single short call drowns in the nois
 MAX_CALLS = 200
 
 #: Prepares a question to these sockets; what it needs is closed by the stack.
-Ask = Callable[[Sequence[socket.socket], ExitStack], Callable[[], Any]]
+Ask = Callable[[Sequence[socket.socket], ExitStack], Callable[[], object]]
 
 
 # --- sockets to ask about -------------------------------------------------------------------------
@@ -135,13 +134,13 @@ def wake(sock: socket.socket) -> None:
 # --- the questions --------------------------------------------------------------------------------
 
 
-def ask_select(socks: Sequence[socket.socket], stack: ExitStack) -> Callable[[], Any]:
+def ask_select(socks: Sequence[socket.socket], stack: ExitStack) -> Callable[[], object]:
     """select(2): which of `socks` are ready now?"""
     fds = [sock.fileno() for sock in socks]
     return lambda: select.select(fds, [], [], 0)
 
 
-def ask_poll(socks: Sequence[socket.socket], stack: ExitStack) -> Callable[[], Any]:
+def ask_poll(socks: Sequence[socket.socket], stack: ExitStack) -> Callable[[], object]:
     """poll(2): the same.  AttributeError where there is none."""
     array = select.poll()
     for sock in socks:
@@ -149,7 +148,7 @@ def ask_poll(socks: Sequence[socket.socket], stack: ExitStack) -> Callable[[], A
     return lambda: array.poll(0)
 
 
-def ask_epoll(socks: Sequence[socket.socket], stack: ExitStack) -> Callable[[], Any]:
+def ask_epoll(socks: Sequence[socket.socket], stack: ExitStack) -> Callable[[], object]:
     """epoll_wait(2): the same, of a list that the kernel keeps.  AttributeError likewise."""
     interest = stack.enter_context(select.epoll())
     for sock in socks:
@@ -191,7 +190,7 @@ class Price(float):
     disturbances: tuple[Disturbance, ...] = ()
 
 
-def cost_us(call: Callable[[], Any]) -> Price:
+def cost_us(call: Callable[[], object]) -> Price:
     """µs of this thread's CPU time for one `call`: the median of blocks of calls.
 
     Not the least: on a virtual machine the clock of a thread sometimes leaves time out.  A block
@@ -201,7 +200,7 @@ def cost_us(call: Callable[[], Any]) -> Price:
     return _costs_us([call])[0]
 
 
-def _costs_us(calls: Sequence[Callable[[], Any]]) -> list[Price]:
+def _costs_us(calls: Sequence[Callable[[], object]]) -> list[Price]:
     """Of several, block by block in turn: what other work does to the caches it does to all."""
     for call in calls:
         _block(call, 1)  # finds cold caches
@@ -222,7 +221,7 @@ def _middle(blocks: list[Price]) -> Price:
     return price
 
 
-def _block(call: Callable[[], Any], calls: int) -> Price:
+def _block(call: Callable[[], object], calls: int) -> Price:
     with interference() as found:
         before = cpu_clock()
         for _ in range(calls):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..validate import whole
 from .request import (
@@ -37,7 +37,7 @@ MAX_NUMBER = 1_000_000
 
 #: Told of a result: a program of one argument, the job's value (None if it failed).  It may compute
 #: and sleep, and runs in whatever thread learns of the result first.
-Callback = Callable[[Any], Program]
+Callback = Callable[[int | None], Program]
 
 
 def _callback(name: str, callback: object) -> None:

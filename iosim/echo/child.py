@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from selectors import BaseSelector
 
 from ..kernels.resource_limits import beginning
 from ..machine.children import how_it_ended, plain_environment
@@ -193,7 +193,9 @@ def _limit(files: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, hard), hard))
 
 
-def _begin(name: str, port: int, options: dict[str, float]) -> tuple[Any, Any, Callable[[], None]]:
+def _begin(
+    name: str, port: int, options: dict[str, float]
+) -> tuple[BaseSelector, socket.socket, Callable[[], None]]:
     """A server that listens: its selector, its listening socket, and what serves."""
     if name == "notes":
         return notes.sel, notes.listening(port), notes.serve

@@ -36,7 +36,7 @@ def all_of(*claims: Claim) -> Claim:
     return lambda outcome: next(filter(None, (wrong(claim, outcome) for claim in claims)), "")
 
 
-def returns(expected: Any) -> Claim:
+def returns(expected: object) -> Claim:
     """The program returns this."""
 
     def holds(outcome: Outcome) -> str:

@@ -8,7 +8,6 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from ..workloads import clients
 from .claims import nothing_lost
@@ -56,13 +55,13 @@ def run(options: argparse.Namespace) -> int:
     return int(found.broken)
 
 
-def _function(name: str) -> Callable[..., Any]:
+def _function(name: str) -> Callable[..., object]:
     module, colon, path = name.partition(":")
     if not colon:
         raise ValueError(f"MODULE:FUNCTION is asked for, got {name!r}")
     sys.path.insert(0, os.getcwd())
-    found: Any = importlib.import_module(module)
+    found = importlib.import_module(module)
     if not hasattr(found, path):
         raise AttributeError(f"{module} has no function {path!r}")
-    function: Callable[..., Any] = getattr(found, path)
+    function: Callable[..., object] = getattr(found, path)
     return function

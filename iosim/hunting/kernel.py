@@ -29,6 +29,9 @@ SOON = ms(3)  # until a socket that took nothing says that it takes something
 SPURIOUS = 2  # times, at most, that a descriptor is reported and is not ready
 
 
+Look = calls.select | calls.poll | calls.epoll_wait
+
+
 class HuntedKernel(PlainKernel):
     """`PlainKernel`, where what is free is chosen; it stops a program that makes no progress."""
 
@@ -53,7 +56,7 @@ class HuntedKernel(PlainKernel):
             task.slice_end = self.now
             self._plan_preemption(task)
 
-    def _resume(self, task: Task, value: Any, error: BaseException | None = None) -> None:
+    def _resume(self, task: Task, value: object, error: BaseException | None = None) -> None:
         """Somebody else may go on before the code behind the call does."""
         if not (self.space.threads and self.threads and self.choices.pick(2)):
             super()._resume(task, value, error)
@@ -126,7 +129,7 @@ class HuntedKernel(PlainKernel):
         if choose is None or not choose(self, task, task.request):
             super()._answer(task)
 
-    def take_less(self, task: Task, request: Any) -> bool:
+    def take_less(self, task: Task, request: sendto) -> bool:
         """A send on a nonblocking socket: all of it, one byte, half of it; or EAGAIN."""
         thing = self.table.open.get(request.fd)
         nonblocking = getattr(thing, "flags", 0) & calls.O_NONBLOCK
@@ -143,7 +146,7 @@ class HuntedKernel(PlainKernel):
             task.request.number = 0
         return way == 3
 
-    def have_no_room(self, task: Task, request: Any) -> bool:
+    def have_no_room(self, task: Task, request: calls.accept) -> bool:
         """An accept at the limit of descriptors: EMFILE, which is looked for first (do_accept)."""
         if self.now >= self._full_until:
             if self._full >= self.space.full or not self.choices.pick(2):
@@ -152,7 +155,7 @@ class HuntedKernel(PlainKernel):
         self.return_from_call(task, None, failure(EMFILE))
         return True
 
-    def tell_too_much(self, task: Task, request: Any) -> bool:
+    def tell_too_much(self, task: Task, request: Look) -> bool:
         """A look that reports what is not ready."""
         if not self.space.spurious or self._spurious >= SPURIOUS:
             return False
@@ -164,9 +167,9 @@ class HuntedKernel(PlainKernel):
         self.return_from_call(task, [calls.Ready(idle[0], calls.EPOLLIN)])
         return True
 
-    def _asked(self, request: Any) -> Mapping[int, int]:
+    def _asked(self, request: Look) -> Mapping[int, int]:
         if not isinstance(request, calls.epoll_wait):
-            return request.asked  # type: ignore[no-any-return]
+            return request.asked
         interest = self.table.open.get(request.epfd)
         watched = interest.watched if isinstance(interest, Interest) else {}
         return {fd: watch.events for fd, watch in watched.items()}

@@ -96,7 +96,7 @@ class Broken:
             f"story = {self.story!r}\nrow = {self.row!r}"
         )
 
-    def _repr_mimebundle_(self, **named: Any) -> dict[str, str]:
+    def _repr_mimebundle_(self, **named: object) -> dict[str, str]:
         from ..shown import bundle, picture
 
         return bundle(f"{self}\n\n{self.timeline}", picture(self.picture()))
@@ -112,10 +112,10 @@ class Broken:
 
 
 def hunt(
-    program: Callable[..., Any], claim: Claim | None = None,
+    program: Callable[..., object], claim: Claim | None = None,
     within: Space | Traffic | Clients | None = None, *, seed: int = 0, cases: int = 2_000,
     seconds: float = 10.0, limit_s: float = 5.0, progress: bool = False,
-    shown: Callable[..., Any] | None = None, **options: Any,
+    shown: Callable[..., object] | None = None, **options: object,
 ) -> Held | Broken:  # fmt: skip
     """Search for a case in which plain code breaks `claim`, or dies, spins, or waits for ever.
 

@@ -66,7 +66,7 @@ class Promise:
     done: int | None = None
     received: int | None = None
     told: str = ""
-    value: Any = None
+    value: int | None = None
     error: Exception | None = None
     visible: bool = False  # to who asks for it; a Pool runs the callback before that
     waiters: list[Any] = field(default_factory=list)

@@ -30,7 +30,7 @@ def _visit(plain: dict[str, Any]) -> Visit:
     return Visit(**{**plain, "answered": tuple(plain["answered"])})
 
 
-def to_records(run: Timeline) -> list[dict[str, Any]]:
+def to_records(run: Timeline) -> list[dict[str, object]]:
     """A list of flat dicts, one an interval, for `pandas.DataFrame`."""
     return [
         {
@@ -42,14 +42,14 @@ def to_records(run: Timeline) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def to_trace_events(run: Timeline) -> dict[str, Any]:
+def to_trace_events(run: Timeline) -> dict[str, object]:
     """The run as Chrome's trace event format (JSON object form), for Perfetto; times in us.
 
     What goes on at once in one lane, as messages on their way, has rows of its own there.
     """
     rows = _rows(run)
     tids = {row: number for number, row in enumerate(dict.fromkeys(rows), start=1)}
-    named: list[dict[str, Any]] = [
+    named: list[dict[str, object]] = [
         {"ph": "M", "pid": 1, "name": "process_name", "args": {"name": _label(run)}}
     ]
     named += [

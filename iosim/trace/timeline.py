@@ -93,7 +93,7 @@ class Timeline:
 
         return text(self)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         from ..draw import svg
 
         return bundle(str(self), picture(svg(self)))
@@ -266,11 +266,11 @@ class Timeline:
         """
         return part.cut_out(self, start, end)
 
-    def to_records(self) -> list[dict[str, Any]]:
+    def to_records(self) -> list[dict[str, object]]:
         """One dict for each interval, for a table or a data frame."""
         return export.to_records(self)
 
-    def to_trace_events(self) -> dict[str, Any]:
+    def to_trace_events(self) -> dict[str, object]:
         """The run as Chrome's trace event format (JSON object form), for Perfetto; times in us.
 
         What goes on at once in one lane, as messages on their way, has rows of its own there.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from ..validate import HOUR_NS, number, whole
 from .client_script import (
@@ -73,7 +72,7 @@ class Client:
         """What its steps of this kind come to: bytes, or ns."""
         return sum(amount for one, amount in self.steps if one == kind)
 
-    def __add__(self, other: Any) -> Client:
+    def __add__(self, other: Iterable[tuple[str, int]]) -> Client:
         """The same client with more `(kind, number)` steps behind its own."""
         return replace(self, steps=(*self.steps, *other))
 

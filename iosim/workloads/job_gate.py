@@ -20,7 +20,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import perf_counter_ns as clock
 from types import TracebackType
-from typing import Any
 
 from ..machine import procfs
 
@@ -77,7 +76,9 @@ def _knocks(one: socket.socket) -> bool:
         return False
 
 
-def held(port: int, function: Callable[..., Any] = int, *given: Any) -> tuple[int, int, Any]:
+def held(
+    port: int, function: Callable[..., object] = int, *given: object
+) -> tuple[int, int, object]:
     """A job: wait at the gate of `port`, then call `function`.
 
     When that began and ended (ns of `perf_counter_ns`, which all processes of a system share), and
@@ -121,7 +122,7 @@ def _sleep(tid: int) -> int | None:
     return procfs.voluntary("self", tid) if procfs.state("self", tid) == "S" else None
 
 
-def once_asleep(function: Callable[..., object], *given: Any) -> threading.Thread:
+def once_asleep(function: Callable[..., object], *given: object) -> threading.Thread:
     """Call `function` in a thread of its own, as soon as the calling thread sleeps: join it."""
     caller = threading.get_native_id()
 
