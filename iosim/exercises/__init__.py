@@ -7,14 +7,12 @@ check(recv_exactly)
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from ..trace import Timeline
 from ..validate import near
 from .deadlines import SERVE_IN_TIME
 from .descriptors import ACCEPT_ALL
 from .event_loop import EVENT_LOOP
+from .exercise import Answer
 from .exercise import Exercise as Exercise
 from .exercise import Solution as Solution
 from .exercise import Verdict as Verdict
@@ -37,12 +35,12 @@ EXERCISES = {
 }  # fmt: skip
 
 
-def solution(answer: Callable[..., Any] | str) -> Solution:
+def solution(answer: Answer | str) -> Solution:
     """A right answer, folded; `answer`: the exercise's function, or its name."""
     return _exercise(answer if isinstance(answer, str) else answer.__name__).solved()
 
 
-def on_this_machine(answer: Callable[..., Any], name: str = "") -> Timeline:
+def on_this_machine(answer: Answer, name: str = "") -> Timeline:
     """The answer's run on the real kernel, over a story of the exercise.
 
     Raises what it raises; TimeoutError after three seconds.
@@ -50,7 +48,7 @@ def on_this_machine(answer: Callable[..., Any], name: str = "") -> Timeline:
     return _exercise(name or answer.__name__).measured(answer)
 
 
-def check(answer: Callable[..., Any], name: str = "", *, seed: int = 0) -> Verdict:
+def check(answer: Answer, name: str = "", *, seed: int = 0) -> Verdict:
     """Try an answer; its own name says to which exercise, or `name`.
 
     `seed`: other sizes and bytes for each (a hidden variant).  ValueError for a name that no

@@ -10,10 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from . import EXERCISES
-from .exercise import Exercise
+from .exercise import Answer, Exercise
 
 __all__ = ["add_arguments", "run"]
 
@@ -54,7 +53,9 @@ def run(options: argparse.Namespace) -> int:
     return 0 if all(row["right"] for row in rows) else 1
 
 
-def _row(file: Path, exercise: Exercise, answer: Any, seed: int, trace: bool) -> dict[str, Any]:
+def _row(
+    file: Path, exercise: Exercise, answer: Answer, seed: int, trace: bool
+) -> dict[str, object]:
     verdict = exercise.check(answer, seed)
     run = f"\n\n{verdict.found.timeline}" if trace and verdict.found is not None else ""
     return {
@@ -64,7 +65,7 @@ def _row(file: Path, exercise: Exercise, answer: Any, seed: int, trace: bool) ->
     }  # fmt: skip
 
 
-def _answers(file: Path) -> Iterator[tuple[Exercise, Any]]:
+def _answers(file: Path) -> Iterator[tuple[Exercise, Answer]]:
     """The exercises that a file answers, in their order."""
     try:
         module = _loaded(file)

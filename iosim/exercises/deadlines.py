@@ -26,7 +26,7 @@ SILENT, DRIBBLES, ENDS, BOOKS = range(4)  # the parts: what one of the clients d
 def serve_in_time(listener: socket.socket) -> None:
     """A right answer."""
     listener.setblocking(False)
-    due: dict[Any, float] = {}
+    due: dict[socket.socket, float] = {}
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
         while True:

@@ -6,10 +6,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from ..calls import ms
-from ..hunting.claims import returns, wrong
+from ..hunting.claims import Claim, returns, wrong
 from ..hunting.search import Broken
 from ..hunting.space import Space
 from ..plain.simulate import Outcome
@@ -26,9 +25,9 @@ MOST_CALLS = 12  # of those that wait, for one wake-up
 def _timers(answer: Answer) -> Program:
     """Timers come in the order of their time, not of their making, and not before their time."""
 
-    def program() -> list[Any]:
+    def program() -> list[object]:
         loop = answer()
-        said: list[Any] = []
+        said: list[object] = []
         begun = time.monotonic()
 
         def say(what: str, not_before: float) -> Callable[[], None]:
@@ -77,9 +76,9 @@ def _in_order(answer: Answer) -> Program:
 def _readers(answer: Answer) -> Program:
     """One is called again and again; two of whom each removes the other as well: one is called."""
 
-    def program() -> list[Any]:
+    def program() -> list[object]:
         loop = answer()
-        said: list[Any] = []
+        said: list[object] = []
         one, other = socket.socketpair()
         other.sendall(b"123")
 
@@ -276,7 +275,7 @@ def _one_message(seed: int) -> Space:
     return Space(traffic.one(5 + seed % 5, 10), delays=(ms(3), ms(40)), in_vain=2_000)
 
 
-SAYS: tuple[tuple[Callable[[Answer], Program], Callable[[int], Space], Any], ...] = (
+SAYS: tuple[tuple[Callable[[Answer], Program], Callable[[int], Space], object], ...] = (
     (_timers, _nothing_else, ["soon", "first", "second"]),
     (_in_order, _nothing_else, [*"abcde", "2 at once"]),
     (_after_an_error, _nothing_else, ["after", "ZeroDivisionError", "EOFError", "KeyError",
@@ -290,7 +289,7 @@ SAYS: tuple[tuple[Callable[[Answer], Program], Callable[[int], Space], Any], ...
 TIMERS, ORDER, ERRORS, FLOOD, READERS, TASKS, CANCELLED, THREADS = range(len(SAYS))
 
 
-def _claim(expected: Any) -> Callable[[int], Any]:
+def _claim(expected: object) -> Callable[[int], Claim]:
     def holds(outcome: Outcome) -> str:
         if said := wrong(returns(expected), outcome):
             return said

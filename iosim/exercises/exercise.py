@@ -33,7 +33,7 @@ __all__ = [
 ]  # fmt: skip
 
 Answer = Callable[..., Any]
-Program = Callable[..., Any]  # plain code that calls an answer
+Program = Callable[..., object]  # plain code that calls an answer
 CANNOT = "not simulated"
 SOON = 10  # what fails in this share of the cases is told before the others are tried
 LIMIT_S = 1.0  # of processor time for one run of an answer
@@ -244,7 +244,7 @@ class Solution:
     def __str__(self) -> str:
         return f"{self.text}\n{self.run}"
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         from ..draw import svg
 
         shown = picture(svg(self.run))
@@ -278,7 +278,7 @@ class Verdict:
             lines.append(f"It happens when:\n{indent(told(self.found.story), '  ')}")
         return "\n".join(lines)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         if self.found is None:
             return bundle(str(self), "")
         shown = picture(self.found.picture())

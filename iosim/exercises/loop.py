@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
-from typing import Any
 
 __all__ = ["EventLoop"]
 
@@ -33,7 +32,7 @@ class Cancelled(Exception):
 class _Task:
     """A coroutine, from one pause to the next; of those who would wake it only the last one may."""
 
-    def __init__(self, loop: EventLoop, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def __init__(self, loop: EventLoop, coroutine: Coroutine[float, None, object]) -> None:
         self._loop, self._coroutine, self.done = loop, coroutine, False
         self._turn = 0
         self._soon()
@@ -103,7 +102,7 @@ class EventLoop:
         """No more."""
         self._selector.unregister(sock)
 
-    def create_task(self, coroutine: Coroutine[Any, Any, Any]) -> _Task:
+    def create_task(self, coroutine: Coroutine[float, None, object]) -> _Task:
         """Run it beside others; its `cancel()` ends it."""
         return _Task(self, coroutine)
 

@@ -20,7 +20,7 @@ RIGHT = re.compile(r' +"""A right answer\."""\n\n?')  # what the course's own re
 FREE = {*vars(builtins)}
 
 
-def pasted(function: Callable[..., Any]) -> str:
+def pasted(function: Callable[..., object]) -> str:
     """Its source, behind what it uses of its module: imports, numbers, other functions."""
     imports, numbers, texts = set[str](), dict[str, str](), dict[str, str]()
     _gather(function, imports, numbers, texts)
@@ -38,7 +38,7 @@ def made_of(text: str, name: str) -> Any:
     """What the text calls `name`, of which it is the source."""
     file = f"<a solution: {name}>"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-    space: dict[str, Any] = {"__name__": name}
+    space: dict[str, object] = {"__name__": name}
     exec(compile(text, file, "exec"), space)
     return space[name]
 

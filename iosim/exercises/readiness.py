@@ -24,7 +24,7 @@ __all__ = ["ASKING", "POLL_FOR", "SERVE_EDGE", "SERVE_OWED", "over_listener", "w
 def over_listener(answer: Answer) -> Program:
     """The answer is a server, or a coroutine function that is one."""
 
-    def program(listener: socket.socket) -> Any:
+    def program(listener: socket.socket) -> object:
         return answer(listener)
 
     return program
@@ -52,7 +52,7 @@ def poll_for(sock: socket.socket) -> bytes:
 
 
 def _nonblocking(answer: Answer) -> Program:
-    def program(sock: socket.socket) -> Any:
+    def program(sock: socket.socket) -> object:
         sock.setblocking(False)
         return answer(sock)
 

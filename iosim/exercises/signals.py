@@ -9,7 +9,6 @@ import signal
 import socket
 import time
 from functools import partial
-from typing import Any
 
 from ..calls import ms
 from ..hunting.claims import Claim, returns
@@ -36,7 +35,7 @@ SIGNO = int(getattr(signal, "SIGUSR1", 10))
 
 
 def _with_a_handler(answer: Answer) -> Program:
-    def program() -> list[Any]:
+    def program() -> list[object]:
         arrived: list[int] = []
         came: list[int] = []
         reader, writer = os.pipe()
@@ -139,7 +138,7 @@ def _burst(seed: int) -> Space:
     return Space(traffic.Traffic(messages), delays=(ms(1), ms(10)), in_vain=9)
 
 
-def _all_of_them(seed: int) -> Any:
+def _all_of_them(seed: int) -> Claim:
     return returns([bytes([n]) * size for n, size in enumerate(_sizes(seed), start=1)])
 
 

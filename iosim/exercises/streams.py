@@ -7,7 +7,6 @@ import select
 import socket
 from functools import partial
 from random import Random
-from typing import Any
 
 from ..calls import ms
 from ..hunting.claims import returns
@@ -48,7 +47,7 @@ def _two_parts(answer: Answer, first: int, second: int) -> Program:
 
 
 def _too_early(answer: Answer) -> Program:
-    def program(sock: socket.socket) -> Any:
+    def program(sock: socket.socket) -> object:
         try:
             return answer(sock, 10)
         except EOFError:
@@ -67,7 +66,7 @@ def _and_the_rest(answer: Answer) -> Program:
 
 
 def _to_the_end(answer: Answer) -> Program:
-    def program(sock: socket.socket) -> list[Any]:
+    def program(sock: socket.socket) -> list[object]:
         first = answer(sock, 4)
         try:
             return [first, answer(sock, 4)]

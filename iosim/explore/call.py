@@ -56,7 +56,7 @@ KINDS: dict[str, tuple[str, Callable[[float], jobs.Job]]] = {
 }
 SHORT = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 #: What can be varied about a call itself: the control, and the program's argument made of it.
-ARGUMENTS: dict[str, tuple[Control, str, Callable[[Any], Any]]] = {
+ARGUMENTS: dict[str, tuple[Control, str, Callable[[Any], object]]] = {
     "work_ms": (Slider("work_ms", "other work", SHORT, 1.0, "ms"), "work",
                 lambda value: compute(ms(value))),
     "look_ms": (Slider("look_ms", "work between looks", SHORT, 1.0, "ms"), "between",

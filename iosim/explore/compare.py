@@ -6,7 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..calls import compute, ms
 from ..draw.clock import HEADS, clock, table
@@ -39,7 +39,7 @@ Runs = tuple[Timeline, ...]
 def predictions(state: State) -> Runs:
     """The five over the story of `state`, at its costs, in the order of Figure 6.6."""
     story, looks = story_of(state), compute(ms(float(state["poll_ms"])))
-    options: Mapping[str, dict[str, Any]] = {"nonblocking": {"between": looks}}
+    options: Mapping[str, dict[str, compute]] = {"nonblocking": {"between": looks}}
     return tuple(
         predict(
             program, story, costs=costs_of(state), cores=int(state["cores"]),
@@ -200,7 +200,7 @@ class CompareExplorer(Explorer):
     }  # fmt: skip
     COMMAND: ClassVar[Sequence[str]] = COMMAND  # what measures
 
-    def __init__(self, state: str = "", **chosen: Any) -> None:
+    def __init__(self, state: str = "", **chosen: object) -> None:
         self._lock = threading.RLock()
         self._background: Background | None = None
         self._real: dict[str, Timeline] = {}
@@ -222,7 +222,7 @@ class CompareExplorer(Explorer):
         hints = [f"{name}: {words}" for name, words in self._trouble.items()]
         return shown(runs, self.measured, hints)
 
-    def _show(self, wanted: Mapping[str, Any] | str, n: int = 0) -> None:
+    def _show(self, wanted: Mapping[str, object] | str, n: int = 0) -> None:
         with self._lock:  # the reader's choices and the measured runs come in two threads
             super()._show(wanted, n)
 

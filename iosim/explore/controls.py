@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..validate import number
 
@@ -71,7 +70,7 @@ class Slider:
         place = 2 * stops.index(now) - stops.index(before)
         return stops[place] if 0 <= place < len(stops) else None
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         """What the front end must know of it."""
         return {"kind": "slider", "name": self.name, "label": self.label,
                 "stops": list(self.stops), "unit": self.unit}  # fmt: skip
@@ -98,7 +97,7 @@ class Choice:
         """The value that `text` names.  ValueError if it names none."""
         return self.check(text)
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         """What the front end must know of it."""
         return {"kind": "choice", "name": self.name, "label": self.label,
                 "options": [list(option) for option in self.options]}  # fmt: skip
@@ -124,7 +123,7 @@ class Switch:
             raise ValueError(f"{self.name} must be on or off, got {text!r}")
         return text == "on"
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, object]:
         """What the front end must know of it."""
         return {"kind": "switch", "name": self.name, "label": self.label}
 

@@ -17,7 +17,6 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from ..api import measure
 from ..calls import compute
@@ -184,7 +183,7 @@ class Background:
 # -- on the other side ----------------------------------------------------------------------------
 
 
-def programs_of(job: Job) -> dict[str, dict[str, Any]]:
+def programs_of(job: Job) -> dict[str, dict[str, compute]]:
     """The job's programs by name, each with its options.  ValueError for one that is not known."""
     for name in job.programs:
         if name not in models.MODEL_OF:
@@ -200,7 +199,7 @@ def answers(job: Job) -> Iterable[Told]:
         yield _measured(name, job, options)
 
 
-def _measured(name: str, job: Job, options: Mapping[str, Any]) -> Told:
+def _measured(name: str, job: Job, options: Mapping[str, object]) -> Told:
     """One run, or in one line why there is none: the others are to go on."""
     program = getattr(models, name)
     with warnings.catch_warnings(record=True) as caught:

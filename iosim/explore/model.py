@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from statistics import mean
-from typing import Any
 
 from ..api import simulate
-from ..calls import compute, ms, sleep
+from ..calls import Program, Request, compute, ms, sleep
 from ..costs import Costs
 from ..draw.formatting import count, duration, row_words
 from ..draw.stevens import stevens
@@ -93,9 +92,9 @@ def story_of(state: State) -> Traffic:
     return several(_whole(state, "messages"), _whole(state, "delay_ms"), _whole(state, "size"))
 
 
-def run_of(program: Callable[..., Any], state: State) -> Timeline:
+def run_of(program: Callable[..., Program], state: State) -> Timeline:
     """`program` over the story of `state`, simulated at its costs."""
-    story, options = story_of(state), dict[str, Any]()
+    story, options = story_of(state), dict[str, Request]()
     if program.__name__ in BETWEEN:
         options["between"] = BETWEEN[program.__name__](ms(float(state["poll_ms"])))
     return simulate(

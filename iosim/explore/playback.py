@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
-from typing import Any
 
 from ..draw.formatting import called, count, duration, signal_name
 from ..trace import (
@@ -72,7 +71,7 @@ class Moment:
     at: int
     words: tuple[str, ...]
 
-    def plain(self) -> list[Any]:
+    def plain(self) -> list[int | str]:
         """As JSON."""
         return [self.at, "; ".join(self.words)]
 
@@ -92,9 +91,10 @@ class Track:
     rows: tuple[Row, ...]
     kernel: tuple[tuple[int, str], ...] = ()
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """As JSON."""
-        told = {"name": self.name, "kind": self.kind, "rows": [list(row) for row in self.rows]}
+        rows = [list(row) for row in self.rows]
+        told: dict[str, object] = {"name": self.name, "kind": self.kind, "rows": rows}
         return told | ({"kernel": [list(pair) for pair in self.kernel]} if self.kernel else {})
 
 
@@ -303,7 +303,7 @@ def buffers(timeline: Timeline) -> list[Track]:
     if not changes:
         return []
     kernel, program = {}, {}
-    rows: tuple[list[Any], list[Any]] = (
+    rows: tuple[list[Row], list[Row]] = (
         [(timeline.start, "empty", "is empty", None)], [(timeline.start, "empty", "is empty", None)]
     )  # fmt: skip
     for at, events in sorted(changes.items()):
@@ -332,7 +332,7 @@ def _holding(buffer: dict[int, int]) -> str:
 
 
 def program_text(
-    program: Callable[..., Any], lines: Iterable[int | None] = ()
+    program: Callable[..., object], lines: Iterable[int | None] = ()
 ) -> list[tuple[int, str]]:
     """`(number, text)` of the program's lines, and of the functions of its file that it uses.
 
@@ -377,7 +377,7 @@ def _kernel_file(module: str) -> str:
     return inspect.getsource(import_module(f"iosim.sim.{module}"))
 
 
-def _file_of(program: Callable[..., Any]) -> str:
+def _file_of(program: Callable[..., object]) -> str:
     module = inspect.getmodule(program)
     return inspect.getsource(module) if module else ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from .controls import Choice, Slider, Value, quantity
 
@@ -50,7 +50,7 @@ class Question(Generic[Run]):
 
 
 def verdicts(
-    questions: Sequence[Question[Any]], guesses: Mapping[str, Value], run: Any
+    questions: Sequence[Question[Run]], guesses: Mapping[str, Value], run: Run
 ) -> list[tuple[str, str, str, str]]:
     """A row for each question: what was asked, guessed, found, and how the two compare."""
     return [question.verdict(guesses[question.name], run) for question in questions]

@@ -244,7 +244,7 @@ def _hints(state: State) -> Iterator[str]:
 
 
 #: When there is what to see, and a sentence on it.
-HINTS: tuple[tuple[Callable[[State], Any], str], ...] = (
+HINTS: tuple[tuple[Callable[[State], object], str], ...] = (
     (
         lambda s: s["slow"],
         f"Client 1 sends {MUCH:,} bytes at once, and reads nothing before {LATE_MS} ms have "

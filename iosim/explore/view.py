@@ -48,7 +48,7 @@ class Table:
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """As JSON."""
         return {"caption": self.caption, "heads": list(self.heads),
                 "rows": [list(row) for row in self.rows]}  # fmt: skip
@@ -93,7 +93,7 @@ class View:
         """Its text form.  That of a run is made when it is asked for: a moved slider needs none."""
         return self.text or ("" if self.run is None else str(self.run))
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """As JSON, for the front end."""
         return {
             "svg": self.svg,
@@ -114,7 +114,7 @@ class View:
 
 
 def of_timeline(
-    run: Timeline, program: Callable[..., Any], lanes: int | None = None, **more: Any
+    run: Timeline, program: Callable[..., object], lanes: int | None = None, **more: Any
 ) -> View:  # fmt: skip
     """The view of one run of `program`: its picture, moments, tracks, text, and what is `more`.
 

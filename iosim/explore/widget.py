@@ -60,7 +60,7 @@ class Explorer(anywidget.AnyWidget):
     #: How far a background task is: {"words": …, "done": …, "total": …}; empty when none runs.
     busy = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, state: str = "", **chosen: Any) -> None:
+    def __init__(self, state: str = "", **chosen: object) -> None:
         kind = type(self)
         self._ahead = Ahead(self.CONTROLS, lambda state: kind.view(state))
         known = self.controls()
@@ -110,12 +110,12 @@ class Explorer(anywidget.AnyWidget):
         return self._view
 
     @classmethod
-    def preview(cls, state: str = "", **chosen: Any) -> View:
+    def preview(cls, state: str = "", **chosen: object) -> View:
         """What an explorer of this state shows, without making one; raises what it would raise."""
         known = cls.controls()
         return cls.view(complete(known, {**read(known, state), **chosen}))
 
-    def set(self, state: str | None = None, **chosen: Any) -> None:
+    def set(self, state: str | None = None, **chosen: object) -> None:
         """Choose: a whole `state`, or some of its values; raises what the constructor raises."""
         base = self._state if state is None else self._as_state(state)
         self._show({**base, **chosen})
@@ -145,7 +145,7 @@ class Explorer(anywidget.AnyWidget):
         self._show(asked.get("values") or asked.get("text", ""), asked.get("n", 0))
         self._ahead.expect(before, self._state)
 
-    def _show(self, wanted: Mapping[str, Any] | str, n: int = 0) -> None:
+    def _show(self, wanted: Mapping[str, object] | str, n: int = 0) -> None:
         """Show what was asked for; what goes wrong is shown as well, and raised.
 
         That includes the notebook's interrupt: the page waits for an answer to each choice.
@@ -174,7 +174,7 @@ class Explorer(anywidget.AnyWidget):
     def _hidden(self) -> bool:
         return bool(self._state.get("predict")) and not self._state.get("committed")
 
-    def _spec(self) -> dict[str, Any]:
+    def _spec(self) -> dict[str, object]:
         return {
             "name": type(self).__name__,
             "title": self.TITLE,
@@ -184,7 +184,7 @@ class Explorer(anywidget.AnyWidget):
             "defaults": {control.name: control.default for control in self.controls()},
         }
 
-    def _packed(self, n: int) -> dict[str, Any]:
+    def _packed(self, n: int) -> dict[str, object]:
         view = self._view
         if self._hidden:  # what the guess is about must not travel with the question
             view = View("", "", program=view.program)
@@ -199,7 +199,7 @@ class Explorer(anywidget.AnyWidget):
     def _guesses(self) -> State:
         return {question.name: self._state[question.name] for question in self.QUESTIONS}
 
-    def _hear(self, _: Any, content: Mapping[str, Any], buffers: object) -> None:
+    def _hear(self, _: object, content: Mapping[str, Any], buffers: object) -> None:
         """The browser asks whether anybody is here, to be shown a choice, or for an action.
 
         It says what it has been shown: it may have missed more.
@@ -228,7 +228,9 @@ class Explorer(anywidget.AnyWidget):
             return Picture("", "\n".join([repr(self), "Predict first:", *asks]))
         return Picture(self._view.still(), f"{self!r}\n{self._view.printed()}")
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    def _repr_mimebundle_(
+        self, **kwargs: Any
+    ) -> tuple[dict[str, object], dict[str, object]] | None:
         live = super()._repr_mimebundle_(**kwargs)
         if live is None:
             return None
