@@ -266,24 +266,6 @@ def test_a_bound_that_is_not_reached_changes_nothing() -> None:
     assert draw.svg(run, lanes=LANES) == draw.svg(run)
 
 
-def test_the_rails_look_at_the_whole_run_a_few_times_and_not_for_each_event(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    run = run_of(state(server="thread_per_connection", clients=12))
-    looks: list[Timeline] = []
-    start = Timeline.start.fget
-
-    def counted(timeline: Timeline) -> int:
-        looks.append(timeline)
-        assert start is not None
-        return start(timeline)
-
-    monkeypatch.setattr(Timeline, "start", property(counted))
-    moments(run)
-    tracks(run)
-    assert len(looks) < 10 < len(run.intervals)
-
-
 # --- a lane for each client -----------------------------------------------------------------------
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,11 +55,7 @@ def test_the_select_server_completes_when_simpy_says(
 def test_the_oracle_sees_a_wrong_cost() -> None:
     """The comparison can fail: one ns more on a wake-up moves the completions."""
     story = _story(1, 100, 2)
-    wrong = Costs(**{**_as_dict(COSTS), "wakeup": COSTS.wakeup + 1})
+    wrong = replace(COSTS, wakeup=COSTS.wakeup + 1)
     assert _received(simulate(models.blocking, story, costs=wrong)) != pytest.approx(
         simpy_model.blocking(story, COSTS).run(), abs=0
     )
-
-
-def _as_dict(costs: Costs) -> dict[str, float]:
-    return {name: getattr(costs, name) for name in Costs.__dataclass_fields__}
