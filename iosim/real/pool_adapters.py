@@ -12,7 +12,8 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
     BrokenExecutor,
     Executor,
@@ -59,7 +60,7 @@ class _Pool(Protocol[Handle]):
     def done(self, handle: Handle) -> bool: ...
     def wait(self, handles: Sequence[Handle], timeout: float) -> None: ...
     def add(self, handle: Handle, told: Told[Any]) -> bool: ...
-    def check(self, handles: Sequence[Handle]) -> None: ...
+    def check(self, handles: Iterable[Handle]) -> None: ...
     def close(self, at_once: bool) -> None: ...
 
 
@@ -199,7 +200,7 @@ class _Multiprocessing:
     def add(self, handle: AsyncResult[Value], told: Told[Value]) -> bool:
         return False  # it takes callbacks only when a job is handed in
 
-    def check(self, handles: Sequence[AsyncResult[Value]]) -> None:
+    def check(self, handles: Iterable[AsyncResult[Value]]) -> None:
         return
 
 
@@ -208,7 +209,7 @@ class _Executor:
 
     def __init__(self, executor: Executor, context: _Context) -> None:
         self._executor, self._context = executor, context
-        self._handed: list[Future[Any]] = []
+        self._handed: deque[Future[Any]] = deque()  # from the first one on that is not done
 
     def submit(
         self, told: Told[Value], function: Callable[..., Value], *given: object
@@ -219,7 +220,9 @@ class _Executor:
             wait_for(self._handed, HAND_IN_S)
             self.check(self._handed)
             raise
-        self._handed = [one for one in self._handed if not one.done()] + [future]
+        while self._handed and self._handed[0].done():
+            self._handed.popleft()
+        self._handed.append(future)
         self.add(future, told)
         return future
 
@@ -241,7 +244,7 @@ class _Executor:
         handle.add_done_callback(settle)
         return True
 
-    def check(self, handles: Sequence[Future[Value]]) -> None:
+    def check(self, handles: Iterable[Future[Value]]) -> None:
         """OSError if its thread could not start another: then no job is done.
 
         It dies of that in Python 3.11; later ones end the workers, and tell the jobs the cause.
