@@ -32,7 +32,7 @@ HERE = {
 RANDOM_SHARE = 3  # one case of so many is a random one
 REPORT = 50  # cases between two reports of progress
 SHRINKING = 300  # cases, at most, to make a row shorter
-SHRINKING_CALLS = 8_000  # and calls in them: no time, or the same search would end elsewhere
+SHRINKING_CALLS = 5_000  # and calls in them: no time, or the same search would end elsewhere
 
 
 @dataclass(frozen=True)
