@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from difflib import get_close_matches
 from importlib.util import find_spec
-from typing import Any
 
 
-def __getattr__(name: str) -> Callable[..., Any]:
+def __getattr__(name: str) -> Callable[..., object]:
     if name.startswith("_") or find_spec(f"{__name__}.{name}"):  # a module, not yet imported
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .answers import sides

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from errno import EINPROGRESS, EINVAL
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..calls import Program, Request, aio_error, aio_read, aio_return, read
 from ..calls.request import PASSES
@@ -114,7 +114,7 @@ def take_block(kernel: Kernel, task: Task, request: futex) -> Side:
     return kernel.asynchronous.waiting.popleft()
 
 
-def _kept(kernel: Kernel, task: Task, request: Any, socket: Socket, got: Received) -> Received:
+def _kept(kernel: Kernel, task: Task, request: read, socket: Socket, got: Received) -> Received:
     """The messages in it are in nobody's hands before aio_return."""
     return got
 

@@ -32,7 +32,7 @@ from ..calls import (
     socket,
 )
 from .answers import answers
-from .descriptions import File, changed, failure, in_line, refusal, sleep_on
+from .descriptions import Description, File, changed, failure, in_line, refusal, sleep_on
 from .kernel import Kernel
 from .sockets import nothing_there, socket_of
 from .task import FOREVER, NotSimulated, Side, Task
@@ -43,7 +43,7 @@ __all__ = ["connected", "internet", "listening", "send_bytes"]
 EPHEMERAL = 50_000  # the first of the ports for who does not ask for a certain one
 
 
-def internet(kernel: Kernel, request: Any, thing: Any = None) -> Any:
+def internet(kernel: Kernel, request: Any, thing: Description | None = None) -> Any:
     """The socket of a call: EBADF, ENOTSOCK.  `NotSimulated` for one of a traffic story.
 
     `thing`: the one that it has waited for, whatever its number means by now.
@@ -63,7 +63,7 @@ def connected(kernel: Kernel, request: Any, errno: int = ENOTCONN, thing: Any = 
     return thing
 
 
-def listening(kernel: Kernel, request: Any, thing: Any = None) -> Listener:
+def listening(kernel: Kernel, request: Any, thing: Description | None = None) -> Listener:
     """The same, in LISTEN; EINVAL if it does not, EMFILE if there is no room for a connection.
 
     The descriptor is looked for first: EMFILE comes before EAGAIN (do_accept).

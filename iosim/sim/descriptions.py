@@ -14,6 +14,8 @@ from .task import Sleep, Task, asleep
 
 if TYPE_CHECKING:
     from .kernel import Kernel
+    from .readiness import Watch
+    from .uring import Operation
 
 __all__ = [
     "DEFAULT_NOFILE", "Description", "Descriptors", "File", "changed", "failure", "forget",
@@ -49,8 +51,8 @@ class Description:
         self.waiters: tuple[Task, ...] = ()  # asleep for it: all are woken
         self.in_line: tuple[Task, ...] = ()  # asleep in a line: one is woken for an event
         self.senders: tuple[Task, ...] = ()  # asleep until there is room to send
-        self.watches: tuple[Any, ...] = ()  # of interest lists, in the order of their registration
-        self.operations: tuple[Any, ...] = ()  # of io_uring, waiting for it
+        self.watches: tuple[Watch, ...] = ()  # of interest lists, in order of registration
+        self.operations: tuple[Operation, ...] = ()  # of io_uring, waiting for it
 
     @property
     def events(self) -> int:
@@ -86,8 +88,8 @@ class Descriptors:
 
     def __init__(self, nofile: int) -> None:
         self.open: dict[int, Description] = {}
-        self.kept: dict[Description, set[Any]] = {}
-        self.under_way: dict[Any, Description] = {}
+        self.kept: dict[Description, set[Task | Operation]] = {}
+        self.under_way: dict[Operation, Description] = {}
         self._nofile = nofile
         self._free = FIRST_FD  # none below it is free
 
@@ -121,13 +123,13 @@ class Descriptors:
         thing: Description = self.get(fd)
         del self.open[fd]
         self._free = min(self._free, fd)
-        users: set[Any] = {one for one, place in self.under_way.items() if place is thing}
-        if users | thing.sleepers:
-            self.kept[thing] = users | thing.sleepers
+        waiting = {one for one, place in self.under_way.items() if place is thing}
+        if users := waiting | thing.sleepers:
+            self.kept[thing] = users
         else:
             _put_away(kernel, thing)
 
-    def done(self, kernel: Kernel, user: Any) -> None:
+    def done(self, kernel: Kernel, user: Task | Operation) -> None:
         """`user`, a task whose call returns or an operation that is over, uses nothing more."""
         for thing, users in list(self.kept.items()):
             users.discard(user)

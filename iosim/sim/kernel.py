@@ -101,7 +101,7 @@ class Kernel(Scheduler):
         """Its program goes on, and is told nothing."""
         self._resume(task, None)
 
-    def _resume(self, task: Task, value: Any, error: BaseException | None = None) -> None:
+    def _resume(self, task: Task, value: object, error: BaseException | None = None) -> None:
         """Hand the program its reply and take its next request."""
         try:
             request = resume(task.program, value, error)
@@ -208,7 +208,7 @@ class Kernel(Scheduler):
 
     def _go_on(self, task: Task) -> None:
         """The kernel's side of the call takes its next step."""
-        value: Any = None
+        value: object = None
         failure: Exception | None = None
         try:
             need = task.side.send(None)  # type: ignore[union-attr]
@@ -247,7 +247,7 @@ class Kernel(Scheduler):
         else:
             self.sleep(task, sleep.deadline)
 
-    def return_from_call(self, task: Task, value: Any, error: Exception | None = None) -> None:
+    def return_from_call(self, task: Task, value: object, error: Exception | None = None) -> None:
         """The call returns with a reply, or with an errno."""
         if error is not None:
             error = error.with_traceback(None)

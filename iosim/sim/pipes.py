@@ -253,11 +253,11 @@ def _write_file(kernel: Kernel, task: Task, request: write, file: File) -> int:
     return len(request.data)
 
 
-def _send(kernel: Kernel, task: Task, request: write, socket: Socket) -> Any:
+def _send(kernel: Kernel, task: Task, request: Any, socket: Socket) -> object:
     return send_bytes(kernel, task, request)
 
 
-def _closed(kernel: Kernel, task: Task, request: Any, end: Description) -> None:
+def _closed(kernel: Kernel, task: Task, request: read | write, end: Description) -> None:
     """The other end of a pipe: it is not open for that."""
     raise refusal(EBADF, request.fd)
 
@@ -273,7 +273,7 @@ WRITES: dict[type[Description], Any] = {
 }  # fmt: skip
 
 
-def _side(kernel: Kernel, task: Task, request: Any, sides: dict[type[Description], Any]) -> Any:
+def _side(kernel: Kernel, task: Task, request: Any, sides: dict[type[Description], Any]) -> object:
     """EBADF for what is not open, EINVAL for what can be neither."""
     thing = kernel.table.get(request.fd)
     for kind, side in sides.items():
@@ -289,6 +289,6 @@ def read_bytes(kernel: Kernel, task: Task, request: read) -> Any:
 
 
 @answers(write)
-def write_bytes(kernel: Kernel, task: Task, request: write) -> Any:
+def write_bytes(kernel: Kernel, task: Task, request: write) -> object:
     """write(2)."""
     return _side(kernel, task, request, WRITES)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from errno import ETIMEDOUT
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..calls import Program, Request, compute, sleep
 from ..calls.futures import (
@@ -53,7 +53,7 @@ class take(_Memory):
 
     __slots__ = ("queue",)
 
-    def __init__(self, queue: deque[Any]) -> None:
+    def __init__(self, queue: deque[Promise]) -> None:
         super().__init__()
         self.queue = queue
 
@@ -180,11 +180,11 @@ class Pool:
 
     # -- queues and futures --------------------------------------------------------------------
 
-    def takers(self, queue: deque[Any]) -> list[Task]:
+    def takers(self, queue: deque[Promise]) -> list[Task]:
         """Who waits for something in this queue."""
         return self._takers[id(queue)]
 
-    def _call_up(self, queue: deque[Any]) -> None:
+    def _call_up(self, queue: deque[Promise]) -> None:
         """Wake who has waited longest."""
         if takers := self.takers(queue):
             self._kernel.wake(takers.pop(0))
@@ -314,7 +314,7 @@ def await_value(kernel: Kernel, task: Task, promise: Promise, timeout: int | Non
     return value_of(kernel, promise)
 
 
-def value_of(kernel: Kernel, promise: Promise) -> Any:
+def value_of(kernel: Kernel, promise: Promise) -> object:
     """The call returns with the value, or raises the error."""
     promise.hand_over(kernel.now, "return")
     if promise.error is not None:

@@ -22,7 +22,7 @@ __all__ = ["Scheduler", "Then"]
 
 STANDSTILL = 100_000  # events at one instant before the run is given up
 
-Event = tuple[int, int, Any, Any, int]  # time, number (0: an arrival), what to do, to whom, token
+Event = tuple[int, int, Any, Task, int]  # time, number (0: an arrival), what to do, to whom, token
 Then = Callable[[Any], None]
 
 
@@ -41,7 +41,7 @@ class Scheduler:
         self.processes: list[Task] = []
         self._alive: set[Task] = set()  # which the run waits for: not a process's threads
         #: Who goes on outside of this loop, with its reply or error: see `iosim.plain`.
-        self.handed: deque[tuple[Task, Any, BaseException | None]] = deque()
+        self.handed: deque[tuple[Task, object, BaseException | None]] = deque()
         self._heap: list[Event] = []
         self._number = 0
         self._queue: deque[Task] = deque()

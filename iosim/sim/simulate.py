@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from ..calls import SOMAXCONN, Program, ms
 from ..costs import Costs
@@ -106,7 +105,7 @@ def timeline_of(kernel: Kernel, text: Text, fates: list[MessageRecord]) -> Timel
 
 def simulate_traffic(
     program: Callable[..., Program], story: Traffic, *, costs: Costs | None = None, cores: int = 1,
-    rcvbuf: int | None = None, limit_s: float = 10.0, **options: Any,
+    rcvbuf: int | None = None, limit_s: float = 10.0, **options: object,
 ) -> Timeline:  # fmt: skip
     """Run `program` over `story` on the simulated kernel and return its `Timeline`.
 
@@ -146,7 +145,7 @@ def fates_of(kernel: Kernel, story: Traffic) -> list[MessageRecord]:
 def simulate_clients(
     program: Callable[..., Program], story: Clients, *, costs: Costs | None = None, cores: int = 1,
     backlog: int = SOMAXCONN, sndbuf: int | None = None, rcvbuf: int | None = None,
-    nofile: int = DEFAULT_NOFILE, limit_s: float = 10.0, **options: Any,
+    nofile: int = DEFAULT_NOFILE, limit_s: float = 10.0, **options: object,
 ) -> Timeline:  # fmt: skip
     """Run the server `program` over the clients of `story` on the simulated kernel.
 
@@ -173,7 +172,7 @@ def simulate_clients(
 def simulate_jobs(
     program: Callable[..., Program], story: Jobs, *, costs: Costs | None = None, cores: int = 2,
     pool: str = "Pool", workers: int = 2, gil: bool = True, switch_interval: int = SWITCH_INTERVAL,
-    start_method: str | None = None, limit_s: float = 10.0, **options: Any,
+    start_method: str | None = None, limit_s: float = 10.0, **options: object,
 ) -> Timeline:  # fmt: skip
     """Run `program` over the jobs of `story` on the simulated kernel and return its `Timeline`.
 

@@ -48,7 +48,7 @@ class Received:
         self.begun = 0  # when the copy to the program's buffer began, in ns
 
 
-def with_piece(pieces: Pieces, piece: list[Any]) -> Pieces:
+def with_piece(pieces: Pieces, piece: object) -> Pieces:
     """A thousand idle sockets should not hold two thousand lists: () until there is a piece."""
     if not pieces:
         return [piece]

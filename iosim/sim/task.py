@@ -10,6 +10,7 @@ from ..trace import USER
 
 if TYPE_CHECKING:
     from .interpreter import Interpreter
+    from .uring import Operation
 
 __all__ = [
     "FOREVER",
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 #: The kernel's side of a call: it yields ns of work in the kernel, or a `Sleep`; returns the reply.
-Side = Generator[Any, Any, Any]
+Side = Generator[Any, None, Any]
 #: Another program in the place of the task's own: for a signal, or for a call.
 Handler = Callable[[int], Program]
 
@@ -104,7 +105,7 @@ class Task:
         self.handlers: dict[int, Handler] | None = None
         self.blocked: set[int] | None = None
         self.pending: list[int] | None = None  # signals
-        self.work: list[Any] | None = None  # operations of io_uring, as task work
+        self.work: list[Operation] | None = None  # operations of io_uring, as task work
         self.notice: set[int] | str = ""  # what last told it of data
 
     def deliverable(self) -> int | None:

@@ -11,13 +11,16 @@ from collections import deque
 from collections.abc import Callable
 from errno import ECONNREFUSED, ECONNRESET, ENOTCONN, EPIPE, ETIMEDOUT
 from itertools import count
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..calls import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, SOMAXCONN
 from ..trace.builder import MessageRecord
 from .descriptions import changed, refusal
 from .kernel import Kernel
 from .sockets import Received, Socket, with_piece
+
+if TYPE_CHECKING:
+    from .clients import StreamClient
 
 __all__ = ["ANY", "InternetSocket", "Listener", "Network", "Stream"]
 
@@ -113,7 +116,7 @@ class Stream(InternetSocket):
         self.got_end = False  # the other side's
         self.closed = self.broken = False  # by its owner; by a reset
         self.breaks_off = False  # its close is a reset: SO_LINGER of 0 s (socket(7))
-        self.client: Any = None  # whose end this is
+        self.client: StreamClient | None = None  # whose end this is
 
     local: ClassVar[bool] = False  # are both ends here, in one process?
 
@@ -176,7 +179,7 @@ class Stream(InternetSocket):
 
     # -- bytes ---------------------------------------------------------------------------------
 
-    def post(self, kernel: Kernel, data: Any, fate: MessageRecord | None = None) -> None:
+    def post(self, kernel: Kernel, data: bytes, fate: MessageRecord | None = None) -> None:
         """`data` lie in the send buffer."""
         self.outbox.append([fate, memoryview(data)])
         self.unsent += len(data)

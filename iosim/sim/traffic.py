@@ -219,6 +219,6 @@ class Arrivals:
         socket.behind = []
         self._kernel.later(round(self._kernel.costs.segment), arrive)
 
-    def _announce(self, socket: Any) -> None:
+    def _announce(self, socket: TrafficStream | DatagramSocket) -> None:
         over = (EPOLLRDHUP if socket.ended else 0) | (EPOLLERR | EPOLLHUP if socket.broken else 0)
         changed(self._kernel, socket, EPOLLIN | over)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from errno import ECONNRESET, EPIPE
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..calls import EPOLLIN, EPOLLOUT
 from .descriptions import changed
@@ -34,7 +34,7 @@ class UnixStream(Stream):
         """Is there room?  SHUT_WR makes none (unix_poll)."""
         return 3 * self.room >= self.sndbuf
 
-    def post(self, kernel: Kernel, data: Any, fate: MessageRecord | None = None) -> None:
+    def post(self, kernel: Kernel, data: bytes, fate: MessageRecord | None = None) -> None:
         """At once."""
         self.peer.expected += len(data)
         self.peer.put(fate, memoryview(data))

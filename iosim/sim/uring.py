@@ -70,7 +70,7 @@ class Operation:
     def __init__(self, ring: Ring, request: Request) -> None:
         self.ring, self.request = ring, request
         self.done = 0
-        self.result: Any = None  # a descriptor, bytes, a count, or the OSError that it met
+        self.result: object = None  # a descriptor, bytes, a count, or the OSError that it met
         self.got: Received | None = None
 
     @property
@@ -102,7 +102,7 @@ class Operation:
         if kernel.table.under_way.pop(self, None) is not None and kernel.table.kept:
             kernel.table.done(kernel, self)
 
-    def complete(self, kernel: Kernel, result: Any, got: Received | None = None) -> None:
+    def complete(self, kernel: Kernel, result: object, got: Received | None = None) -> None:
         """Into the completion ring."""
         self.result, self.got = result, got
         self.ring.completions.append(self)
@@ -124,7 +124,7 @@ class Operation:
         in_hands(kernel, task, self.got.parts, "completion")
         return self.got.nbytes
 
-    def outcome(self) -> Any:
+    def outcome(self) -> object:
         """Its result, or the error that it met, raised."""
         if isinstance(self.result, OSError):
             raise self.result
@@ -227,7 +227,7 @@ def enter(kernel: Kernel, task: Task, request: io_uring_enter) -> Side:
 
 
 @answers(io_uring_peek_cqe)
-def peek(kernel: Kernel, task: Task, request: io_uring_peek_cqe) -> Any:
+def peek(kernel: Kernel, task: Task, request: io_uring_peek_cqe) -> object:
     """A look into the completion ring, which lies in the program's memory: io_uring(7)."""
     ring = kernel.table.get(request.ring, Ring)
     if not ring.completions:
