@@ -18,13 +18,16 @@ from ..machine.clocks import cpu_clock
 from ..real.accounting import Meter
 
 __all__ = [
-    "GAP_NS", "LONG_NS", "NOT_MADE", "OFF_NS", "CallGate", "Look", "Stamp", "Start", "Track",
+    "GAP_NS", "LONG_NS", "NOT_MADE", "OFF_NS", "CallGate", "Look", "Row", "Stamp", "Start",
+    "Track",
 ]  # fmt: skip
 
 LONG_NS = 20_000  # a call that took longer is looked into: did the thread run all the time?
 GAP_NS = 100_000  # and so is own code
 OFF_NS = 3_000  # off its core for no longer than this: it ran
 NOT_MADE = ""  # the outcome of a Python call that was refused before it became a system call
+
+Row = tuple[Any, ...]  # a stamp, a look or a start: a plain tuple costs least
 
 
 class Stamp(NamedTuple):
@@ -70,7 +73,7 @@ class CallGate(Protocol):
         """`what` is about to be called, for up to `timeout` s (None: for ever)."""
         ...
 
-    def after(self, what: str, place: object, result: Any) -> None:
+    def after(self, what: str, place: object, result: object) -> None:
         """It has returned; a BlockingIOError, if it would have had to wait."""
         ...
 
@@ -91,7 +94,7 @@ class Track:
         self.name = threading.current_thread().name
         self.ident = threading.get_ident()
         self.tid = threading.get_native_id()
-        self.raw: list[tuple[Any, ...]] = []
+        self.raw: list[Row] = []
         self.add = self.raw.append
         self._meter = Meter(stack, queues)
         self._at = self._cpu = 0
@@ -128,5 +131,5 @@ class Track:
         self.add = _forget
 
 
-def _forget(_: tuple[Any, ...]) -> None:
+def _forget(_: Row) -> None:
     return None

@@ -21,13 +21,13 @@ from dataclasses import dataclass, field, replace
 from errno import EAGAIN
 from itertools import pairwise
 from types import CodeType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..machine.clocks import COARSE
 from ..real.measured import Stretch, Usage
 from ..trace import KERNEL, READY, SLEEPING, USER, Timeline
 from ..trace.builder import MessageRecord, Text, TraceBuilder
-from .event_buffer import NOT_MADE, OFF_NS, Look, Stamp, Start
+from .event_buffer import NOT_MADE, OFF_NS, Look, Row, Stamp, Start
 from .made import ACCEPT, AWAIT, RECEIVE, Made, Part
 from .sender import Sender
 
@@ -52,7 +52,7 @@ class Thread:
     parts: list[Part] = field(default_factory=list)
 
     @classmethod
-    def read(cls, name: str, raw: Iterable[tuple[Any, ...]], zero: int, end: int) -> Thread:
+    def read(cls, name: str, raw: Iterable[Row], zero: int, end: int) -> Thread:
         """What was taken down until `end` (on the clock), told from `zero`."""
         thread = cls(name, [], [], [])
         for row in raw:

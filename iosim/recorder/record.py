@@ -44,12 +44,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from time import perf_counter_ns as clock
 from types import FrameType, SimpleNamespace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from ..machine.cores import usable_cores
 from ..real.features import machine
 from ..trace import Timeline
-from .event_buffer import CallGate, Stamp, Start, Track
+from .event_buffer import CallGate, Row, Stamp, Start, Track
 from .reconstruct import Change, Senders, Thread, nobody, timeline
 from .sent_on import can_be_sent
 from .stamped import (
@@ -72,7 +72,7 @@ LIBRARY = ("socket", "_socket")  # where the library's own classes of sockets ar
 SOCKETS: Any = socket.socket.__mro__[1]  # of C, which all of them derive from
 
 T = TypeVar("T")
-Rows = tuple[str, list[tuple[Any, ...]]]  # a thread's name, and what was taken down in it
+Rows = tuple[str, list[Row]]  # a thread's name, and what was taken down in it
 METERS = 32  # so many threads have their time in the run queue read: each takes a descriptor
 
 
@@ -99,7 +99,7 @@ class _Here(threading.local):
 class _Proxy:
     """A real object of a type that cannot be derived from, behind stamped methods."""
 
-    def __init__(self, real: Any, recorder: record, stamped: Mapping[str, Any]) -> None:
+    def __init__(self, real: Any, recorder: record, stamped: Mapping[str, object]) -> None:
         self._real, self._recorder = real, recorder
         self.__dict__.update(stamped)
 
@@ -213,16 +213,16 @@ class record:
             raise RuntimeError(f"record: another recorder records {thing!r}")
         if _recorder_of(thing) is self:
             return thing
-        wrapped: Any = self._wrapped(thing)
-        return wrapped  # type: ignore[no-any-return]
+        wrapped: T = self._wrapped(thing)
+        return wrapped
 
     # -- what is wrapped how -------------------------------------------------------------------
 
-    def _wrapped(self, thing: Any) -> Any:
+    def _wrapped(self, thing: object) -> Any:
         asyncio, ssl = sys.modules.get("asyncio.selector_events"), sys.modules.get("ssl")
         if ssl is not None and isinstance(thing, ssl.SSLSocket):
             raise TypeError(f"record: the calls of {thing!r} are made inside OpenSSL, unseen")
-        wraps: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+        wraps: tuple[tuple[Any, Callable[[Any], object]], ...] = (
             (socket.socket, self._socket), (_POLLS, self._poll), (_EPOLLS, self._epoll),
             (selectors.BaseSelector, self._selector),
             (asyncio.BaseSelectorEventLoop if asyncio else (), self._loop),
@@ -236,7 +236,7 @@ class record:
             return self.select_module()
         raise TypeError(f"record: cannot wrap {thing!r}; it takes {KNOWN}")
 
-    def stamped(self, method: Method, plain: Callable[..., Any], **more: Any) -> Any:
+    def stamped(self, method: Method, plain: Callable[..., T], **more: object) -> Callable[..., T]:
         """`plain`, with its calls taken down."""
         names = {**COMMON, "WHAT": method.what, "here": self._here, "plain": plain, **more}
         exec(CODES[text_of(method)], names)
@@ -257,10 +257,10 @@ class record:
         if self._running and _recorder_of(one) is None:
             self._socket(one)
 
-    def class_of(self, plain: Any) -> type:
+    def class_of(self, plain: type) -> type:
         """A class of sockets like `plain`, whose calls are taken down."""
         if _recorder_of(plain) is self:
-            return cast(type, plain)
+            return plain
         if plain not in self._classes:
             library = next(kind for kind in plain.__mro__ if kind.__module__ in LIBRARY)
             beneath = self.class_of(library) if library is not plain else None
@@ -269,7 +269,7 @@ class record:
             can_be_sent(made)
         return self._classes[plain]
 
-    def _methods(self, plain: Any) -> dict[str, Any]:
+    def _methods(self, plain: Any) -> dict[str, Callable[..., object]]:
         stamped = {
             method.what: self.stamped(method, getattr(plain, method.what))
             for method in SOCKET
@@ -277,10 +277,10 @@ class record:
         }
         return {**stamped, "accept": self._accept(plain.accept), "dup": self._dup(plain.dup)}
 
-    def _accept(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+    def _accept(self, plain: Callable[..., Any]) -> Callable[..., object]:
         """The stamp of `_accept`, which it calls, tells of the new connection."""
 
-        def accept(one: socket.socket) -> Any:
+        def accept(one: socket.socket) -> object:
             made = plain(one)
             if self._running and isinstance(made[0], SOCKETS):
                 self._newborn(made[0])
@@ -288,16 +288,16 @@ class record:
 
         return accept
 
-    def _dup(self, plain: Callable[..., Any]) -> Callable[..., Any]:
-        def dup(one: socket.socket) -> Any:
+    def _dup(self, plain: Callable[..., socket.socket]) -> Callable[..., socket.socket]:
+        def dup(one: socket.socket) -> socket.socket:
             return self._socket(plain(one)) if self._running else plain(one)
 
         return dup
 
-    def _poll(self, real: Any) -> _Proxy:
+    def _poll(self, real: real_select.poll) -> _Proxy:
         return _Proxy(real, self, {n: self.stamped(m, getattr(real, n)) for n, m in POLL.items()})
 
-    def _epoll(self, real: Any) -> _Proxy:
+    def _epoll(self, real: real_select.epoll) -> _Proxy:
         return _Proxy(
             real, self,
             {n: self.stamped(m, getattr(real, n), own=real.fileno()) for n, m in EPOLL.items()},
@@ -319,18 +319,18 @@ class record:
         wrap = self._epoll
 
         class Kind(type):
-            def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            def __call__(cls, *args: object, **kwargs: object) -> _Proxy:
                 return wrap(create(*args, **kwargs))
 
             def __instancecheck__(cls, thing: object) -> bool:
                 return isinstance(getattr(thing, "_real", thing), real_select.epoll)
 
-        def fromfd(fd: int) -> Any:
+        def fromfd(fd: int) -> _Proxy:
             return wrap(real_select.epoll.fromfd(fd))
 
         return Kind("epoll", (), {"fromfd": staticmethod(fromfd), "__module__": "select"})
 
-    def _selector(self, selector: Any) -> Any:
+    def _selector(self, selector: Any) -> object:
         """In place: what a selector waits with is an attribute of it."""
         inner = getattr(selector, "_selector", None)
         if isinstance(inner, (_POLLS, _EPOLLS)):
@@ -345,7 +345,7 @@ class record:
         self._undo.callback(selector.__dict__.pop, "_recorder", None)
         return selector
 
-    def _loop(self, loop: Any) -> Any:
+    def _loop(self, loop: Any) -> object:
         """In place: its selector, its own pair of sockets, and every socket that comes into it."""
         self.wrap(loop._selector)
         for own in (loop._ssock, loop._csock):
@@ -358,8 +358,8 @@ class record:
         loop.__class__ = _derived(plain, self, hooks)
         return loop
 
-    def _hook(self, plain: Callable[..., Any]) -> Callable[..., Any]:
-        def method(*args: Any, **kwargs: Any) -> Any:
+    def _hook(self, plain: Callable[..., T]) -> Callable[..., T]:
+        def method(*args: object, **kwargs: object) -> T:
             for one in (*args, *kwargs.values()):
                 if isinstance(one, socket.socket):
                     self._adopt(one)
@@ -408,13 +408,13 @@ class record:
         return timeline(threads, self._title, usable_cores(), machine(), self.senders, self.changes)
 
 
-def _recorder_of(thing: Any) -> record | None:
+def _recorder_of(thing: object) -> record | None:
     found = getattr(thing, "_recorder", None)
     return found if isinstance(found, record) else None
 
 
 def _derived(
-    plain: type, recorder: record, methods: Mapping[str, Any], beneath: type | None = None
+    plain: type, recorder: record, methods: Mapping[str, object], beneath: type | None = None
 ) -> type:
     """A class of the same layout and name with other methods.
 

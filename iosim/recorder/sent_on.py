@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from multiprocessing import reduction
 from typing import Any
 
@@ -15,7 +16,7 @@ def can_be_sent(kind: type) -> None:
         reduction.register(kind, _reduce)
 
 
-def _reduce(one: socket.socket) -> tuple[Any, ...]:
+def _reduce(one: socket.socket) -> tuple[Callable[..., socket.socket], tuple[object, ...]]:
     return _made_again, (reduction.DupFd(one.fileno()), one.family, one.type, one.proto)
 
 

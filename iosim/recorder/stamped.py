@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from errno import EAGAIN, EINTR
 from functools import partial
 from time import perf_counter_ns as clock
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .event_buffer import GAP_NS, LONG_NS, NOT_MADE
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike, ReadableBuffer
 
 __all__ = [
     "CODES",
@@ -29,6 +32,7 @@ __all__ = [
     "text_of",
 ]
 
+T = TypeVar("T")
 STAMPED = "<iosim.record>"  # the name of the file in which the stamping methods stand
 
 
@@ -134,7 +138,7 @@ def text_of(method: Method) -> str:
     )  # fmt: skip
 
 
-def named_as(plain: Any, made: Any) -> Any:
+def named_as(plain: object, made: Callable[..., T]) -> Callable[..., T]:
     """`made`, by the names of the real one that it stands before."""
     for name in ("__name__", "__qualname__", "__doc__"):
         setattr(made, name, getattr(plain, name, made.__name__))
@@ -160,7 +164,7 @@ METHODS = (
 CODES = {text: compile(text, STAMPED, "exec") for text in sorted(set(map(text_of, METHODS)))}
 
 
-def _descriptor(one: Any) -> int:
+def _descriptor(one: FileDescriptorLike) -> int:
     """The number of what has a descriptor; -1 for anything else, which the real call refuses."""
     try:
         return one if isinstance(one, int) else int(one.fileno())
@@ -175,11 +179,11 @@ def _descriptors(ready: Iterable[Any]) -> tuple[int, ...]:
         return (*map(_descriptor, ready),)
 
 
-def _size(data: Any) -> int:
+def _size(data: ReadableBuffer) -> int:
     return memoryview(data).nbytes
 
 
-def _failure(error: BaseException) -> Any:
+def _failure(error: BaseException) -> int | str | None:
     """The outcome of a call that raised `error`."""
     if isinstance(error, OSError) and not isinstance(error, socket.gaierror | socket.herror):
         timed_out = isinstance(error, TimeoutError) and error.errno is None
