@@ -312,8 +312,9 @@ def _whole_but_fewer(found: Broken) -> bool:
         end = 2 + int.from_bytes(frames[:2], "big")
         sent.append(frames[2:end])
         frames = frames[end:]
-    whole = isinstance(returned, list) and 0 < len(returned) < len(sent)
-    return whole and set(returned) <= set(sent)
+    if not isinstance(returned, list) or not 0 < len(returned) < len(sent):
+        return False
+    return set(returned) <= set(sent)
 
 
 def _half_a_header(found: Broken) -> bool:

@@ -13,13 +13,15 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from opcode import opmap
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 from .run import NotSimulated
 from .world import LIBRARY, Refused, World, is_own
 
 __all__ = ["adopt"]
 
+T = TypeVar("T")
+Names = dict[str, object]  # of a module, with their values
 IMPORT = opmap["IMPORT_NAME"]  # what a function imports may be another one
 CONTAINERS = (tuple, list, dict, set, frozenset)
 #: Instances that a program may have made before the run, if nothing has been done with them.
@@ -47,11 +49,11 @@ MADE_BY = {  # what makes such an instance, and with which of its attributes
 }  # fmt: skip
 
 
-def adopt(program: Callable[..., Any], world: World, stack: ExitStack) -> Callable[..., Any]:
+def adopt(program: Callable[..., T], world: World, stack: ExitStack) -> Callable[..., T]:
     """`program`, as it is in `world`.  Objects whose class is another one there get it until
     `stack` is closed.  `NotSimulated` for a socket, or the like, that was made before.
     """
-    adopted: Callable[..., Any] = _Adoption(world, stack).adopt(program)
+    adopted: Callable[..., T] = _Adoption(world, stack).adopt(program)
     return adopted
 
 
@@ -59,13 +61,13 @@ class _Adoption:
     def __init__(self, world: World, stack: ExitStack) -> None:
         self._world, self._stack = world, stack
         self._made: dict[int, Any] = {}  # by the identity of what it was made from
-        self._kept: list[Any] = []  # so that no identity is used again
-        self._globals: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}  # here, and as made
+        self._kept: list[object] = []  # so that no identity is used again
+        self._globals: dict[int, tuple[Names, Names]] = {}  # here, and as made
         self._reaching: set[int] = set()  # what is known to reach something simulated
 
     # -- what reaches the simulated floor ------------------------------------------------------
 
-    def _reaches(self, thing: Any) -> bool:
+    def _reaches(self, thing: object) -> bool:
         """Is there a way from `thing` to something that is another one in this world?"""
         seen: set[int] = set()
         todo = [thing]
@@ -80,7 +82,7 @@ class _Adoption:
                 todo += _reached_from(one)
         return False
 
-    def _is_another(self, thing: Any) -> bool:
+    def _is_another(self, thing: object) -> bool:
         """Is it another one here by itself: a module, what is in one, or an instance of that?"""
         if isinstance(thing, types.ModuleType):
             return self._world.knows(thing.__name__) or self._world.refuses(thing.__name__)
@@ -93,14 +95,14 @@ class _Adoption:
             or self._is_refused(thing)
         )
 
-    def _is_refused(self, thing: Any) -> bool:
+    def _is_refused(self, thing: object) -> TypeGuard[type | types.FunctionType]:
         """Is it a function or a class of a module that is refused?"""
         kinds = type, types.FunctionType
         return isinstance(thing, kinds) and self._world.refuses(thing.__module__ or "")
 
     # -- what it is here -----------------------------------------------------------------------
 
-    def adopt(self, thing: Any) -> Any:
+    def adopt(self, thing: object) -> Any:
         """What `thing` is in this world."""
         if id(thing) in self._made:
             return self._made[id(thing)]
@@ -116,12 +118,12 @@ class _Adoption:
             made = self._instance(thing)
         return self._remember(thing, made)
 
-    def _remember(self, thing: Any, made: Any) -> Any:
+    def _remember(self, thing: object, made: T) -> T:
         self._kept.append(thing)
         self._made[id(thing)] = made
         return made
 
-    def _module(self, module: types.ModuleType) -> Any:
+    def _module(self, module: types.ModuleType) -> types.ModuleType:
         if self._world.knows(module.__name__):
             try:
                 return self._world.load(module.__name__)
@@ -131,7 +133,7 @@ class _Adoption:
             return Refused(module.__name__, "the module is not simulated")
         return self._remember(module, _ModuleHere(module, self.adopt))
 
-    def _function(self, function: types.FunctionType) -> Any:
+    def _function(self, function: types.FunctionType) -> object:
         home = _home(function, self._world)
         if home is not None:
             return self._of_library(*home)
@@ -148,7 +150,7 @@ class _Adoption:
         made.__dict__.update((name, self.adopt(value)) for name, value in function.__dict__.items())
         return made
 
-    def _globals_of(self, names: dict[str, Any]) -> dict[str, Any]:
+    def _globals_of(self, names: Names) -> Names:
         """A module's names, which its functions here share."""
         if id(names) not in self._globals:
             self._kept.append(names)
@@ -158,7 +160,7 @@ class _Adoption:
             self._stack.callback(_write_back, names, here, made)
         return self._globals[id(names)][0]
 
-    def _fill(self, names: dict[str, Any], code: types.CodeType) -> None:
+    def _fill(self, names: Names, code: types.CodeType) -> None:
         """Whatever this code may look up is what it is here."""
         here, made = self._globals[id(names)]
         for name in _names_in(code):
@@ -179,11 +181,11 @@ class _Adoption:
         here.cell_contents = self.adopt(value)
         return here
 
-    def _method(self, method: types.MethodType) -> Any:
+    def _method(self, method: types.MethodType) -> types.MethodType:
         home = method.__self__
         return types.MethodType(self.adopt(method.__func__), self.adopt(home))
 
-    def _class(self, kind: type) -> Any:
+    def _class(self, kind: type) -> object:
         home = _home(kind, self._world)
         if home is not None:
             return self._of_library(*home)
@@ -202,25 +204,25 @@ class _Adoption:
                 setattr(made, name, here)
         return made
 
-    def _container(self, things: Any) -> Any:
+    def _container(self, things: Any) -> object:
         if isinstance(things, dict):
             return type(things)((key, self.adopt(value)) for key, value in things.items())
         if isinstance(things, tuple) and hasattr(things, "_fields"):
             return type(things)(*map(self.adopt, things))
         return type(things)(map(self.adopt, things))
 
-    def _partial(self, partial: functools.partial[Any]) -> Any:
+    def _partial(self, partial: functools.partial[T]) -> functools.partial[T]:
         named = {name: self.adopt(value) for name, value in partial.keywords.items()}
         return functools.partial(self.adopt(partial.func), *map(self.adopt, partial.args), **named)
 
-    def _wrapper(self, thing: Any) -> Any:
+    def _wrapper(self, thing: Any) -> object:
         return type(thing)(self.adopt(thing.__func__))
 
-    def _property(self, thing: property) -> Any:
+    def _property(self, thing: property) -> property:
         getter, setter, deleter = map(self.adopt, (thing.fget, thing.fset, thing.fdel))
         return property(getter, setter, deleter, thing.__doc__)
 
-    def _instance(self, thing: Any) -> Any:
+    def _instance(self, thing: object) -> object:
         """In place, until the run is over: nothing is lost that it learns."""
         home = _home(thing, self._world)
         if home is not None:
@@ -239,7 +241,7 @@ class _Adoption:
             self._stack.callback(setattr, thing, "__class__", plain)
         return thing
 
-    def _made_before(self, thing: Any) -> Any:
+    def _made_before(self, thing: object) -> object:
         kind = type(thing)
         fresh = FRESH.get((kind.__module__, kind.__name__))
         if fresh is None or not fresh(thing):
@@ -248,15 +250,15 @@ class _Adoption:
         make = getattr(self._world.load(module), name)
         return make(*(getattr(thing, attribute) for attribute in attributes))
 
-    def _of_library(self, module: str, path: str) -> Any:
-        found: Any = self._world.load(module)
+    def _of_library(self, module: str, path: str) -> object:
+        found: object = self._world.load(module)
         for part in path.split("."):
             found = getattr(found, part)
         return found
 
 
 #: How things of a kind are made anew; everything else is an instance.
-MAKERS: tuple[tuple[Any, Callable[[_Adoption, Any], Any]], ...] = (
+MAKERS: tuple[tuple[type | tuple[type, ...], Callable[[_Adoption, Any], object]], ...] = (
     (types.ModuleType, _Adoption._module), (types.FunctionType, _Adoption._function),
     (types.MethodType, _Adoption._method), (type, _Adoption._class),
     (CONTAINERS, _Adoption._container), (functools.partial, _Adoption._partial),
@@ -267,11 +269,11 @@ MAKERS: tuple[tuple[Any, Callable[[_Adoption, Any], Any]], ...] = (
 class _ModuleHere(types.ModuleType):
     """A module of the program's own: what is asked of it is what it is in this world."""
 
-    def __init__(self, module: types.ModuleType, here: Callable[[Any], Any]) -> None:
+    def __init__(self, module: types.ModuleType, here: Callable[[object], object]) -> None:
         super().__init__(module.__name__, module.__doc__)
         self._module, self._here = module, here
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         found = self._here(getattr(self._module, name))
         setattr(self, name, found)
         return found
@@ -280,7 +282,7 @@ class _ModuleHere(types.ModuleType):
 # -- what is where -----------------------------------------------------------------------------
 
 
-def _home(thing: Any, world: World) -> tuple[str, str] | None:
+def _home(thing: object, world: World) -> tuple[str, str] | None:
     """Module and name under which the library has this function, class or bound constant."""
     if not isinstance(thing, type | types.FunctionType | types.BuiltinFunctionType):
         return None
@@ -288,17 +290,17 @@ def _home(thing: Any, world: World) -> tuple[str, str] | None:
     name = {"_queue": "queue", "posix": "os"}.get(module or "", module or "")
     if not name or "<" in path or not world.knows(name) or (name == "os" and not _of_os(thing)):
         return None
-    found: Any = sys.modules.get(name)
+    found: object = sys.modules.get(name)
     for part in path.split("."):
         found = getattr(found, part, None)
     return (name, path) if found is thing or name == "queue" else None
 
 
-def _of_os(thing: Any) -> bool:
+def _of_os(thing: object) -> bool:
     return isinstance(thing, types.BuiltinFunctionType)
 
 
-def _is_instance(thing: Any, world: World) -> bool:
+def _is_instance(thing: object, world: World) -> bool:
     """Is it an instance of a class of the library that is another one here?"""
     kind = type(thing)
     if issubclass(kind, type | tuple | int | Exception) or kind.__module__ == "builtins":
@@ -317,7 +319,7 @@ def _names_in(code: types.CodeType) -> Iterator[str]:
             yield from _names_in(constant)
 
 
-def _reached_from(thing: Any) -> list[Any]:
+def _reached_from(thing: object) -> list[object]:
     """What a thing of the program's own leads to, one step further."""
     if isinstance(thing, types.FunctionType):
         return _reached_from_function(thing)
@@ -342,11 +344,11 @@ def _reached_from(thing: Any) -> list[Any]:
     return []
 
 
-def _reached_from_function(function: types.FunctionType) -> list[Any]:
+def _reached_from_function(function: types.FunctionType) -> list[object]:
     if not is_own(function.__globals__.get("__name__")):
         return []
     names = function.__globals__
-    found = [function.__code__, function.__defaults__, function.__kwdefaults__]
+    found: list[object] = [function.__code__, function.__defaults__, function.__kwdefaults__]
     found += [names[name] for name in _names_in(function.__code__) if name in names]
     for cell in function.__closure__ or ():
         try:
@@ -356,11 +358,11 @@ def _reached_from_function(function: types.FunctionType) -> list[Any]:
     return [*found, *function.__dict__.values()]
 
 
-def _write_back(names: dict[str, Any], here: dict[str, Any], made: dict[str, Any]) -> None:
+def _write_back(names: Names, here: Names, made: Names) -> None:
     """What the program has bound to its global names, as `global` lets it."""
     names.update((name, value) for name, value in here.items() if value is not made.get(name, made))
 
 
-def _put_back(thing: Any, name: str, other: Any, value: Any) -> None:
+def _put_back(thing: object, name: str, other: object, value: object) -> None:
     if thing.__dict__.get(name) is other:
         thing.__dict__[name] = value

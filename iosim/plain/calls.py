@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from errno import EADDRINUSE, EBADF, EINVAL, EMFILE, ENOPROTOOPT, ENOTCONN, ENOTSOCK, ENOTTY
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..calls import O_NONBLOCK, send
 from ..calls import getsockname as named_so
@@ -24,6 +24,9 @@ from ..sim.tcp import Listener, Stream
 from ..sim.threads import start_thread
 from ..sim.unix import UnixStream
 from ..validate import HOUR_NS
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
 
 __all__ = [
     "FIONBIO", "FIONREAD", "SIOCOUTQ", "bind", "futex", "getpeername", "getsockname",
@@ -43,7 +46,7 @@ def timeout_ns(seconds: float | None) -> int | None:
     return None if seconds is None or seconds < 0 else min(math.ceil(seconds * 1e9), HOUR_NS)
 
 
-def number_of(thing: Any) -> int:
+def number_of(thing: FileDescriptorLike) -> int:
     """The descriptor of a file, or the descriptor.  ValueError for one that is closed."""
     fd = thing if isinstance(thing, int) else thing.fileno()
     if fd < 0:
@@ -167,7 +170,7 @@ class getsockopt(OfDescriptor):
 
 
 @answers(getsockopt)
-def get_option(kernel: Kernel, task: Task, request: getsockopt) -> Any:
+def get_option(kernel: Kernel, task: Task, request: getsockopt) -> object:
     """What was set, or what the kernel knows; 0 for what nobody has set."""
     thing = socket_of(kernel, request.fd)
     if (request.level, request.option) == (SOL_SOCKET, SO_ERROR):

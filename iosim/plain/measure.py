@@ -58,8 +58,9 @@ Outside = TrafficOutside | ClientsOutside
 
 
 def measure_plain(
-    program: Callable[..., Any], story: Story, *, limit_s: float = 10.0, cores: int | None = None,
-    costs: Any = None, shown: Callable[..., Any] | None = None, **options: Any,
+    program: Callable[..., object], story: Story, *, limit_s: float = 10.0,
+    cores: int | None = None, costs: object = None, shown: Callable[..., object] | None = None,
+    **options: Any,
 ) -> Timeline:  # fmt: skip
     """Run plain code over `story` on real sockets, and return its `Timeline`.
 
@@ -255,7 +256,7 @@ class InTime:
                 self._again = clock() + round(AGAIN_S * 1e9)
                 raise
 
-    def after(self, what: str, place: object, result: Any) -> None:
+    def after(self, what: str, place: object, result: object) -> None:
         """What a call has met with that the end of the run has woken is not told."""
         self._opened.leave(self)
         if isinstance(result, OSError):
@@ -294,7 +295,7 @@ class CallsSeen(InTime):
 
 LONG_S = 0.05  # a time-out that a message does not come too late for, once the call sleeps
 WAITING = frozenset(("select", "poll", "epoll_wait"))
-_kinds: dict[str, Any] = {"sleep": calls.sleep}
+_kinds: dict[str, type] = {"sleep": calls.sleep}
 
 
 def _request(what: str, fd: int | None, timeout: float | None) -> Any:

@@ -13,7 +13,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from ..real.descriptors import Kept, Waker
+from ..real.descriptors import Kept, OpenFile, Waker
 from ..recorder.record import record
 from ..recorder.stamped import CREATE, FUNCTIONS
 from .tasks import MeasuredTasks, watched
@@ -21,7 +21,7 @@ from .world import Floor, World, like
 
 __all__ = ["Opened", "measured"]
 
-REAL: dict[str, Any] = {"_socket": _socket, "os": os, "time": time}
+REAL: dict[str, ModuleType] = {"_socket": _socket, "os": os, "time": time}
 try:
     import fcntl
 except ImportError:  # Windows
@@ -37,23 +37,23 @@ class Opened:
     """What a program has opened, so that nothing of it is left open: sockets, epolls, pipes."""
 
     def __init__(self) -> None:
-        self._things: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._things: weakref.WeakValueDictionary[int, OpenFile] = weakref.WeakValueDictionary()
         #: Of epoll: one that is thrown away is held in a cycle, by what stamps its calls.
-        self.lists: list[Any] = []
+        self.lists: list[OpenFile] = []
         self._ends: dict[int, tuple[int, int]] = {}  # of pipes, with device and inode
         self._waker = Waker()
         self.peers: list[tuple[int, int, int]] = []  # when an accepted fd was met, and the port
         self._kept = Kept()
 
-    def add(self, thing: Any) -> None:
+    def add(self, thing: OpenFile) -> None:
         """A socket or an epoll that was made."""
         self._things[id(thing)] = thing
 
-    def _all(self) -> list[Any]:
+    def _all(self) -> list[OpenFile]:
         """Those that are there: of a copy, as threads and handlers open more meanwhile."""
         return [one for ref in self._things.valuerefs() if (one := ref()) is not None]
 
-    def accepted(self, one: Any) -> None:
+    def accepted(self, one: _socket.socket) -> None:
         """A socket of a descriptor that was there: what accept makes."""
         try:
             port = _socket.socket.getpeername(one)[1]
@@ -83,7 +83,8 @@ class Opened:
                 with suppress(OSError):  # closed, or never connected: woken none the less
                     _socket.socket.shutdown(thing, _socket.SHUT_RDWR)
             else:
-                self._waker.wake(getattr(thing, "_real", thing))
+                interest_list: Any = getattr(thing, "_real", thing)
+                self._waker.wake(interest_list)
         self._close_ends()
 
     def close(self) -> None:
@@ -199,7 +200,7 @@ def _select(tape: record, opened: Opened) -> ModuleType:
         epoll = made.epoll
 
         class Kept(type(epoll)):  # type: ignore[misc]
-            def __call__(cls, *args: Any, **named: Any) -> Any:
+            def __call__(cls, *args: object, **named: object) -> object:
                 one = epoll(*args, **named)
                 opened.add(one)
                 opened.lists.append(one._real)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import select as real
+from collections.abc import Iterable
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,11 @@ from ..validate import HOUR_NS
 from .calls import number_of, timeout_ns
 
 if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
+
     from .world import World
+
+    Files = Iterable[FileDescriptorLike]
 
 __all__ = ["module"]
 
@@ -38,17 +43,17 @@ class Poll:
     def __init__(self, world: World) -> None:
         self._world, self._asked = world, dict[int, int]()
 
-    def register(self, fd: Any, eventmask: int = POLLIN | POLLPRI | POLLOUT) -> None:
+    def register(self, fd: FileDescriptorLike, eventmask: int = POLLIN | POLLPRI | POLLOUT) -> None:
         """Ask for it, or change what is asked."""
         self._asked[number_of(fd)] = eventmask
 
-    def modify(self, fd: Any, eventmask: int) -> None:
+    def modify(self, fd: FileDescriptorLike, eventmask: int) -> None:
         """FileNotFoundError (ENOENT) if it is not registered."""
         if number_of(fd) not in self._asked:
             raise failure(2)
         self._asked[number_of(fd)] = eventmask
 
-    def unregister(self, fd: Any) -> None:
+    def unregister(self, fd: FileDescriptorLike) -> None:
         """KeyError if it is not registered."""
         del self._asked[number_of(fd)]
 
@@ -98,18 +103,18 @@ class Epoll:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _control(self, op: int, fd: Any, mask: int = 0) -> None:
+    def _control(self, op: int, fd: FileDescriptorLike, mask: int = 0) -> None:
         self._call(calls.epoll_ctl(self.fileno(), op, number_of(fd), mask & KNOWN))
 
-    def register(self, fd: Any, eventmask: int = POLLIN | POLLPRI | POLLOUT) -> None:
+    def register(self, fd: FileDescriptorLike, eventmask: int = POLLIN | POLLPRI | POLLOUT) -> None:
         """EPOLL_CTL_ADD."""
         self._control(calls.EPOLL_CTL_ADD, fd, eventmask)
 
-    def modify(self, fd: Any, eventmask: int) -> None:
+    def modify(self, fd: FileDescriptorLike, eventmask: int) -> None:
         """EPOLL_CTL_MOD."""
         self._control(calls.EPOLL_CTL_MOD, fd, eventmask)
 
-    def unregister(self, fd: Any) -> None:
+    def unregister(self, fd: FileDescriptorLike) -> None:
         """EPOLL_CTL_DEL."""
         self._control(calls.EPOLL_CTL_DEL, fd)
 
@@ -125,8 +130,8 @@ def module(world: World) -> ModuleType:
     """`select`, for this world, with what Linux has."""
 
     def select(
-        rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None
-    ) -> tuple[list[Any], list[Any], list[Any]]:
+        rlist: Files, wlist: Files, xlist: Files, timeout: float | None = None
+    ) -> tuple[list[FileDescriptorLike], list[FileDescriptorLike], list[FileDescriptorLike]]:
         if timeout is not None and timeout < 0:
             raise ValueError("timeout must be non-negative")
         reading, writing = ({number_of(one): one for one in things} for things in (rlist, wlist))

@@ -36,6 +36,7 @@ __all__ = [
 
 #: ns that a program has to end by itself when its story is over; then it is ended as by Ctrl-C.
 GRACE_NS = ms(150)
+SignalHandler = Callable[[int, FrameType | None], object]  # as `signal.signal` takes it
 JOIN_S = 0.2  # for a thread of ours to end
 
 
@@ -55,12 +56,12 @@ class PlainKernel(Kernel):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.socket_options: dict[Any, dict[Any, Any]] = {}
+        self.socket_options: dict[object, dict[tuple[int, int], object]] = {}
         self.deadline_of_program: int | None = None  # ns: once the story is over
         self.ended_it = False  # was the program asked to end?
         self.stopped: Exception | None = None  # why the run was ended before its time
 
-    def _resume(self, task: Task, value: Any, error: BaseException | None = None) -> None:
+    def _resume(self, task: Task, value: object, error: BaseException | None = None) -> None:
         if type(task.program) is GeneratorType:
             super()._resume(task, value, error)
         else:
@@ -141,7 +142,7 @@ class PlainThread:
         self.task: Task
         self.turn = threading.Lock()
         self.turn.acquire()
-        self.inbox: tuple[Any, BaseException | None] | None = None
+        self.inbox: tuple[object, BaseException | None] | None = None
         self.line: int | None = None  # at which it has made its call
         self.os_thread: threading.Thread  # but for the first one, which is who began the run
         self.at_end: list[Callable[[], object]] = []
@@ -152,7 +153,7 @@ class Handler:
 
     __slots__ = ("begun", "function", "line", "signo")
 
-    def __init__(self, function: Callable[[int, Any], Any], signo: int, line: int | None) -> None:
+    def __init__(self, function: SignalHandler, signo: int, line: int | None) -> None:
         self.function, self.signo, self.line = function, signo, line
         self.begun = False
 
@@ -172,7 +173,7 @@ class Run:
         self.kernel, self.file = kernel, file
         self.codes: set[CodeType] = set()  # of that file, that have made calls
         self.over = False
-        self.handlers: dict[int, Any] = {}  # of signals, as Python knows them
+        self.handlers: dict[int, object] = {}  # of signals, as Python knows them
         self._others: list[PlainThread] = []
         self.tasks = TaskLanes(self)
         self._begun = 0
@@ -185,7 +186,7 @@ class Run:
         self._main.task = kernel.spawn("process", self._main)  # type: ignore[arg-type]
         self.on_signal(signal.SIGINT, signal.default_int_handler)
 
-    def main(self, function: Callable[[], Any]) -> Any:
+    def main(self, function: Callable[[], object]) -> object:
         """Run `function` as the program, from the instant 0 to its end; what it returns.
 
         Whatever it raises comes through, but for the end that it was asked for.
@@ -246,7 +247,7 @@ class Run:
         """ns of virtual time."""
         return self.kernel.now
 
-    def _reply(self, me: PlainThread) -> Any:
+    def _reply(self, me: PlainThread) -> object:
         """Drive the kernel until the call returns; run the handlers of signals meanwhile."""
         while True:
             value, error = self._turn(me)
@@ -261,7 +262,7 @@ class Run:
             else:
                 return value
 
-    def _turn(self, me: PlainThread) -> tuple[Any, BaseException | None]:
+    def _turn(self, me: PlainThread) -> tuple[object, BaseException | None]:
         """Until it is the turn of `me`: what it has been given."""
         while me.inbox is None:
             other = self._next() if me is self._main else self._next_or_main()
@@ -280,7 +281,7 @@ class Run:
         kernel = self.kernel
         kernel.proceed()
         task, value, error = kernel.handed.popleft()
-        program: Any = task.program
+        program = task.program
         thread: PlainThread = program if isinstance(program, PlainThread) else self._main
         thread.inbox = (value, error)
         return thread
@@ -357,7 +358,7 @@ class Run:
 
     # -- signals -------------------------------------------------------------------------------
 
-    def on_signal(self, signo: int, function: Callable[[int, Any], Any]) -> None:
+    def on_signal(self, signo: int, function: SignalHandler) -> None:
         """`function` is called in the main thread when it comes, before a call returns."""
         main = self._main.task
         self.handlers[signo] = function

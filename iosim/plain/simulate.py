@@ -85,7 +85,7 @@ class Outcome:
     story: Story
     kernel: PlainKernel
     scripts: ClientScripts | None
-    returned: Any = None
+    returned: object = None
     error: BaseException | None = None
 
     @property
@@ -124,15 +124,15 @@ class PlainProgram:
     """
 
     def __init__(
-        self, program: Callable[..., Any], story: Story, options: Mapping[str, Any],
-        shown: Callable[..., Any] | None = None,
+        self, program: Callable[..., object], story: Story, options: Mapping[str, object],
+        shown: Callable[..., object] | None = None,
     ) -> None:  # fmt: skip
         known = OPTIONS.get(type(story), ())
         own = {name: value for name, value in options.items() if name not in known}
         self._of_kernel = {name: options[name] for name in options if name not in own}
         self.plan = launch_plain(program, *what_is_given(story), own, shown)
         self._stack = ExitStack()
-        self._here: tuple[World, Callable[..., Any]] | None = None
+        self._here: tuple[World, Callable[..., object]] | None = None
 
     def __enter__(self) -> PlainProgram:
         return self
@@ -146,7 +146,7 @@ class PlainProgram:
 
     def run(
         self, story: Story, limit_s: float = 10.0,
-        kind: type[PlainKernel] = PlainKernel, **of_kernel: Any,
+        kind: type[PlainKernel] = PlainKernel, **of_kernel: object,
     ) -> Outcome:  # fmt: skip
         """Run it over `story`; what it raises is its outcome.  TimeoutError at the limit."""
         kernel, fds, scripts = _kernel_of(story, kind, self._of_kernel | of_kernel)
@@ -167,7 +167,7 @@ class PlainProgram:
             self.__exit__()
         return outcome
 
-    def _ready(self, run: Run) -> tuple[World, Callable[..., Any]]:
+    def _ready(self, run: Run) -> tuple[World, Callable[..., object]]:
         """A world for this run, and the program as it is there."""
         if self._here is None:
             world = _spare.pop() if _spare else World(SIMULATED)
@@ -182,7 +182,7 @@ _spare: list[World] = []
 
 
 def run_plain(
-    program: Callable[..., Any], story: Story = None, *, limit_s: float = 10.0, **options: Any
+    program: Callable[..., object], story: Story = None, *, limit_s: float = 10.0, **options: object
 ) -> Outcome:
     """Run plain code over `story` on the simulated kernel, whatever comes of it.
 
@@ -193,7 +193,7 @@ def run_plain(
         return prepared.run(story, limit_s)
 
 
-def simulate_plain(program: Callable[..., Any], story: Story, **options: Any) -> Timeline:
+def simulate_plain(program: Callable[..., object], story: Story, **options: Any) -> Timeline:
     """The same; its `Timeline`.  Raises what the program raises.
 
     `NotSimulated` for what is not; TimeoutError if it would wait for ever.
@@ -220,8 +220,8 @@ def _kernel_of(
 
 
 def main_of_program(
-    world: World, program: Callable[..., Any], fds: Sequence[int], options: Mapping[str, Any]
-) -> Any:
+    world: World, program: Callable[..., object], fds: Sequence[int], options: Mapping[str, object]
+) -> object:
     """All of the program, as a process runs it: to the end of its threads."""
     sockets = []
     if fds:

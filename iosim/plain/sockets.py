@@ -33,6 +33,9 @@ from .run import NotSimulated
 from .world import like
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+    from .run import Run
     from .world import World
 
 __all__ = ["module"]
@@ -54,6 +57,8 @@ WITHOUT_EFFECT = {
     for name in names
     if hasattr(_socket, name)
 }
+
+Address = tuple[str, int]  # host and port
 
 
 class Socket:
@@ -165,7 +170,7 @@ class Socket:
             raise NotSimulated(f"recv(flags={asked:#x}) is not simulated")
         if whole and asked & calls.MSG_PEEK:
             raise NotSimulated("recv(MSG_PEEK | MSG_WAITALL) is not simulated")
-        thing: Any = self._run.kernel.table.get(fd)
+        thing = self._run.kernel.table.get(fd)
         if isinstance(thing, DatagramSocket):  # of one there is no more: recv(2)
             whole = 0
         if asked & calls.MSG_DONTWAIT or thing.flags & calls.O_NONBLOCK:  # as with a time-out
@@ -187,25 +192,29 @@ class Socket:
         """recv(2)."""
         return self._read(bufsize, flags)
 
-    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
         """The same, into a buffer of one's own."""
         view = memoryview(buffer).cast("B")
         data = self._read(nbytes or len(view), flags)
         view[: len(data)] = data
         return len(data)
 
-    def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[bytes, Any]:
+    def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[bytes, Address | None]:
         """recvfrom(2): a stream does not tell from whom."""
         return self._read(bufsize, flags), self._sender()
 
-    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+    def recvfrom_into(
+        self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0
+    ) -> tuple[int, Address | None]:
         """The same, into a buffer of one's own."""
         return self.recv_into(buffer, nbytes, flags), self._sender()
 
-    def _sender(self) -> tuple[str, int] | None:
+    def _sender(self) -> Address | None:
         return (HOST, SENDER) if self._kind == DATAGRAM else None
 
-    def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0) -> tuple[Any, ...]:
+    def recvmsg(
+        self, bufsize: int, ancbufsize: int = 0, flags: int = 0
+    ) -> tuple[bytes, list[object], int, Address | None]:
         """recvmsg(2), without ancillary data."""
         fd = self._open()
         make = lambda: calls.recvmsg(fd, bufsize, int(flags))  # noqa: E731
@@ -213,8 +222,8 @@ class Socket:
         return data, [], told, self._sender()
 
     def recvmsg_into(
-        self, buffers: Sequence[Any], ancbufsize: int = 0, flags: int = 0
-    ) -> tuple[Any, ...]:
+        self, buffers: Sequence[WriteableBuffer], ancbufsize: int = 0, flags: int = 0
+    ) -> tuple[object, ...]:
         """The same, into buffers of one's own, one after the other."""
         views = [memoryview(buffer).cast("B") for buffer in buffers]
         data, *told = self.recvmsg(sum(map(len, views)), ancbufsize, flags)
@@ -226,7 +235,7 @@ class Socket:
 
     # -- sending -------------------------------------------------------------------------------
 
-    def send(self, data: Any, flags: int = 0) -> int:
+    def send(self, data: ReadableBuffer, flags: int = 0) -> int:
         """send(2): as much as there is room for."""
         return self._write(_bytes(data), flags, self._until())
 
@@ -237,23 +246,23 @@ class Socket:
         sent: int = self._waiting(make, calls.EPOLLOUT, until)
         return sent
 
-    def sendall(self, data: Any, flags: int = 0) -> None:
+    def sendall(self, data: ReadableBuffer, flags: int = 0) -> None:
         """send(2) until all is sent; the time-out is one for the whole."""
         left, until = _bytes(data), self._until()
         while left:
             left = left[self._write(left, flags, until) :]
 
-    def sendto(self, data: Any, *rest: Any) -> int:
+    def sendto(self, data: ReadableBuffer, *rest: Any) -> int:
         """sendto(2), on a stream: the address has no effect."""
         return self.send(data, rest[0] if len(rest) > 1 else 0)
 
-    def sendmsg(self, buffers: Sequence[Any], *rest: Any) -> int:
+    def sendmsg(self, buffers: Sequence[ReadableBuffer], *rest: object) -> int:
         """sendmsg(2), without ancillary data."""
         return self.send(b"".join(map(_bytes, buffers)))
 
     # -- connections ---------------------------------------------------------------------------
 
-    def bind(self, address: Any) -> None:
+    def bind(self, address: object) -> None:
         """bind(2)."""
         self._call(bind(self._open(), _port(address)))
 
@@ -261,7 +270,7 @@ class Socket:
         """listen(2)."""
         self._call(calls.listen(self._open(), min(max(0, int(backlog)), SOMAXCONN)))
 
-    def _accept(self) -> tuple[int, Any]:
+    def _accept(self) -> tuple[int, Address]:
         fd = self._open()
         new = self._waiting(lambda: calls.accept(fd), calls.EPOLLIN, self._until())
         if self._world.default_timeout is not None:
@@ -269,7 +278,7 @@ class Socket:
         peer = self._run.kernel.table.open[new].peer  # type: ignore[attr-defined]
         return new, (HOST, getattr(peer, "port", 0))
 
-    def connect(self, address: Any) -> None:
+    def connect(self, address: object) -> None:
         """connect(2); with a time-out, EINPROGRESS and then poll."""
         fd, port, until = self._open(), _port(address), self._until()
         try:
@@ -286,7 +295,7 @@ class Socket:
         if errno not in (0, EISCONN):
             raise failure(errno)
 
-    def connect_ex(self, address: Any) -> int:
+    def connect_ex(self, address: object) -> int:
         """The errno, in place of an OSError."""
         try:
             self.connect(address)
@@ -296,11 +305,11 @@ class Socket:
             return error.errno or EAGAIN
         return 0
 
-    def getsockname(self) -> Any:
+    def getsockname(self) -> Address | str:
         """getsockname(2)."""
         return self._address(self._ask(getsockname(self._open())))
 
-    def getpeername(self) -> Any:
+    def getpeername(self) -> Address | str:
         """getpeername(2)."""
         return self._address(self._ask(getpeername(self._open())))
 
@@ -311,24 +320,24 @@ class Socket:
         request.number = 0
         return sides()[type(request).__name__](self._run.kernel, None, request)
 
-    def _address(self, port: int) -> Any:
+    def _address(self, port: int) -> Address | str:
         return (HOST, port) if self.family == INTERNET else ""
 
     # -- options -------------------------------------------------------------------------------
 
-    def setsockopt(self, level: int, option: int, value: Any, length: int = 0) -> None:
+    def setsockopt(self, level: int, option: int, value: object, length: int = 0) -> None:
         """setsockopt(2); refused is what would have an effect, and has none here."""
         if name := WITHOUT_EFFECT.get((int(level), int(option))):
             raise NotSimulated(f"the option {name} is not simulated")
         self._call(setsockopt(self._open(), int(level), int(option), value))
 
-    def getsockopt(self, level: int, option: int, buflen: int = 0) -> Any:
+    def getsockopt(self, level: int, option: int, buflen: int = 0) -> int | bytes:
         """getsockopt(2)."""
-        value = self._call(getsockopt(self._open(), int(level), int(option)))
+        value: int | bytes = self._call(getsockopt(self._open(), int(level), int(option)))
         return value if not buflen or isinstance(value, bytes) else value.to_bytes(buflen, "little")
 
 
-def _kind_of(run: Any, fd: int | None) -> tuple[int, int]:
+def _kind_of(run: Run, fd: int | None) -> tuple[int, int]:
     """Type and protocol: of an open descriptor those that it has, else those of a new socket."""
     if fd is None:
         return STREAM, 0
@@ -337,13 +346,13 @@ def _kind_of(run: Any, fd: int | None) -> tuple[int, int]:
     return STREAM, _socket.IPPROTO_TCP
 
 
-def _bytes(data: Any) -> bytes:
+def _bytes(data: ReadableBuffer) -> bytes:
     """What lies in a buffer, which is its owner's again: a bytearray may change its size."""
     with memoryview(data) as view:
         return view.tobytes()
 
 
-def _port(address: Any) -> int:
+def _port(address: object) -> int:
     if not isinstance(address, tuple) or len(address) < 2:
         raise NotSimulated(f"the address {address!r} is not simulated: (host, port) is")
     if address[0] not in HERE:
@@ -355,21 +364,25 @@ def module(world: World) -> ModuleType:
     """`_socket`, for this world."""
     kind = type("socket", (Socket,), {"__slots__": (), "_world": world, "__module__": "_socket"})
 
-    def pair(family: int | None = None, type: int = STREAM, proto: int = 0) -> Any:
+    def pair(
+        family: int | None = None, type: int = STREAM, proto: int = 0
+    ) -> tuple[Socket, Socket]:
         unix = int(getattr(_socket, "AF_UNIX", INTERNET))
         one, other = world.call(socketpair())
         return kind(unix, type, proto, one), kind(unix, type, proto, other)
 
-    def getaddrinfo(host: Any, port: Any, family: int = 0, kind: int = 0, *rest: Any) -> Any:
+    def getaddrinfo(
+        host: object, port: str | int | None, family: int = 0, kind: int = 0, *rest: object
+    ) -> list[tuple[int, int, int, str, Address]]:
         if host not in HERE:
             raise _socket.gaierror(_socket.EAI_NONAME, f"{host!r} is not simulated: {HOST} is")
         return [(INTERNET, STREAM, _socket.IPPROTO_TCP, "", (HOST, int(port or 0)))]
 
-    def looked_up(host: Any) -> tuple[str, list[str], list[str]]:
+    def looked_up(host: object) -> tuple[str, list[str], list[str]]:
         """Name, other names and addresses: nobody is asked."""
         return "localhost", [], [address[0] for *_, address in getaddrinfo(host, 0)]
 
-    def getnameinfo(address: Any, flags: int = 0) -> tuple[str, str]:
+    def getnameinfo(address: object, flags: int = 0) -> tuple[str, str]:
         return HOST, str(_port(address))
 
     def close(fd: int) -> None:

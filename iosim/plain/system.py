@@ -7,10 +7,10 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from errno import EBADF, ECHILD, ENOSYS
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from .. import calls
 from ..machine.errors import failure
@@ -20,7 +20,11 @@ from .run import NotSimulated
 from .world import like
 
 if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
+
     from .world import World
+
+T = TypeVar("T")
 
 __all__ = [
     "refusing",
@@ -53,10 +57,10 @@ PROCESSES = (
 WAITS = ("wait", "wait3", "wait4", "waitid", "waitpid")
 
 
-def refusing(what: str) -> Callable[..., Any]:
+def refusing(what: str) -> Callable[..., NoReturn]:
     """A function that says that `what` is not simulated."""
 
-    def refuse(*_: object, **__: object) -> Any:
+    def refuse(*_: object, **__: object) -> NoReturn:
         raise NotSimulated(f"{what} is not simulated")
 
     return refuse
@@ -88,13 +92,13 @@ def virtual_time(world: World) -> ModuleType:
             refusing(f"time.clock_gettime({which})")()
         return clocks[which]()
 
-    def on_calendar(convert: Callable[[float], Any]) -> Callable[..., Any]:
+    def on_calendar(convert: Callable[[float], T]) -> Callable[..., T]:
         return lambda secs=None: convert(since_epoch() / 1e9 if secs is None else secs)
 
-    def text(form: str, when: Any = None) -> str:
+    def text(form: str, when: time.struct_time | None = None) -> str:
         return time.strftime(form, time.localtime(since_epoch() / 1e9) if when is None else when)
 
-    def as_text(when: Any = None) -> str:
+    def as_text(when: time.struct_time | None = None) -> str:
         return time.asctime(time.localtime(since_epoch() / 1e9) if when is None else when)
 
     clocks = {
@@ -123,10 +127,10 @@ def virtual_signal(world: World) -> ModuleType:
     """`_signal`: the handlers of this run."""
     _signal = importlib.import_module("_signal")  # which signal.py stands on
 
-    def set_handler(signo: int, handler: Any) -> Any:
+    def set_handler(signo: int, handler: object) -> object:
         number = int(signo)
         if handler in (signal.SIG_IGN, signal.SIG_DFL):
-            acts: Any = lambda *_: None  # noqa: E731
+            acts: Callable[..., object] = lambda *_: None  # noqa: E731
         elif callable(handler):
             acts = handler
         else:
@@ -149,7 +153,7 @@ def virtual_signal(world: World) -> ModuleType:
         before, world.run.wakeup_fd = world.run.wakeup_fd, int(fd)
         return before
 
-    def set_mask(how: int, mask: Any) -> set[int]:
+    def set_mask(how: int, mask: Iterable[int]) -> set[int]:
         held, named = world.run.held(), set(map(int, mask))
         if how in (signal.SIG_BLOCK, signal.SIG_SETMASK):
             world.call(calls.sigprocmask(calls.SIG_BLOCK, sorted(named)))
@@ -185,10 +189,9 @@ def virtual_signal(world: World) -> ModuleType:
 def virtual_os(world: World) -> ModuleType:
     """`os`: its calls on descriptors; files are refused."""
 
-    def call(request: calls.Request) -> Any:
-        return world.call(request)
+    call = world.call
 
-    def on(kind: Callable[..., calls.Request], fd: int, *arguments: Any) -> Any:
+    def on(kind: Callable[..., calls.Request], fd: int, *arguments: object) -> Any:
         if fd < 0:  # as `fileno` tells of what is closed
             raise failure(EBADF)
         return call(kind(fd, *arguments))
@@ -212,10 +215,10 @@ def virtual_os(world: World) -> ModuleType:
             refusing("os.kill of another process")()
         world.run.raise_signal(int(signo))
 
-    def no_child(*_: object, **__: object) -> Any:
+    def no_child(*_: object, **__: object) -> NoReturn:
         raise failure(ECHILD)
 
-    def no_such_call(*_: object, **__: object) -> Any:
+    def no_such_call(*_: object, **__: object) -> NoReturn:
         raise failure(ENOSYS)  # as from a kernel that is older: asyncio asks
 
     return like(
@@ -238,7 +241,7 @@ def without_processes(world: World) -> ModuleType:
     """`subprocess`, whose functions are refused: asyncio imports it for its constants."""
     import subprocess
 
-    def refused(value: Any) -> bool:
+    def refused(value: object) -> bool:
         return callable(value) and not (isinstance(value, type) and issubclass(value, Exception))
 
     functions = {name: value for name, value in vars(subprocess).items() if refused(value)}
@@ -249,7 +252,7 @@ def virtual_fcntl(world: World) -> ModuleType:
     """`fcntl`: flags, owners and signals of a descriptor; FIONREAD and TIOCOUTQ."""
     import fcntl
 
-    def control(fd: Any, cmd: int, arg: int = 0) -> int:
+    def control(fd: FileDescriptorLike, cmd: int, arg: int = 0) -> int:
         if cmd == fcntl.F_GETFL:
             return int(world.run.kernel.table.get(number_of(fd)).flags) | os.O_RDWR
         if cmd == fcntl.F_SETFL:
@@ -261,13 +264,13 @@ def virtual_fcntl(world: World) -> ModuleType:
         world.call(calls.fcntl(number_of(fd), cmd, arg))
         return 0
 
-    def ask(fd: Any, op: int, arg: Any = 0, mutate: bool = True) -> Any:
+    def ask(fd: FileDescriptorLike, op: int, arg: object = 0, mutate: bool = True) -> int | bytes:
         if op not in (FIONBIO, FIONREAD, SIOCOUTQ):
             return refusing(f"fcntl.ioctl(op={op:#x})")()
         if not isinstance(arg, bytes | int):
             refusing(f"fcntl.ioctl with {type(arg).__name__}, which it would fill,")()
         setting = int.from_bytes(arg, "little") if isinstance(arg, bytes) else arg
-        found = world.call(ioctl(number_of(fd), op, setting))
+        found: int = world.call(ioctl(number_of(fd), op, setting))
         return found.to_bytes(4, "little") if isinstance(arg, bytes) else found
 
     return like(fcntl, fcntl=control, ioctl=ask)

@@ -14,6 +14,8 @@ from ..recorder.reconstruct import Change
 from ..trace.records import AWAITS, STEP
 
 if TYPE_CHECKING:
+    from asyncio import Task
+
     from .run import Run
     from .world import World
 
@@ -28,17 +30,17 @@ class Lanes:
 
     def __init__(self) -> None:
         self._lanes: dict[int, str] = {}  # by the identity of the task, which is kept
-        self._kept: list[Any] = []
+        self._kept: list[Task[object]] = []
         self._names = Counter[str]()
 
-    def of(self, task: Any) -> str:
+    def of(self, task: Task[object]) -> str:
         """Its lane; "" for one of the loop's own."""
         if id(task) not in self._lanes:
             self._kept.append(task)
             self._lanes[id(task)] = "" if _internal(task.get_coro()) else self._new(task)
         return self._lanes[id(task)]
 
-    def _new(self, task: Any) -> str:
+    def _new(self, task: Task[object]) -> str:
         name = task.get_name()
         if name.startswith("Task-"):  # a number that says nothing
             name = getattr(task.get_coro(), "__name__", name)
@@ -53,7 +55,7 @@ class TaskLanes:
     def __init__(self, run: Run) -> None:
         self._run, self._lanes = run, Lanes()
 
-    def step(self, task: Any, go_on: Callable[[], object]) -> None:
+    def step(self, task: Task[object], go_on: Callable[[], object]) -> None:
         """Let `task` go on, up to its next await; to begin takes as long as own code does."""
         kernel = self._run.kernel
         tape, lane = kernel.tape, self._lanes.of(task)
@@ -80,7 +82,7 @@ class MeasuredTasks:
         self._lanes = Lanes()
         self.rows: list[Change] = []
 
-    def step(self, task: Any, go_on: Callable[[], object]) -> None:
+    def step(self, task: Task[object], go_on: Callable[[], object]) -> None:
         """Let `task` go on, up to its next await."""
         lane = self._lanes.of(task)
         if not lane:
@@ -94,15 +96,15 @@ class MeasuredTasks:
             self.rows.append((lane, clock(), state, note))
 
 
-def _internal(coroutine: Any) -> bool:
+def _internal(coroutine: object) -> bool:
     """Is it a task of the loop itself, as it accepts, or comes to its end?"""
     code = getattr(coroutine, "cr_code", None)
     return code is not None and code.co_filename.endswith(OF_THE_LOOP)
 
 
-def awaited(task: Any) -> str:
+def awaited(task: Task[object]) -> str:
     """What it waits for: the first coroutine of the library that it awaits, or a future."""
-    inner = task.get_coro()
+    inner: Any = task.get_coro()
     own = inspect.getsourcefile(inner.cr_code) if inspect.iscoroutine(inner) else None
     while inspect.iscoroutine(inner.cr_await if inspect.iscoroutine(inner) else None):
         inner = inner.cr_await
@@ -120,7 +122,7 @@ def watched(
         kind: Any = vars(tasks)["Task"]
         plain = kind._Task__step
 
-        def step(task: Any, exc: BaseException | None = None) -> None:
+        def step(task: Task[object], exc: BaseException | None = None) -> None:
             stepper(world).step(task, lambda: plain(task, exc))
 
         kind._Task__step = step

@@ -7,10 +7,10 @@ which somebody waits wakes the one who has waited longest.
 from __future__ import annotations
 
 import _thread as real
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from signal import SIGINT
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .calls import futex, timeout_ns
 from .run import Ended
@@ -172,7 +172,10 @@ def module(world: World) -> ModuleType:
     lock = type("lock", (Lock,), {"__slots__": (), "_world": world, "__module__": "_thread"})
     joinable: list[_Handle] = []
 
-    def start(function: Callable[..., object], args: Any = (), kwargs: Any = None) -> int:
+    def start(
+        function: Callable[..., object], args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> int:  # fmt: skip
         named = kwargs or {}
         thread = world.run.start_thread(lambda: function(*args, **named))
         return thread.os_thread.ident or 0
@@ -210,7 +213,7 @@ def module(world: World) -> ModuleType:
     def interrupt_main(signum: int = SIGINT) -> None:
         world.run.raise_signal(signum)
 
-    def excepthook(args: Any) -> None:
+    def excepthook(args: real._ExceptHookArgs) -> None:
         """A thread that the end of a run has ended says nothing."""
         if not issubclass(args.exc_type, Ended):
             real._excepthook(args)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder
 from itertools import count
 from types import CodeType, FunctionType, ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 from ..calls import Request
 from .run import NotSimulated, Run
@@ -46,7 +46,7 @@ class Floor:
     modules: Mapping[str, Callable[[World], ModuleType]]
     library: frozenset[str]
     refused: Mapping[str, str] = field(default_factory=dict)
-    builtin: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    builtin: Mapping[str, Callable[..., object]] = field(default_factory=dict)
     in_c: frozenset[str] = frozenset()
     watched: Mapping[str, Callable[[World, ModuleType], None]] = field(default_factory=dict)
     in_sets: Mapping[str, str] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class World:
         self.floor = floor
         self.default_timeout: float | None = None
         self.modules: dict[str, ModuleType] = {}
-        self._content: dict[str, dict[str, Any]] = {}  # of the modules, as they were made
+        self._content: dict[str, dict[str, object]] = {}  # of the modules, as they were made
         self._importing = 0
         self._has_packages = False  # that were executed anew
         self._numbers = count(1)
@@ -189,13 +189,13 @@ class World:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return self.load(f"{package}.{name}")
 
-    def _number(self, thing: Any) -> int:
+    def _number(self, thing: object) -> int:
         number: int = vars(thing).setdefault("number_of_its_making", next(self._numbers))
         return number
 
     def _import(
         self, name: str, globals: Mapping[str, Any] | None = None,
-        locals: Mapping[str, Any] | None = None, fromlist: Sequence[str] = (), level: int = 0,
+        locals: Mapping[str, object] | None = None, fromlist: Sequence[str] = (), level: int = 0,
     ) -> ModuleType:  # fmt: skip
         """As `builtins.__import__`."""
         package = (globals or {}).get("__package__") or ""
@@ -231,7 +231,7 @@ class World:
 class Refused(ModuleType):
     """A module that is not simulated: to use it says so."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
         raise _NotThere(f"{self.__name__}.{name}: {self.__doc__}")
@@ -312,8 +312,8 @@ def _enumerations(world: World) -> ModuleType:
     The enumerations are those that the library has made there: their members are everybody's.
     """
 
-    def convert(name: str, module: str, *_: object, **__: object) -> Any:
-        made = getattr(importlib.import_module(module), name)
+    def convert(name: str, module: str, *_: object, **__: object) -> type[enum.Enum]:
+        made: type[enum.Enum] = getattr(importlib.import_module(module), name)
         vars(world.modules[module]).update({name: made}, **made.__members__)
         return made
 
@@ -321,7 +321,7 @@ def _enumerations(world: World) -> ModuleType:
     return like(enum, IntEnum=converts, IntFlag=converts)
 
 
-def like(module: ModuleType, **changed: Any) -> ModuleType:
+def like(module: ModuleType, **changed: object) -> ModuleType:
     """A module with all that is in another one, and `changed`."""
     made = ModuleType(module.__name__, module.__doc__)
     vars(made).update(vars(module))

@@ -46,7 +46,7 @@ class Stamp(NamedTuple):
     lasti: int
     start: int
     end: int
-    outcome: Any
+    outcome: object
 
 
 class Look(NamedTuple):

@@ -69,7 +69,7 @@ from .stamped import (
 __all__ = ["record", "waits_for_ever"]
 
 LIBRARY = ("socket", "_socket")  # where the library's own classes of sockets are
-SOCKETS: Any = socket.socket.__mro__[1]  # of C, which all of them derive from
+SOCKETS = socket.socket.__mro__[1]  # of C, which all of them derive from
 
 T = TypeVar("T")
 Rows = tuple[str, list[Row]]  # a thread's name, and what was taken down in it
@@ -79,7 +79,7 @@ METERS = 32  # so many threads have their time in the run queue read: each takes
 # -- the recorder ---------------------------------------------------------------------------------
 
 _POLLS: Any = type(real_select.poll()) if hasattr(real_select, "poll") else ()
-_EPOLLS: Any = getattr(real_select, "epoll", ())
+_EPOLLS = getattr(real_select, "epoll", ())
 KNOWN = "a socket, select.select or the module select, a poll, an epoll, a selector, an event loop"
 #: Where a socket comes into an event loop (asyncio.selector_events).
 ENTRANCES = (
@@ -277,7 +277,7 @@ class record:
         }
         return {**stamped, "accept": self._accept(plain.accept), "dup": self._dup(plain.dup)}
 
-    def _accept(self, plain: Callable[..., Any]) -> Callable[..., object]:
+    def _accept(self, plain: Callable[..., tuple[socket.socket, object]]) -> Callable[..., object]:
         """The stamp of `_accept`, which it calls, tells of the new connection."""
 
         def accept(one: socket.socket) -> object:
