@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
-from typing import Any
 
 from ..shown import bundle, picture
 from ..trace import Timeline
@@ -29,7 +28,7 @@ class Inline:
     def __repr__(self) -> str:
         return self.text
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return bundle(self.text, self.html)
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from errno import EAGAIN
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..shown import bundle, picture
 from . import analysis, export, invariants, part
@@ -45,6 +45,9 @@ from .records import (
     Window,
     merged,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Timeline"]
 
@@ -98,7 +101,7 @@ class Timeline:
 
         return bundle(str(self), picture(svg(self)))
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the lanes on matplotlib's `ax` (a new one if None) and return it."""
         from ..draw import plot
 
