@@ -16,7 +16,7 @@ from opcode import opmap
 from typing import Any, TypeGuard, TypeVar
 
 from .run import NotSimulated
-from .world import LIBRARY, Refused, World, is_own
+from .world import LIBRARY, Refused, World, is_own, top_of
 
 __all__ = ["adopt"]
 
@@ -305,7 +305,7 @@ def _is_instance(thing: object, world: World) -> bool:
     kind = type(thing)
     if issubclass(kind, type | tuple | int | Exception) or kind.__module__ == "builtins":
         return False
-    if kind.__module__.partition(".")[0] not in LIBRARY:
+    if top_of(kind.__module__) not in LIBRARY:
         world.made_before(kind)
         return False
     return _home(kind, world) is not None

@@ -14,7 +14,7 @@ from functools import cache
 from types import FrameType
 
 from .run import NotSimulated, Run, run_of_this_thread
-from .world import LIBRARY, World, is_own
+from .world import LIBRARY, World, is_own, top_of
 
 __all__ = ["refuse_real_calls"]
 
@@ -65,6 +65,6 @@ def _frames_of_the_program() -> Iterator[FrameType]:
 def _who(modules: list[str]) -> str:
     """The package that makes the call; if the program does: by which module of the library."""
     for number, name in enumerate(modules):
-        if name.partition(".")[0] not in LIBRARY:
-            return name.partition(".")[0] if not is_own(name) or not number else modules[number - 1]
+        if top_of(name) not in LIBRARY:
+            return top_of(name) if not is_own(name) or not number else modules[number - 1]
     return "the program"

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from ..calls import Request
 from .run import NotSimulated, Run
 
-__all__ = ["LIBRARY", "Floor", "Refused", "World", "is_own", "like"]
+__all__ = ["LIBRARY", "Floor", "Refused", "World", "is_own", "like", "top_of"]
 
 LIBRARY = sys.stdlib_module_names - {"__main__"}
 
@@ -54,8 +54,8 @@ class Floor:
     beware: Callable[[], object] = lambda: None
 
 
-#: What makes calls, if a module of the library has it by name.
-IN_PYTHON, PARTLY_IN_C = "in Python", "partly in C"
+IN_PYTHON, PARTLY_IN_C = "in Python", "partly in C"  # an installed package that makes calls
+#: What makes calls, if a module has it by name.
 CALLING = frozenset(("socket", "select", "selectors", "ssl", "http.client", "socketserver"))
 #: Modules that are used for other things: the name of this machine, logs in files.
 HARMLESS = frozenset(("email.utils", "logging.handlers"))
@@ -106,7 +106,7 @@ class World:
 
     def knows(self, name: str) -> bool:
         """Is the module of this name another one here?"""
-        top = name.partition(".")[0]
+        top = top_of(name)
         floor = self.floor
         standing = floor.modules, floor.library, floor.refused, floor.in_c
         return name not in SHARED and (
@@ -122,7 +122,7 @@ class World:
 
     def made_before(self, kind: type) -> None:
         """The program has an instance of this class, and what that calls may be real."""
-        if _package((kind.__module__ or "").partition(".")[0]):
+        if _package(top_of(kind.__module__)):
             self.floor.beware()
 
     def refuses(self, name: str) -> bool:
@@ -135,7 +135,7 @@ class World:
         return self._make(name) if found is None else found
 
     def _make(self, name: str) -> ModuleType:
-        top, floor = name.partition(".")[0], self.floor
+        top, floor = top_of(name), self.floor
         if name in SHARED:
             made = self.modules[name] = importlib.import_module(name)
         elif name in floor.modules:
@@ -161,7 +161,7 @@ class World:
             return self.modules[name]
         spec, code = _text(name, tuple(above.__path__) if above is not None else None)
         made = importlib.util.module_from_spec(spec)
-        self._has_packages |= self._is_anew(name.partition(".")[0])
+        self._has_packages |= self._is_anew(top_of(name))
         vars(made)["__builtins__"] = self.builtins
         self.modules[name] = made
         if above is not None:  # at once: in a circle, CPython would look into sys.modules
@@ -202,7 +202,6 @@ class World:
         whole = importlib.util.resolve_name("." * level + name, package) if level else name
         if whole == "enum" and (globals or {}).get("__name__") in CONVERTING:
             return self._enum
-        by_package = self._is_anew(((globals or {}).get("__name__") or "").partition(".")[0])
         if not self.knows(whole):
             made = builtins.__import__(name, globals, locals, fromlist, level)
             by_program = globals is None or is_own(globals.get("__name__"))
@@ -210,11 +209,11 @@ class World:
                 raise ImportError(f"{whole} is not simulated")
             if not self.knows(whole):  # it is a package that makes calls, and was not loaded yet
                 return made
-        if by_package and whole in self.floor.refused:
+        if whole in self.floor.refused and self._is_anew(top_of((globals or {}).get("__name__"))):
             return Refused(whole, f"{self.floor.refused[whole]} is not simulated")
         module = self.load(whole)
         if not fromlist:
-            return self.load(whole.partition(".")[0])
+            return self.load(top_of(whole))
         if hasattr(module, "__path__"):
             for each in fromlist:
                 if each != "*" and not hasattr(module, each):
@@ -241,10 +240,15 @@ class _NotThere(NotSimulated, AttributeError):
     """By this an import of names fails with the ImportError that packages are prepared for."""
 
 
+def top_of(module: str | None) -> str:
+    """The package that a module belongs to: "asyncio" of asyncio.events."""
+    return (module or "").partition(".")[0]
+
+
 @functools.cache
 def is_own(module: str | None) -> bool:
     """Is the module of this name the program's own: neither the library's, nor installed?"""
-    top = (module or "").partition(".")[0]
+    top = top_of(module)
     if top == "iosim":
         return (module or "").startswith(PLAIN_OF_OURS)
     if not top or top in LIBRARY:
@@ -256,7 +260,7 @@ def is_own(module: str | None) -> bool:
 @functools.cache
 def _makes_calls(name: str) -> bool:
     """Is it a module of the library that has one by which it makes calls?"""
-    if name.partition(".")[0] not in LIBRARY or name in HARMLESS:
+    if top_of(name) not in LIBRARY or name in HARMLESS:
         return False
     values = vars(sys.modules[name]).values() if name in sys.modules else ()
     calling = CALLING | {"subprocess"}
@@ -294,7 +298,7 @@ def _origin(value: object) -> str:
 
 
 def _calls_by(module: str) -> str:
-    return IN_PYTHON if module in CALLING else _package(module.partition(".")[0])
+    return IN_PYTHON if module in CALLING else _package(top_of(module))
 
 
 @functools.cache
