@@ -7,9 +7,11 @@ from errno import EBADF, EINPROGRESS, EINVAL
 from typing import ClassVar
 
 from .pipes import read
-from .request import ASKS, FETCHES, HANDS_IN, OfDescriptor, Request
+from .request import A_SIZE, ASKS, FETCHES, HANDS_IN, Bound, OfDescriptor, Request
 
 __all__ = ["aio_error", "aio_read", "aio_return"]
+
+A_BLOCK: Bound = (1, 1 << 30, "(a control block)")
 
 
 @dataclass(slots=True, eq=False)
@@ -29,7 +31,7 @@ class aio_read(OfDescriptor):
 
     def __post_init__(self) -> None:
         self.check_descriptors(self.fd)
-        self.check("size", 1, 1 << 30, "bytes")
+        self.check("size", *A_SIZE)
         if self.signo is not None:
             self.check_signal(self.signo)
 
@@ -41,10 +43,8 @@ class aio_error(Request):
     role: ClassVar[str] = ASKS
     errnos: ClassVar[tuple[int, ...]] = (EINVAL,)
     trap: ClassVar[bool] = False
+    bounds: ClassVar[dict[str, Bound]] = {"block": A_BLOCK}
     block: int
-
-    def __post_init__(self) -> None:
-        self.check("block", 1, 1 << 30, "(a control block)")
 
 
 @dataclass(slots=True, eq=False)
@@ -54,7 +54,5 @@ class aio_return(Request):
     role: ClassVar[str] = FETCHES
     errnos: ClassVar[tuple[int, ...]] = (EINPROGRESS, *read.errnos)
     trap: ClassVar[bool] = False
+    bounds: ClassVar[dict[str, Bound]] = {"block": A_BLOCK}
     block: int
-
-    def __post_init__(self) -> None:
-        self.check("block", 1, 1 << 30, "(a control block)")

@@ -22,6 +22,7 @@ from .request import (
     HANDS_IN,
     PASSES,
     RECEIVES,
+    Bound,
     Program,
     Request,
     Waiting,
@@ -34,6 +35,8 @@ __all__ = [
 ]  # fmt: skip
 
 MAX_NUMBER = 1_000_000
+A_JOB: Bound = (1, MAX_NUMBER, "(a job)")
+A_FUTURE: Bound = (1, MAX_NUMBER, "(a future)")
 
 #: Told of a result: a program of one argument, the job's value (None if it failed).  It may compute
 #: and sleep, and runs in whatever thread learns of the result first.
@@ -54,10 +57,8 @@ class call(Waiting):
 
     role: ClassVar[str] = PASSES
     enters: ClassVar[bool] = False
+    bounds: ClassVar[dict[str, Bound]] = {"job": A_JOB}
     job: int
-
-    def __post_init__(self) -> None:
-        self.check("job", 1, MAX_NUMBER, "(a job)")
 
     def sleeps(self, nonblocking: bool) -> bool:
         """What it does is one's own code."""
@@ -72,10 +73,8 @@ class apply(Waiting):
     """
 
     role: ClassVar[str] = RECEIVES
+    bounds: ClassVar[dict[str, Bound]] = {"job": A_JOB}
     job: int
-
-    def __post_init__(self) -> None:
-        self.check("job", 1, MAX_NUMBER, "(a job)")
 
 
 @dataclass(slots=True, eq=False)
@@ -93,7 +92,7 @@ class submit(Request):
     room: int | None = None
 
     def __post_init__(self) -> None:
-        self.check("job", 1, MAX_NUMBER, "(a job)")
+        self.check("job", *A_JOB)
         if self.callback is not None:
             _callback(type(self).__name__, self.callback)
         if self.room is not None:
@@ -126,7 +125,7 @@ class result(WithTimeout):
     timeout: int | None = None
 
     def __post_init__(self) -> None:
-        self.check("future", 1, MAX_NUMBER, "(a future)")
+        self.check("future", *A_FUTURE)
         self.check_timeout()
 
     def sleeps(self, nonblocking: bool) -> bool:
@@ -146,10 +145,8 @@ class done(Request):
 
     role: ClassVar[str] = ASKS
     trap: ClassVar[bool] = False
+    bounds: ClassVar[dict[str, Bound]] = {"future": A_FUTURE}
     future: int
-
-    def __post_init__(self) -> None:
-        self.check("future", 1, MAX_NUMBER, "(a future)")
 
 
 class ready(done):
@@ -171,7 +168,7 @@ class wait(WithTimeout):
 
     def __post_init__(self) -> None:
         for future in self.futures:
-            whole("wait: future", future, 1, MAX_NUMBER, "(a future)")
+            whole("wait: future", future, *A_FUTURE)
         self.check_timeout()
 
     def sleeps(self, nonblocking: bool) -> bool:
@@ -191,7 +188,7 @@ class add_done_callback(Request):
     callback: Callback
 
     def __post_init__(self) -> None:
-        self.check("future", 1, MAX_NUMBER, "(a future)")
+        self.check("future", *A_FUTURE)
         _callback("add_done_callback", self.callback)
 
     def sleeps(self, nonblocking: bool) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from errno import EINVAL, EMFILE
 from typing import ClassVar
 
-from .request import PREPARES, RECEIVES, SENDS, OfDescriptor, Request
+from .request import A_DESCRIPTOR, A_SIZE, PREPARES, RECEIVES, SENDS, Bound, OfDescriptor, Request
 from .sockets import OF_A_CONNECTION
 
 __all__ = ["PIPE_BUF", "eventfd", "pipe", "read", "write"]
@@ -42,10 +42,8 @@ class eventfd(Request):
     role: ClassVar[str] = PREPARES
     errnos: ClassVar[tuple[int, ...]] = (EMFILE,)
     feature: ClassVar[str] = "eventfd"
+    bounds: ClassVar[dict[str, Bound]] = {"initval": (0, (1 << 32) - 1, "(an unsigned int)")}
     initval: int = 0
-
-    def __post_init__(self) -> None:
-        self.check("initval", 0, (1 << 32) - 1, "(an unsigned int)")
 
 
 @dataclass(slots=True, eq=False)
@@ -59,11 +57,8 @@ class read(OfDescriptor):
     role: ClassVar[str] = RECEIVES
     errnos: ClassVar[tuple[int, ...]] = (*OF_A_CONNECTION, EINVAL)
     flags: ClassVar[int] = 0
+    bounds: ClassVar[dict[str, Bound]] = {"fd": A_DESCRIPTOR, "size": A_SIZE}
     size: int
-
-    def __post_init__(self) -> None:
-        self.check_descriptors(self.fd)
-        self.check("size", 1, 1 << 30, "bytes")
 
     def waits(self, nonblocking: bool) -> bool:
         """Unless its descriptor is O_NONBLOCK."""

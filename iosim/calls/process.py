@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..validate import HOUR_NS
-from .request import PASSES, PREPARES, Request
+from .request import PASSES, PREPARES, Bound, Request
 
 __all__ = ["compute", "getpid", "ms", "sleep", "us"]
 
@@ -27,10 +27,8 @@ class compute(Request):
 
     role: ClassVar[str] = PASSES
     trap: ClassVar[bool] = False
+    bounds: ClassVar[dict[str, Bound]] = {"ns": (1, HOUR_NS, "ns")}
     ns: int
-
-    def __post_init__(self) -> None:
-        self.check("ns", 1, HOUR_NS, "ns")
 
 
 @dataclass(slots=True, eq=False)
@@ -39,10 +37,8 @@ class sleep(Request):
 
     role: ClassVar[str] = PASSES
     linux: ClassVar[tuple[str, ...]] = ("clock_nanosleep", "nanosleep")
+    bounds: ClassVar[dict[str, Bound]] = {"ns": (0, HOUR_NS, "ns")}
     ns: int
-
-    def __post_init__(self) -> None:
-        self.check("ns", 0, HOUR_NS, "ns")
 
     def sleeps(self, nonblocking: bool) -> bool:
         """That is what it is for."""

@@ -17,14 +17,15 @@ from typing import Any, ClassVar
 from ..validate import HOUR_NS, whole
 
 __all__ = [
-    "ASKS", "A_DESCRIPTOR", "FETCHES", "HANDS_IN", "IS_TOLD", "MAX_FD", "PASSES", "PREPARES",
-    "RECEIVES", "ROLES", "SENDS", "Bound", "OfDescriptor", "Program", "Request", "Waiting",
-    "WithTimeout", "never_yielded", "role_of",
+    "ASKS", "A_DESCRIPTOR", "A_SIZE", "FETCHES", "HANDS_IN", "IS_TOLD", "MAX_FD", "PASSES",
+    "PREPARES", "RECEIVES", "ROLES", "SENDS", "Bound", "OfDescriptor", "Program", "Request",
+    "Waiting", "WithTimeout", "never_yielded", "role_of",
 ]  # fmt: skip
 
 MAX_FD = 1 << 20
 Bound = tuple[int, int, str]  # from, to, of what unit
 A_DESCRIPTOR: Bound = (0, MAX_FD, "(a descriptor)")  # which need not be open
+A_SIZE: Bound = (1, 1 << 30, "bytes")
 
 #: What a call has to do with the two phases of an input operation (UNP 6.2), to wait for the data
 #: and to copy it: nothing, as it only makes or changes something; it asks whether the first one is

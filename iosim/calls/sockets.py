@@ -25,7 +25,7 @@ from errno import (
 )
 from typing import ClassVar
 
-from .request import A_DESCRIPTOR, PREPARES, RECEIVES, SENDS, Bound, OfDescriptor, Request
+from .request import A_DESCRIPTOR, A_SIZE, PREPARES, RECEIVES, SENDS, Bound, OfDescriptor, Request
 
 __all__ = [
     "MSG_DONTWAIT", "MSG_PEEK", "MSG_TRUNC", "SHUT_RD", "SHUT_RDWR", "SHUT_WR", "SIZE",
@@ -68,7 +68,7 @@ class recvfrom(OfDescriptor):
     role: ClassVar[str] = RECEIVES
     errnos: ClassVar[tuple[int, ...]] = (*OF_A_CONNECTION, ENOTSOCK)
     bounds: ClassVar[dict[str, Bound]] = {
-        "fd": A_DESCRIPTOR, "size": (1, 1 << 30, "bytes"),
+        "fd": A_DESCRIPTOR, "size": A_SIZE,
         "flags": (0, MSG_PEEK | MSG_DONTWAIT, "(MSG_ flags)"),
     }  # fmt: skip
     size: int
@@ -144,11 +144,11 @@ class listen(OfDescriptor):
 
     role: ClassVar[str] = PREPARES
     errnos: ClassVar[tuple[int, ...]] = (EBADF, EINVAL, ENOTSOCK)
+    bounds: ClassVar[dict[str, Bound]] = {
+        "fd": A_DESCRIPTOR,
+        "backlog": (0, SOMAXCONN, "connections"),
+    }
     backlog: int = SOMAXCONN
-
-    def __post_init__(self) -> None:
-        self.check_descriptors(self.fd)
-        self.check("backlog", 0, SOMAXCONN, "connections")
 
 
 @dataclass(slots=True, eq=False)
@@ -188,11 +188,8 @@ class connect(OfDescriptor):
         ENOTSOCK,
         ETIMEDOUT,
     )
+    bounds: ClassVar[dict[str, Bound]] = {"fd": A_DESCRIPTOR, "port": (1, 65_535, "(a port)")}
     port: int
-
-    def __post_init__(self) -> None:
-        self.check_descriptors(self.fd)
-        self.check("port", 1, 65_535, "(a port)")
 
     def sleeps(self, nonblocking: bool) -> bool:
         """Until the handshake is over."""

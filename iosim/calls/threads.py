@@ -7,7 +7,7 @@ from errno import ESRCH
 from types import GeneratorType
 from typing import ClassVar
 
-from .request import PASSES, PREPARES, Program, Request
+from .request import PASSES, PREPARES, Bound, Program, Request
 
 __all__ = ["pthread_create", "pthread_join"]
 
@@ -33,10 +33,8 @@ class pthread_join(Request):
 
     role: ClassVar[str] = PASSES
     errnos: ClassVar[tuple[int, ...]] = (ESRCH,)
+    bounds: ClassVar[dict[str, Bound]] = {"thread": (1, 1_000_000, "(a thread)")}
     thread: int
-
-    def __post_init__(self) -> None:
-        self.check("thread", 1, 1_000_000, "(a thread)")
 
     def sleeps(self, nonblocking: bool) -> bool:
         """Until it is over."""

@@ -11,7 +11,7 @@ from errno import EBADF, EBUSY, EINVAL, EMFILE, ENOSYS, EOPNOTSUPP, EPERM
 from typing import ClassVar
 
 from ..validate import whole
-from .request import FETCHES, HANDS_IN, PREPARES, Request, Waiting
+from .request import A_SIZE, FETCHES, HANDS_IN, PREPARES, Bound, Request, Waiting
 from .sockets import recvfrom
 
 __all__ = [
@@ -30,10 +30,8 @@ class io_uring_setup(Request):
     role: ClassVar[str] = PREPARES
     errnos: ClassVar[tuple[int, ...]] = (EMFILE, ENOSYS, EPERM)
     feature: ClassVar[str] = "io_uring"
+    bounds: ClassVar[dict[str, Bound]] = {"entries": (1, 4096, "entries")}
     entries: int = 8
-
-    def __post_init__(self) -> None:
-        self.check("entries", 1, 4096, "entries")
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +48,7 @@ class io_uring_submit(Request):
 
     def __post_init__(self) -> None:
         self.check_descriptors(self.ring, self.fd)
-        self.check("size", 1, 1 << 30, "bytes")
+        self.check("size", *A_SIZE)
 
 
 @dataclass(slots=True, eq=False)
@@ -122,7 +120,7 @@ class io_uring_prep_recv(_Prepare):
 
     def __post_init__(self) -> None:
         _Prepare.__post_init__(self)
-        self.check("size", 1, 1 << 30, "bytes")
+        self.check("size", *A_SIZE)
 
 
 @dataclass(slots=True, eq=False)
