@@ -5,7 +5,8 @@
     python tools/matrix.py 3.12 python3.13  only these: versions, or commands
 
 Looked at are the PATH and what pyenv has, also where it is not active. The environments are
-build/venv-3.x; they are made once. This file runs on older Pythons too, to find the newer ones.
+build/venv-3.x; they are made once. What failed on one of them is told again at the end. This file
+runs on older Pythons too, to find the newer ones.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +27,7 @@ __all__ = ["Found", "candidates", "main", "of_each_minor", "probe", "table"]
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
+AGAIN = 80  # the last lines of a red `make test`, where it tells what failed (tools/suite.py)
 #: Debian's python3 has no ensurepip without the package python3-venv, and makes no environment.
 TELLS = "import sys, ensurepip, venv; print(*sys.version_info[:3])"
 
@@ -47,6 +50,7 @@ class Round(NamedTuple):
     python: Found
     status: int
     seconds: float
+    last: Sequence[str] = ()  # lines
 
 
 def candidates() -> list[str]:
@@ -109,14 +113,20 @@ def check(python: Found) -> Round:
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")}
     command = ["make", "test", f"VENV=build/venv-{python.minor}", f"PYTHON={python.command}"]
     print(f"--- Python {python.minor}: {' '.join(command)}", flush=True)
-    status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
-    return Round(python, status, time.monotonic() - begun)
+    last: deque[str] = deque(maxlen=AGAIN)
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        for line in process.stdout or ():
+            last.append(line.decode(errors="replace").rstrip())
+            print(last[-1], flush=True)
+    return Round(python, process.returncode, time.monotonic() - begun, last)
 
 
 def table(rounds: Iterable[Round]) -> str:
     """A line each."""
     lines = [f"{'Python':<10}{'make test':<12}{'minutes':>7}"]
-    for python, status, seconds in rounds:
+    for python, status, seconds, _ in rounds:
         version = ".".join(map(str, python.version))
         verdict = f"FAILED ({status})" if status else "holds"
         lines.append(f"{version:<10}{verdict:<12}{seconds / 60:7.1f}")
@@ -142,6 +152,9 @@ def main(arguments: list[str] | None = None) -> int:
     if len(found) == 1:
         print("Only one Python is here: nothing is tested on another.")
     rounds = [check(each) for each in chosen]
+    for each in rounds:
+        if each.status:
+            print(f"--- Python {each.python.minor}, the end of what it said:", *each.last, sep="\n")
     print(table(rounds))
     return int(any(each.status for each in rounds))
 

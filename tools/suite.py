@@ -1,5 +1,7 @@
 """All that must hold, step by step: `make test`. Each step says what it does and how long it took.
 
+What failed is told once more at the end, where a log that shows only its last lines still has it.
+
     python tools/suite.py               all steps, also after one that fails
     python tools/suite.py lint types    only these
 
@@ -11,13 +13,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,50 +73,72 @@ STEPS = [
 ]  # fmt: skip
 
 
+#: How pytest, and nbval with it, begins a line on what is wrong.
+WRONG = re.compile(r"E  |_{3,} .+ _{3,}$|(FAILED|ERROR) ")
+MOST = 40  # lines of one step that are told again
+
+
+class Ended(NamedTuple):
+    """How a step ended, and what it said of that."""
+
+    status: int
+    wrong: list[str]
+
+
+def _wrong(lines: Iterable[str]) -> list[str]:
+    """What to tell again: lines on what is wrong, or else the last ones."""
+    lines = list(lines)
+    return [line for line in lines if WRONG.match(line)][-MOST:] or lines[-MOST:]
+
+
 def run(rows: Sequence[Sequence[Step]]) -> int:
     """Run them all, and tell; 0, or the exit status of the first that fails."""
     begun, total, done = time.monotonic(), sum(map(len, rows)), 0
-    failed: dict[str, int] = {}
+    failed: dict[str, Ended] = {}
     with tempfile.TemporaryDirectory(prefix="iosim-suite-") as folder:
         tally = Path(folder) / "tally"
         for row in rows:
             numbered = [(f"[{done + i}/{total}]", step) for i, step in enumerate(row, 1)]
             results = zip(row, _side_by_side(numbered, tally), strict=True)
-            failed |= {step.name: status for step, status in results if status}
+            failed |= {step.name: ended for step, ended in results if ended.status}
             done += len(row)
         failed |= _inconclusive(tally)
+    for name, ended in failed.items():
+        print(f"--- {name}, what failed:", *ended.wrong, sep="\n", flush=True)
     verdict = f"does not hold: {', '.join(failed)}" if failed else "everything holds"
     print(f"{verdict}; {_took(begun)} in all", flush=True)
-    return next(iter(failed.values()), 0)
+    return next((ended.status for ended in failed.values()), 0)
 
 
-def _inconclusive(tally: Path) -> dict[str, int]:
-    """Say how many tests of all steps were, and give a status if they are too many."""
+def _inconclusive(tally: Path) -> dict[str, Ended]:
+    """How many tests of all steps were; an entry if they are too many."""
     lines = tally.read_text("utf-8").splitlines() if tally.exists() else []
     count, told = (sum(int(line.split()[i]) for line in lines) for i in (0, 1))
+    line = f"{told} of {count} inconclusive ({verdicts.judged(told, count)})"
     if told:
-        print(f"{told} of {count} inconclusive ({verdicts.judged(told, count)})", flush=True)
-    return {verdicts.WORD: 1} if told > verdicts.allowed(count) else {}
+        print(line, flush=True)
+    return {verdicts.WORD: Ended(1, [line])} if told > verdicts.allowed(count) else {}
 
 
-def _side_by_side(row: Sequence[tuple[str, Step]], tally: Path) -> list[int]:
-    """Run the steps of one row, which count in the file `tally`; their exit statuses."""
+def _side_by_side(row: Sequence[tuple[str, Step]], tally: Path) -> list[Ended]:
+    """Run the steps of one row, which count in the file `tally`."""
     environment = os.environ | {verdicts.TALLY: str(tally)}
-    statuses = [1] * len(row)
-    pipe, to_pipe = (subprocess.PIPE, subprocess.STDOUT) if len(row) > 1 else (None, None)
+    ends = [Ended(1, [])] * len(row)
 
     def one(place: int, number: str, step: Step) -> None:
         begun = time.monotonic()
         print(f"{number} {step.name}: {step.does} ...", flush=True)
         command = [sys.executable, *shlex.split(step.arguments.format(cores=usable_cores()))]
-        null = subprocess.DEVNULL
+        pipe, null, both = subprocess.PIPE, subprocess.DEVNULL, subprocess.STDOUT
+        whose = f"{step.name:>9} | " if len(row) > 1 else ""
+        lines: deque[str] = deque(maxlen=10_000)
         with subprocess.Popen(
-            command, cwd=ROOT, stdin=null, stdout=pipe, stderr=to_pipe, env=environment
+            command, cwd=ROOT, stdin=null, stdout=pipe, stderr=both, env=environment
         ) as process:
-            for line in process.stdout or ():  # whose lines they are, where two run at once
-                text = line.decode(errors="replace").rstrip()
-                print(f"{step.name:>9} | {text}", flush=True)
-        statuses[place] = process.returncode
+            for line in process.stdout or ():
+                lines.append(line.decode(errors="replace").rstrip())
+                print(f"{whose}{lines[-1]}", flush=True)
+        ends[place] = Ended(process.returncode, _wrong(lines))
         verdict = f"FAILED ({process.returncode})" if process.returncode else "holds"
         print(f"{number} {step.name}: {verdict}, {_took(begun)}", flush=True)
 
@@ -121,7 +147,7 @@ def _side_by_side(row: Sequence[tuple[str, Step]], tally: Path) -> list[int]:
         thread.start()
     for thread in threads:
         thread.join()
-    return statuses
+    return ends
 
 
 def _took(begun: float) -> str:

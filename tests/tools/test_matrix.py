@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import matrix
 import pytest
@@ -67,11 +68,14 @@ def test_each_chosen_one_has_its_line_and_one_that_fails_is_seen(
     monkeypatch.setattr(matrix, "of_each_minor", lambda _: found)
     done = []
 
-    def make(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
-        done.append(command[2].removeprefix("VENV=build/venv-3."))
-        return subprocess.CompletedProcess(command, 2 if done[-1] == "12" else 0)
+    popen = subprocess.Popen
 
-    monkeypatch.setattr(matrix.subprocess, "run", make)
+    def make(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        done.append(command[2].removeprefix("VENV=build/venv-3."))
+        says = f"print('this is {done[-1]}'); raise SystemExit({2 if done[-1] == '12' else 0})"
+        return popen([sys.executable, "-c", says], **options)
+
+    monkeypatch.setattr(matrix.subprocess, "Popen", make)
     assert matrix.main(arguments) == int("12" in run.split())
     assert done == run.split()
     lines = capfd.readouterr().out.splitlines()
@@ -79,6 +83,11 @@ def test_each_chosen_one_has_its_line_and_one_that_fails_is_seen(
     verdicts = {"12": "FAILED (2)"}
     assert [line.split("  ")[0] for line in table] == [f"3.{minor}.0" for minor in done]
     assert all(verdicts.get(m, "holds") in line for m, line in zip(done, table, strict=True))
+    told = lines[: lines.index("Python    make test   minutes")]
+    assert [told.count(f"this is {minor}") for minor in done] == [1 + (m == "12") for m in done]
+    assert (told[-2:] == ["--- Python 3.12, the end of what it said:", "this is 12"]) == (
+        "12" in done
+    )
     assert ("Only one Python is here: nothing is tested on another." in lines) == (len(found) == 1)
 
 

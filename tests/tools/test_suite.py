@@ -48,6 +48,22 @@ def test_all_steps_run_and_those_that_do_not_hold_are_named_at_the_end(
     assert lines[-1] == "does not hold: a, c; _ s in all"
 
 
+def test_what_failed_is_told_again_at_the_end(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Of pytest's pages only what is wrong; of another tool its last lines."""
+    test = tmp_path / "test_one.py"
+    test.write_text("def test_it():\n    print(9)\n    assert 1 + 1 == 3, 'not so'\n")
+    pytest_, tool = f"-m pytest -p no:cacheprovider '{test}'", "-c 'print(5); raise SystemExit(1)'"
+    assert suite.run([[Step("a", "x", pytest_)], [Step("b", "y", tool), Step("c", "z", GOOD)]])
+    lines = said(capfd)
+    again = lines[lines.index("--- a, what failed:") :]
+    assert again[1].strip("_ ") == "test_it"
+    assert again[2:4] == ["E       AssertionError: not so", "E       assert (1 + 1) == 3"]
+    assert again[4].startswith("FAILED ")
+    assert again[5:] == ["--- b, what failed:", "5", "does not hold: a, b; _ s in all"]
+
+
 def test_the_lines_of_two_that_run_at_once_say_whose_they_are(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
