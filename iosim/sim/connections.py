@@ -30,7 +30,9 @@ from ..calls import (
     send,
     shutdown,
     socket,
+    write,
 )
+from ..calls.request import OfDescriptor
 from .answers import answers
 from .descriptions import Description, File, changed, failure, in_line, refusal, sleep_on
 from .kernel import Kernel
@@ -43,7 +45,7 @@ __all__ = ["connected", "internet", "listening", "send_bytes"]
 EPHEMERAL = 50_000  # the first of the ports for who does not ask for a certain one
 
 
-def internet(kernel: Kernel, request: Any, thing: Description | None = None) -> Any:
+def internet(kernel: Kernel, request: OfDescriptor, thing: Description | None = None) -> Any:
     """The socket of a call: EBADF, ENOTSOCK.  `NotSimulated` for one of a traffic story.
 
     `thing`: the one that it has waited for, whatever its number means by now.
@@ -55,7 +57,9 @@ def internet(kernel: Kernel, request: Any, thing: Description | None = None) -> 
     return thing
 
 
-def connected(kernel: Kernel, request: Any, errno: int = ENOTCONN, thing: Any = None) -> Stream:
+def connected(
+    kernel: Kernel, request: OfDescriptor, errno: int = ENOTCONN, thing: Description | None = None
+) -> Stream:
     """The same, with a peer; `errno` if it has, or had, none."""
     thing = internet(kernel, request, thing)
     if not isinstance(thing, Stream) or (thing.peer is None and not thing.broken):
@@ -63,7 +67,7 @@ def connected(kernel: Kernel, request: Any, errno: int = ENOTCONN, thing: Any = 
     return thing
 
 
-def listening(kernel: Kernel, request: Any, thing: Description | None = None) -> Listener:
+def listening(kernel: Kernel, request: OfDescriptor, thing: Description | None = None) -> Listener:
     """The same, in LISTEN; EINVAL if it does not, EMFILE if there is no room for a connection.
 
     The descriptor is looked for first: EMFILE comes before EAGAIN (do_accept).
@@ -214,7 +218,7 @@ def _listen_no_more(kernel: Kernel, listener: Listener) -> None:
 
 
 @answers(send)
-def send_bytes(kernel: Kernel, task: Task, request: send) -> Side:
+def send_bytes(kernel: Kernel, task: Task, request: send | write) -> Side:
     """send(2): copy to the send buffer, and sleep until all fit, if it may at the beginning."""
     data, done = memoryview(request.data), 0
     stream = connected(kernel, request, EPIPE)

@@ -253,7 +253,7 @@ def _write_file(kernel: Kernel, task: Task, request: write, file: File) -> int:
     return len(request.data)
 
 
-def _send(kernel: Kernel, task: Task, request: Any, socket: Socket) -> object:
+def _send(kernel: Kernel, task: Task, request: write, socket: Socket) -> object:
     return send_bytes(kernel, task, request)
 
 
@@ -273,7 +273,9 @@ WRITES: dict[type[Description], Any] = {
 }  # fmt: skip
 
 
-def _side(kernel: Kernel, task: Task, request: Any, sides: dict[type[Description], Any]) -> object:
+def _side(
+    kernel: Kernel, task: Task, request: read | write, sides: dict[type[Description], Any]
+) -> object:
     """EBADF for what is not open, EINVAL for what can be neither."""
     thing = kernel.table.get(request.fd)
     for kind, side in sides.items():

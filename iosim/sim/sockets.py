@@ -16,6 +16,7 @@ from ..calls import (
     O_NONBLOCK,
     SIGIO,
     fcntl,
+    read,
     recvfrom,
     recvmsg,
     setsockopt,
@@ -33,6 +34,7 @@ __all__ = [
 
 JIFFY = 4_000_000  # ns between two ticks, at the 250 Hz of most distributions: time(7)
 
+Receiving = recvfrom | recvmsg | read
 Pieces = Any  # a list of pieces, or ()
 Parts = list[tuple[MessageRecord, int]]  # how many bytes of which messages
 
@@ -116,7 +118,9 @@ def receive_message(kernel: Kernel, task: Task, request: recvmsg) -> Side:
     return arrived(kernel, task, request, socket_of(kernel, request.fd), delivered_with_flags)
 
 
-def delivered(kernel: Kernel, task: Task, request: Any, socket: Socket, got: Received) -> bytes:
+def delivered(
+    kernel: Kernel, task: Task, request: Receiving, socket: Socket, got: Received
+) -> bytes:
     """The program has it.  What was only looked at is in nobody's hands."""
     if got.parts and not request.flags & MSG_PEEK:
         if kernel.tape is not None:
@@ -126,7 +130,7 @@ def delivered(kernel: Kernel, task: Task, request: Any, socket: Socket, got: Rec
 
 
 def delivered_with_flags(
-    kernel: Kernel, task: Task, request: Any, socket: Socket, got: Received
+    kernel: Kernel, task: Task, request: Receiving, socket: Socket, got: Received
 ) -> tuple[bytes, int]:
     """The same, and what recvmsg says of it."""
     truncated = MSG_TRUNC if got.nbytes > len(got.data) else 0
@@ -164,7 +168,7 @@ def _tick_after(now: int, ns: int) -> int:
     return (now // JIFFY + -(-ns // JIFFY) + 1) * JIFFY
 
 
-def _nonblocking(socket: Socket, request: Any) -> bool:
+def _nonblocking(socket: Socket, request: Receiving) -> bool:
     return bool(request.flags & MSG_DONTWAIT or socket.flags & O_NONBLOCK)
 
 
@@ -198,7 +202,7 @@ def in_hands(kernel: Kernel, task: Task, parts: Parts, told: str) -> None:
         fate.hand_over(task.name, count, kernel.now, told)
 
 
-def _how_told(task: Task, socket: Socket, request: Any) -> str:
+def _how_told(task: Task, socket: Socket, request: Receiving) -> str:
     """By what did the task learn of the data that it now takes?"""
     if task.frames or task.notice == "signal":
         return "signal"

@@ -35,6 +35,8 @@ from .task import FOREVER, Side, Task
 
 __all__ = ["Operation", "Ring"]
 
+Prepared = io_uring_prep_accept | io_uring_prep_recv | io_uring_prep_send
+
 
 class Ring(Description):
     """What was prepared, what can be done now, and the completions that lie in its memory."""
@@ -150,7 +152,8 @@ def _receive(kernel: Kernel, task: Task, operation: Operation, before: int) -> I
 
 
 def _accept(kernel: Kernel, task: Task, operation: Operation, before: int) -> Iterator[int]:
-    listener = listening(kernel, operation.request, kernel.table.under_way.get(operation))
+    request: Any = operation.request
+    listener = listening(kernel, request, kernel.table.under_way.get(operation))
     if not listener.incoming:
         operation.park(kernel, listener)
         return
@@ -239,7 +242,7 @@ def peek(kernel: Kernel, task: Task, request: io_uring_peek_cqe) -> object:
 
 
 @answers(io_uring_prep_accept, io_uring_prep_recv, io_uring_prep_send)
-def prepare(kernel: Kernel, task: Task, request: Any) -> None:
+def prepare(kernel: Kernel, task: Task, request: Prepared) -> None:
     """One more entry of the submission ring; EBUSY if it is full."""
     ring = kernel.table.get(request.ring, Ring)
     if len(ring.prepared) == ring.entries:
