@@ -13,7 +13,7 @@ from ..calls import ms
 from ..hunting.claims import everybody_is_served, short, took_ns
 from ..hunting.search import Broken
 from ..hunting.space import Space
-from ..plain.run import GRACE_NS
+from ..plain.kernel import GRACE_NS
 from ..plain.simulate import Outcome
 from ..workloads import clients, traffic
 from .exercise import Answer, Exercise, Mistake, Part, Program, goes_on_wrongly, spins, would_block

@@ -12,7 +12,7 @@ from .. import calls
 from ..calls import ms
 from ..machine.errors import failure
 from ..plain.calls import sendto
-from ..plain.run import Ended, PlainKernel
+from ..plain.kernel import Ended, PlainKernel
 from ..sim.descriptions import changed
 from ..sim.readiness import Interest
 from ..sim.task import Task

@@ -202,6 +202,7 @@ class _Adoption:
             here = self.adopt(value)
             if here is not value:
                 setattr(made, name, here)
+        self._world.number(made)
         return made
 
     def _container(self, things: Any) -> object:

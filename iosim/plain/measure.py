@@ -34,8 +34,8 @@ from ..trace import Timeline
 from ..workloads.clients import Clients
 from ..workloads.traffic import Traffic
 from .adopt import adopt
+from .kernel import GRACE_NS, consists_of
 from .measured_floor import Opened, measured
-from .run import GRACE_NS, consists_of
 from .senders import senders
 from .simulate import main_of_program, what_is_given
 from .tasks import MeasuredTasks

@@ -73,18 +73,9 @@ class Opened:
         self._kept.leave(thread)
 
     def shut(self) -> None:
-        """Wake whoever sleeps in a call on one of them: it has come to its end, and is still open.
-
-        (What is closed wakes nobody who sleeps in epoll_wait.)  These calls are not the program's,
-        and none is taken down.
-        """
+        """Wake whoever sleeps in a call on one of them, at the end of the run."""
         for thing in (*self._all(), *self._kept.things()):
-            if isinstance(thing, _socket.socket):
-                with suppress(OSError):  # closed, or never connected: woken none the less
-                    _socket.socket.shutdown(thing, _socket.SHUT_RDWR)
-            else:
-                interest_list: Any = getattr(thing, "_real", thing)
-                self._waker.wake(interest_list)
+            self._waker.wake(getattr(thing, "_real", thing))
         self._close_ends()
 
     def close(self) -> None:

@@ -12,133 +12,49 @@ import ctypes
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from errno import EBADF
 from functools import partial
-from types import CodeType, FrameType, GeneratorType
+from types import CodeType, FrameType
 from typing import Any
 
-from ..calls import Request, ms, write
+from ..calls import Request, write
 from ..kernels.resource_limits import beginning
 from ..kernels.watchdog import PACKAGE, Expired
 from ..machine.cores import WASM
 from ..machine.errors import failure
-from ..sim.kernel import Kernel
 from ..sim.task import NotSimulated, Task
 from .calls import pthread_create, tgkill
+from .kernel import Ended, PlainKernel, consists_of
 from .tasks import TaskLanes
 
-__all__ = [
-    "GRACE_NS", "Ended", "NotSimulated", "PlainKernel", "PlainThread", "Run", "consists_of",
-    "run_of_this_thread",
-]  # fmt: skip
+__all__ = ["NotSimulated", "PlainThread", "Run", "run_of_this_thread"]
 
-#: ns that a program has to end by itself when its story is over; then it is ended as by Ctrl-C.
-GRACE_NS = ms(150)
 SignalHandler = Callable[[int, FrameType | None], object]  # as `signal.signal` takes it
 JOIN_S = 0.2  # for a thread of ours to end
 
 
-class Ended(SystemExit):
-    """The run is over.  No program goes on after it, and no thread says that it was ended so."""
+class OfAnotherRun(OSError, NotSimulated):
+    """What a run has made is used in a later one; there, its number is nobody's, or another's."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
-def consists_of(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
-    """Is it one of these, or a group of nothing else?"""
-    if isinstance(error, BaseExceptionGroup):
-        return all(consists_of(one, kinds) for one in error.exceptions)
-    return isinstance(error, kinds)
-
-
-class PlainKernel(Kernel):
-    """Hands a reply over to plain code, where `Kernel` resumes a generator."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.socket_options: dict[object, dict[tuple[int, int], object]] = {}
-        self.deadline_of_program: int | None = None  # ns: once the story is over
-        self.ended_it = False  # was the program asked to end?
-        self.stopped: Exception | None = None  # why the run was ended before its time
-
-    def _resume(self, task: Task, value: object, error: BaseException | None = None) -> None:
-        if type(task.program) is GeneratorType:
-            super()._resume(task, value, error)
-        else:
-            self.handed.append((task, value, error))
-
-    def line(self, task: Task) -> int | None:
-        """Where plain code has made its call."""
-        line: int | None = task.program.line
-        return line
-
-    def story_over(self) -> None:
-        """The program has `GRACE_NS` to end by itself; less, if it waits for what never comes."""
-        self.deadline_of_program = self.now + GRACE_NS
-        self._end_those_who_sleep_until(max((event[0] for event in self._heap), default=0))
-
-    def sleep(self, task: Task, deadline: int | None = None, note: str = "") -> None:
-        """Not longer than the program has."""
-        super().sleep(task, deadline, note)
-        if deadline is not None:
-            self._end_those_who_sleep_until(deadline)
-
-    def _end_those_who_sleep_until(self, at: int) -> None:
-        if self.deadline_of_program is not None and at > self.deadline_of_program:
-            self.later(max(0, self.deadline_of_program - self.now), self.look_at_clock)
-
-    def standstill(self) -> None:
-        """Nothing more is on its way: the end, if the story is over."""
-        if self.deadline_of_program is None:
-            self.stopped = TimeoutError(self._deadlock())
-            self.now += self.now // 8  # so that its sleep is to be seen
-            raise Ended  # which the program does not take for an errno
-        self.end_program()
-
-    def time_is_up(self) -> bool:
-        """Has the program had its time?"""
-        return self.deadline_of_program is not None and self.now >= self.deadline_of_program
-
-    def look_at_clock(self) -> None:
-        """End the program if it has."""
-        if self.time_is_up():
-            self.end_program()
-
-    def end_program(self) -> None:
-        """As by Ctrl-C; and if it goes on all the same, without being asked."""
-        main = self.processes[0]
-        if main.program is None:
-            return
-        if self.ended_it:
-            raise Ended
-        self.ended_it = True
-        self.deadline_of_program = self.now + GRACE_NS
-        self.signal(main, signal.SIGINT)
-
-    def close(self) -> None:
-        """Whatever is still there ends with the process: _exit(2)."""
-        for task in self.processes:
-            if task.program is not None:
-                task.program = None
-                if self.tape is not None:
-                    self.tape.exit(task.name, self.now)
-
-    def abandon(self, task: Task) -> None:
-        """A handler has raised: the call that it interrupted does not go on."""
-        assert task.frames
-        task.program, task.request, task.call, task.side, _, _ = task.frames.pop()
-        if task.side is not None:
-            task.side.close()
-            task.side = None
-        self.leave(task, 4)  # EINTR
+OF_ANOTHER_RUN = (
+    "a socket, or what has one, is of an earlier run: make it in the program, and keep none in "
+    "what outlives a run"
+)
 
 
 class PlainThread:
     """A thread of plain code: its task, whether it has the turn, and what it was replied."""
 
-    __slots__ = ("at_end", "inbox", "line", "os_thread", "task", "turn")
+    __slots__ = ("at_end", "inbox", "line", "os_thread", "run", "task", "turn")
 
-    def __init__(self) -> None:
+    def __init__(self, run: Run) -> None:
+        self.run = run
         self.task: Task
         self.turn = threading.Lock()
         self.turn.acquire()
@@ -163,7 +79,8 @@ _this_thread = threading.local()
 
 def run_of_this_thread() -> Run | None:
     """The simulated run whose program this thread is executing."""
-    return getattr(_this_thread, "run", None)
+    thread: PlainThread | None = getattr(_this_thread, "plain", None)
+    return thread.run if thread is not None else None
 
 
 class Run:
@@ -180,9 +97,8 @@ class Run:
         self.refused: NotSimulated | None = None  # a real call that the program has tried
         self.wakeup_fd = -1  # to which the number of each signal is written
         self._alarm = 0, 0  # when it is due, and how often again (ns)
-        self._here = threading.local()  # `thread`: the one that asks
         self._failure: BaseException | None = None
-        self._here.thread = self._main = PlainThread()
+        self._main = PlainThread(self)
         self._main.task = kernel.spawn("process", self._main)  # type: ignore[arg-type]
         self.on_signal(signal.SIGINT, signal.default_int_handler)
 
@@ -192,10 +108,10 @@ class Run:
         Whatever it raises comes through, but for the end that it was asked for.
         """
         self.kernel.open()
-        outer, _this_thread.run = run_of_this_thread(), self
         try:
             self._turn(self._main)
-            result = function()
+            with self.here():
+                result = function()
             self.kernel.over(self._main.task)
             return result
         except OSError as error:
@@ -211,10 +127,18 @@ class Run:
                 raise
             return None
         finally:
-            _this_thread.run = outer
             self._end()
             if self.refused is not None:  # whatever the program has made of it
                 raise self.refused from None
+
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        """What this thread does meanwhile, the program does."""
+        outer, _this_thread.plain = getattr(_this_thread, "plain", None), self._main
+        try:
+            yield
+        finally:
+            _this_thread.plain = outer
 
     def _end(self) -> None:
         """No thread of ours outlasts it."""
@@ -303,7 +227,7 @@ class Run:
         """
         if WASM:
             raise NotSimulated(f"threads are not simulated on {sys.platform}, which has none")
-        thread = PlainThread()
+        thread = PlainThread(self)
         thread.os_thread = threading.Thread(target=self._body, args=(thread, function), daemon=True)
         with beginning("a thread of the program"):
             thread.os_thread.start()
@@ -313,7 +237,7 @@ class Run:
         return thread
 
     def _body(self, me: PlainThread, function: Callable[[], object]) -> None:
-        self._here.thread, _this_thread.run = me, self
+        _this_thread.plain = me
         me.turn.acquire()
         me.inbox = None  # that it may begin
         try:
@@ -334,18 +258,21 @@ class Run:
         following.turn.release()
 
     def mine(self) -> PlainThread:
-        """The thread that asks.  If the run is over, `Ended`; EBADF for who has begun it."""
-        if self.over:
-            if getattr(self._here, "thread", None) is self._main:
-                raise failure(EBADF)  # a finalizer, or something that the run has left
-            raise Ended
-        try:
-            thread: PlainThread = self._here.thread
-        except AttributeError:
-            raise NotSimulated(
-                f"thread {threading.current_thread().name} is not one of the simulated run"
-            ) from None
-        return thread
+        """The thread that asks.  If the run is over: `Ended` for one of its own, EBADF for others.
+
+        `NotSimulated` for who is not in the run, or in another one: that has a kernel of its own.
+        """
+        thread: PlainThread | None = getattr(_this_thread, "plain", None)
+        if thread is not None and thread.run is self:
+            if self.over:
+                raise Ended
+            return thread
+        if not self.over:
+            name = threading.current_thread().name
+            raise NotSimulated(f"thread {name} is not one of the simulated run")
+        if thread is None:
+            raise failure(EBADF)  # a finalizer, or something that the run has left
+        raise OfAnotherRun(EBADF, OF_ANOTHER_RUN)
 
     @property
     def had_threads(self) -> bool:

@@ -20,7 +20,8 @@ from ..trace.builder import MessageRecord
 from ..workloads.clients import Clients
 from ..workloads.traffic import Traffic
 from .adopt import adopt
-from .run import PlainKernel, Run
+from .kernel import PlainKernel
+from .run import Run
 from .simulated_floor import SIMULATED
 from .world import World
 
@@ -153,7 +154,9 @@ class PlainProgram:
         outcome = Outcome(self.plan, story, kernel, scripts)
         words = f"{self.plan.text.title} on the simulated kernel"
         with _ctrl_c() as pressed, watchdog(limit_s, words, of_work=True):
-            world, program = self._ready(Run(kernel, self.plan.file))
+            run = Run(kernel, self.plan.file)
+            with run.here():
+                world, program = self._ready(run)
             try:
                 body = partial(main_of_program, world, program, fds, self.plan.options)
                 outcome.returned = world.run.main(body)
@@ -171,9 +174,9 @@ class PlainProgram:
         """A world for this run, and the program as it is there."""
         if self._here is None:
             world = _spare.pop() if _spare else World(SIMULATED)
-            world.run = run
+            world.begin(run)
             self._here = world, adopt(self.plan.program, world, self._stack)
-        self._here[0].run = run
+        self._here[0].begin(run)
         return self._here
 
 

@@ -12,6 +12,7 @@ SIMULATED = Floor(
     modules={
         "_socket": sockets.module, "select": readiness.module, "_thread": threads.module,
         "time": system.virtual_time, "_signal": system.virtual_signal, "os": system.virtual_os,
+        "io": system.virtual_io,
         "fcntl": system.virtual_fcntl, "subprocess": system.without_processes,
     },
     library=frozenset(
@@ -26,7 +27,5 @@ SIMULATED = Floor(
     builtin={"open": system.refusing("open")},
     in_c=frozenset(("_asyncio", "_queue")),
     watched={"asyncio.tasks": tasks.watched(lambda world: world.run.tasks)},
-    in_sets={
-        "threading": "Thread", "asyncio.futures": "Future", "concurrent.futures._base": "Future",
-    },
+    in_order=True,
 )  # fmt: skip

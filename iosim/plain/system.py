@@ -1,10 +1,14 @@
-"""`time`, `_signal`, `os` and `fcntl`, as far as descriptors, clocks and signals are concerned."""
+"""`time`, `_signal`, `os`, `io`, `fcntl`: as far as descriptors, clocks, signals are concerned."""
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
+import io
 import math
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -29,6 +33,7 @@ T = TypeVar("T")
 __all__ = [
     "refusing",
     "virtual_fcntl",
+    "virtual_io",
     "virtual_os",
     "virtual_signal",
     "virtual_time",
@@ -38,13 +43,12 @@ __all__ = [
 SECOND = 1_000_000_000
 LOOK_NS = 50  # to read a clock: vdso(7)
 EPOCH_NS = 946_684_800_000_000_000  # 2000-01-01, when every run begins
-#: Of processes, files and terminals: their numbers would be those of real descriptors.
+#: Functions of `os` that make descriptors, or take them by another name than `fd`.
 FILES = (
-    "copy_file_range", "dup", "dup2", "fchdir", "fchmod", "fchown", "fdatasync", "fdopen", "fork",
-    "forkpty", "fpathconf", "fstat", "fstatvfs", "fsync", "ftruncate", "isatty", "lockf", "lseek",
-    "memfd_create", "open", "openpty", "pread", "preadv", "pwrite", "pwritev", "readv", "sendfile",
-    "splice", "tcgetpgrp", "tcsetpgrp", "ttyname", "writev",
+    "copy_file_range", "fork", "forkpty", "memfd_create", "open", "openpty", "posix_openpt",
+    "splice",
 )  # fmt: skip
+A_DESCRIPTOR = re.compile(r"(?!.*dir_)(?:\w+_)?fd(?:_\w+|2)?")  # the name of an argument
 
 
 #: Of processes, ours among them: it would be gone with what runs it.
@@ -55,6 +59,20 @@ PROCESSES = (
     "spawnvp", "spawnvpe", "system", "unshare",
 )  # fmt: skip
 WAITS = ("wait", "wait3", "wait4", "waitid", "waitpid")
+
+
+@functools.cache
+def _of_descriptors() -> frozenset[str]:
+    """The functions of `os` that take a descriptor's number, which would be that of a real one."""
+
+    def takes_one(function: object) -> bool:
+        try:
+            names = inspect.signature(function).parameters  # type: ignore[arg-type]
+        except (TypeError, ValueError):  # it is no function; it has no text of its own
+            return False
+        return any(map(A_DESCRIPTOR.fullmatch, names))
+
+    return frozenset(name for name, value in vars(os).items() if takes_one(value))
 
 
 def refusing(what: str) -> Callable[..., NoReturn]:
@@ -222,7 +240,7 @@ def virtual_os(world: World) -> ModuleType:
         raise failure(ENOSYS)  # as from a kernel that is older: asyncio asks
 
     return like(
-        os, kill=kill, pidfd_open=no_such_call,
+        _without_descriptors(), kill=kill, pidfd_open=no_such_call,
         **{name: no_child for name in WAITS if hasattr(os, name)},
         read=lambda fd, size: on(calls.read, fd, size) if size else b"",
         write=lambda fd, data: on(calls.write, fd, bytes(data)),
@@ -233,8 +251,33 @@ def virtual_os(world: World) -> ModuleType:
         eventfd_write=eventfd_write, get_blocking=get_blocking,
         set_blocking=lambda fd, blocking: on(ioctl, fd, FIONBIO, int(not blocking)),
         register_at_fork=lambda **_: None,
-        **{name: refusing(f"os.{name}") for name in FILES + PROCESSES if hasattr(os, name)},
     )  # fmt: skip
+
+
+@functools.cache
+def _without_descriptors() -> ModuleType:
+    """`os` without whatever would take the number of a simulated descriptor for a real one's.
+
+    Files are those of this machine, if they are asked for by name.
+    """
+
+    def by_name(function: Callable[..., T]) -> Callable[..., T]:
+        def call(*arguments: object, **named: object) -> T:
+            if arguments and isinstance(arguments[0], int):
+                refusing(f"os.{function.__name__} of a descriptor")()
+            return function(*arguments, **named)
+
+        return call
+
+    either = {function.__name__: by_name(function) for function in os.supports_fd}
+    refused = {*FILES, *PROCESSES, *_of_descriptors()}
+    refuse = {name: refusing(f"os.{name}") for name in refused if hasattr(os, name)}
+    return like(os, **(either | refuse))
+
+
+def virtual_io(world: World) -> ModuleType:
+    """`io` without what opens a file: it would take a descriptor's number for a real one's."""
+    return like(io, **{name: refusing(f"io.{name}") for name in ("FileIO", "open", "open_code")})
 
 
 def without_processes(world: World) -> ModuleType:

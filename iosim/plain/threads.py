@@ -13,7 +13,7 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING
 
 from .calls import futex, timeout_ns
-from .run import Ended
+from .kernel import Ended
 from .world import like
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder
-from itertools import count
 from types import CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any, NoReturn
 
 from ..calls import Request
+from .numbers import Numbers
 from .run import NotSimulated, Run
 
 __all__ = ["LIBRARY", "Floor", "Refused", "World", "is_own", "like", "top_of"]
@@ -39,8 +39,7 @@ class Floor:
     in_c     twins of the library's modules that stand on another floor: the text in Python does
     beware   what is done before something runs that may have got hold of the real modules
     refuses  are the library's other modules that make calls refused?
-    in_sets  a class of some modules, whose instances stand in sets: the order there is that in
-             which they were made, not that of their addresses, so that all runs are alike
+    in_order are sets in another order than that of addresses, so that all runs are alike?
     """
 
     modules: Mapping[str, Callable[[World], ModuleType]]
@@ -49,8 +48,8 @@ class Floor:
     builtin: Mapping[str, Callable[..., object]] = field(default_factory=dict)
     in_c: frozenset[str] = frozenset()
     watched: Mapping[str, Callable[[World, ModuleType], None]] = field(default_factory=dict)
-    in_sets: Mapping[str, str] = field(default_factory=dict)
     refuses: bool = False
+    in_order: bool = False
     beware: Callable[[], object] = lambda: None
 
 
@@ -87,9 +86,14 @@ class World:
         self._content: dict[str, dict[str, object]] = {}  # of the modules, as they were made
         self._importing = 0
         self._has_packages = False  # that were executed anew
-        self._numbers = count(1)
+        self._numbers = Numbers()
         self._enum = _enumerations(self)
         self.builtins = {**vars(builtins), **floor.builtin, "__import__": self._import}
+
+    def begin(self, run: Run) -> None:
+        """The next run is this one."""
+        self.run = run
+        self._numbers.begin()
 
     def as_new(self) -> bool:
         """Is it as if nothing had run in it: no threads, and no module was changed?"""
@@ -178,20 +182,21 @@ class World:
             vars(made).setdefault("__getattr__", functools.partial(self._child, name))
         if name in self.floor.watched:
             self.floor.watched[name](self, made)
-        if name in self.floor.in_sets:
-            kind = vars(made)[self.floor.in_sets[name]]
-            kind.__hash__ = lambda thing: self._number(thing)
+        for value in [*vars(made).values()]:
+            if isinstance(value, type) and value.__module__ == name:
+                self.number(value)
         return made
+
+    def number(self, kind: type) -> None:
+        """See to it that sets of what is of this class are in one order."""
+        if self.floor.in_order:
+            self._numbers.give(kind, lambda: self._importing > 0)
 
     def _child(self, package: str, name: str) -> ModuleType:
         """`package.name`, which the program has imported before the run."""
         if f"{package}.{name}" not in sys.modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return self.load(f"{package}.{name}")
-
-    def _number(self, thing: object) -> int:
-        number: int = vars(thing).setdefault("number_of_its_making", next(self._numbers))
-        return number
 
     def _import(
         self, name: str, globals: Mapping[str, Any] | None = None,

@@ -57,21 +57,35 @@ class InterestList(OpenFile, Protocol):
     def register(self, fd: int, eventmask: int, /) -> None: ...
 
 
-class Waker:
-    """Ends every wait for an interest list: a socket that is always readable, to be put into it.
+@runtime_checkable
+class EndOfPipe(OpenFile, Protocol):
+    """What wakes by itself whoever waits for it."""
 
-    Made before the program runs, which may leave no descriptor for it.  It stays open until all
-    have woken up: what is closed is in no list any more.
+    def shut(self) -> None: ...
+
+
+class Waker:
+    """Ends every wait for what is open, in whatever thread; it stays open.
+
+    An interest list is given a socket that is always readable.  (To close the list wakes nobody.)
+    That socket is made before the program runs, which may leave no descriptor for it, and stays
+    open until all have woken up: what is closed is in no list any more.
     """
 
     def __init__(self) -> None:
         self._end, other = socketpair()
         other.close()
 
-    def wake(self, epoll: InterestList) -> None:
-        """Whoever waits for it."""
-        with suppress(OSError, ValueError):  # it is closed, or has been told before
-            epoll.register(self._end.fileno(), EPOLLIN)
+    def wake(self, thing: OpenFile, how: int = SHUT_RDWR) -> None:
+        """Whoever waits for it.  No recorder takes these calls down: they are not the program's."""
+        if isinstance(thing, _socket.socket):  # of whatever class: plain code has one of its own
+            with suppress(OSError):  # closed, or never connected: woken none the less
+                _socket.socket.shutdown(thing, how)
+        elif isinstance(thing, InterestList):
+            with suppress(OSError, ValueError):  # it is closed, or has been told before
+                thing.register(self._end.fileno(), EPOLLIN)
+        elif isinstance(thing, EndOfPipe):
+            thing.shut()
 
     def close(self) -> None:
         self._end.close()
@@ -220,15 +234,9 @@ class Descriptors:
         return [one for one in self.all() if isinstance(one, Socket)]
 
     def shut(self, how: int = SHUT_RDWR) -> None:
-        """End what waits for them, in whatever thread: shutdown(2) wakes it."""
-        for one in self.sockets():
-            with suppress(OSError):  # a datagram socket is woken none the less
-                one.shutdown(how)
+        """End what waits for them, in whatever thread."""
         for each in self.all():
-            if hasattr(each, "shut"):
-                each.shut()
-            if isinstance(each, InterestList):
-                self.waker.wake(each)
+            self.waker.wake(each, how)
 
     def close(self) -> None:
         """As when the process ends: all of them are closed."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from iosim import Costs
 from iosim.kernels.watchdog import watchdog
-from iosim.plain.run import PlainKernel, Run
+from iosim.plain.kernel import PlainKernel
+from iosim.plain.run import Run
 from iosim.plain.simulated_floor import SIMULATED
 from iosim.plain.world import World
 from iosim.sim.simulate import over_nothing
@@ -23,27 +25,29 @@ FLOOR = dataclasses.replace(
 LIMIT_S = 20.0
 
 
-def _world() -> World:
+@contextmanager
+def _world() -> Iterator[World]:
     kernel: Any = over_nothing(Costs.typical(), kind=PlainKernel)
     world = World(FLOOR)
-    world.run = Run(kernel, "")
-    helper: Any = world.load("test.support.socket_helper")
-    helper._bind_nix_socket_error = OSError("sockets with a path are not simulated")
-    return world
+    world.begin(Run(kernel, ""))
+    with world.run.here():
+        helper: Any = world.load("test.support.socket_helper")
+        helper._bind_nix_socket_error = OSError("sockets with a path are not simulated")
+        yield world
 
 
 def names_of(module: str) -> Iterator[str]:
     """The tests of a module, as "Class.method"."""
-    world = _world()
-    loader = world.load("unittest").TestLoader()
-    for suite in loader.loadTestsFromModule(world.load(module)):
-        for test in suite:
-            yield ".".join(test.id().split(".")[-2:])
+    with _world() as world:
+        loader = world.load("unittest").TestLoader()
+        suites = loader.loadTestsFromModule(world.load(module))
+        names = [".".join(test.id().split(".")[-2:]) for suite in suites for test in suite]
+    yield from names
 
 
 def result_of(module: str, name: str) -> str:
     """ "ok", "skip: why", or what went wrong, in a line."""
-    world, results = _world(), list[Any]()
+    results = list[Any]()
     kind, method = name.split(".")
 
     def main() -> None:
@@ -54,7 +58,7 @@ def result_of(module: str, name: str) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with watchdog(LIMIT_S, name, of_work=True):
+            with _world() as world, watchdog(LIMIT_S, name, of_work=True):
                 world.run.main(main)
         except Exception as error:
             return f"{type(error).__name__}: {error}"

@@ -6,6 +6,7 @@ import fcntl
 import ftplib
 import functools
 import http.client
+import io
 import os
 import queue
 import select
@@ -40,7 +41,8 @@ from waiting import bytes_waiting
 
 from iosim import Costs, claims, clients, hunt, simulate, traffic
 from iosim.hunting import Broken
-from iosim.plain.run import GRACE_NS, NotSimulated
+from iosim.plain.kernel import GRACE_NS
+from iosim.plain.run import NotSimulated
 from iosim.plain.simulate import run_plain
 
 pytestmark = [
@@ -479,6 +481,12 @@ def test_what_is_not_there_is_not_looked_for() -> None:
         (lambda: os.open("file", os.O_RDONLY), "os.open is not simulated"),
         (lambda: os.fork(), "os.fork is not simulated"),
         (lambda: os.fdopen(os.pipe()[0]), "os.fdopen is not simulated"),
+        (lambda: io.FileIO(os.pipe()[0]), "io.FileIO is not simulated"),
+        (lambda: io.open(os.pipe()[0]), "io.open is not simulated"),  # noqa: SIM115, UP020
+        (lambda: os.closerange(*os.pipe()), "os.closerange is not simulated"),
+        (lambda: os.get_inheritable(os.pipe()[0]), "os.get_inheritable is not simulated"),
+        (lambda: socket.socket().set_inheritable(True), "os.set_inheritable is not simulated"),
+        (lambda: os.stat(os.pipe()[0]), "os.stat of a descriptor is not simulated"),
         (lambda: open("file"), "open is not simulated"),  # noqa: SIM115
         (lambda: time.process_time(), "time.process_time is not simulated"),
         (lambda: signal.sigwaitinfo([1]), "signal.sigwaitinfo is not simulated"),
@@ -654,6 +662,25 @@ def test_signals_are_held_back_and_waited_for() -> None:
         return said
 
     assert result(program) == ["held back", "handled", signal.SIGALRM]
+
+
+def test_what_a_run_has_left_is_no_part_of_another_one() -> None:
+    """In the second run its number is that of something else, or of nothing."""
+    kept: list[socket.socket] = []
+
+    def keeps(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        kept.append(connection)
+        while data := connection.recv(100):
+            for one in kept:
+                one.sendall(data)
+
+    story = clients.of(clients.echo(1, 10))
+    simulate(keeps, story)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        kept[0].recv(1)  # nor is it one of this process
+    with pytest.raises(NotSimulated, match="is of an earlier run: make it in the program"):
+        simulate(keeps, story)
 
 
 def test_a_program_that_kills_itself_ends_nobody_else() -> None:
@@ -953,8 +980,8 @@ def test_what_is_no_program_is_told_so() -> None:
 
 def test_what_the_page_says_is_refused_is_refused() -> None:
     page = (ROOT / "docs" / "plain.md").read_text("utf-8")
-    refused = page.partition("## What is refused")[2].partition("##")[0]
-    words = ("TLS", "subprocesses", "`multiprocessing`", "`open`", "`os.dup`", "datagrams of one's",
+    refused = page.partition("## What a simulated run refuses")[2].partition("##")[0]
+    words = ("TLS", "subprocesses", "`multiprocessing`", "`open`", "`io.FileIO`", "`os.dup`", "datagrams of one's",
              "CPU time", "`smtplib`", "`ftplib`")  # fmt: skip
     assert [word for word in words if word not in refused] == []
 
@@ -963,7 +990,7 @@ def test_what_the_page_says_is_refused_is_refused() -> None:
 
     for program in (
         *map(by_import, ("ssl", "multiprocessing", "smtplib", "ftplib")),
-        lambda: subprocess.run(["true"], check=True), lambda: os.dup(1),
+        lambda: subprocess.run(["true"], check=True), lambda: os.dup(1), lambda: io.FileIO(1),
         lambda: open(os.devnull),  # noqa: SIM115
         lambda: socket.socket(type=socket.SOCK_DGRAM), lambda: time.process_time(),
     ):  # fmt: skip
