@@ -119,6 +119,11 @@ OF_ALL = (
         _in_own_code,
     ),
     Mistake(
+        "catches its own end",
+        "Your code catches everything, Ctrl-C as well: name the errors that you expect (OSError).",
+        lambda part, found: found.kind == "endless" and "has caught that" in found.words,
+    ),
+    Mistake(
         "no return",
         "Your function returns nothing: is there a return at its end?",
         _without_result,

@@ -47,6 +47,21 @@ class Expired(SystemExit):
     """
 
 
+class Insisting(Expired):
+    """The same for who catches everything (`except:`): raised again at the next line that it runs.
+
+    That line is no part of the `try` any more, so that it gets one level further each time.
+    """
+
+    def __init__(self, dog: watchdog) -> None:
+        super().__init__()
+        self._dog = dog
+
+    def __del__(self) -> None:
+        if self._dog.watching:
+            self._dog.insist(sys._getframe(1))
+
+
 class Needed(Protocol):
     """Another process, without which the body has no sense: its pipe, and whether it is gone."""
 
@@ -87,7 +102,7 @@ class watchdog:
     """`with watchdog(seconds, what):` raises TimeoutError if the body takes longer.
 
     Inside the body it is `Expired`; however the body ends then, that is the limit's doing.  `where`
-    tells what the body was at.
+    tells what the body was at.  With `insists` it is raised again where the body catches it.
     In the main thread by setitimer(2) and SIGALRM, which also interrupts a blocking call; the
     handler and the timer that were there before are restored.  A function of the library that takes
     locks is given half a second to return first.
@@ -106,26 +121,31 @@ class watchdog:
     """
 
     __slots__ = (
-        "_before", "_body", "_due", "_handler", "_leave", "_left", "_lock", "_needed", "_of_work",
-        "_over", "_passed", "_seconds", "_since", "_thrown", "_timer", "_wake", "_what", "_where",
+        "_before", "_body", "_due", "_handler", "_insists", "_leave", "_left", "_lock", "_needed",
+        "_of_work", "_over", "_passed", "_seconds", "_since", "_thread", "_thrown", "_timer",
+        "_tracers", "_wake", "_what", "_where", "watching",
     )  # fmt: skip
 
     def __init__(
         self, seconds: float, what: str = "the program", wake: Callable[[], object] | None = None,
         needed: Needed | None = None, of_work: bool = False, where: Callable[[], str] | None = None,
+        insists: bool = False,
     ) -> None:  # fmt: skip
         if not 0 < seconds <= 86_400:
             raise ValueError(f"limit_s must be above 0 and at most 86,400 s, got {seconds!r}")
         self._seconds, self._what, self._wake, self._needed = seconds, what, wake, needed
-        self._of_work, self._where = of_work, where
+        self._of_work, self._where, self._insists = of_work, where, insists
+        self._thread = threading.get_ident()
         self._leave: Callable[[], None] = self._disarm
         self._timer: threading.Thread | None = None
-        self._over = self._thrown = False
+        self._over = self._thrown = self.watching = False
+        self._body: FrameType | None = None
+        self._tracers: list[Any] = []  # that were on, and are to be again
 
     def __enter__(self) -> watchdog:
         self._passed, self._due = _clock(self._of_work), self._seconds
+        self.watching, self._body = True, sys._getframe(1)
         if threading.get_ident() == threading.main_thread().ident and hasattr(signal, "setitimer"):
-            self._body: FrameType | None = sys._getframe(1)
             self._handler = signal.signal(signal.SIGALRM, self._ring)
             self._since = perf_counter()
             self._before = signal.setitimer(signal.ITIMER_REAL, self._seconds, AGAIN_S)
@@ -138,8 +158,10 @@ class watchdog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        leave = self._leave
+        self.watching, self._body, leave = False, None, self._leave
         try:
+            for tracer in self._tracers[:1]:
+                sys.settrace(tracer)
             leave()
             if self._thrown and kind is not Expired:
                 _await_expired()
@@ -174,7 +196,7 @@ class watchdog:
             self._due = passed
         self._over = True
         if self._harmless(frame):
-            raise Expired
+            raise self._expired()
         signal.setitimer(signal.ITIMER_REAL, LATER_S, AGAIN_S)
 
     def _harmless(self, frame: FrameType | None) -> bool:
@@ -207,7 +229,6 @@ class watchdog:
         fcntl.fcntl(needed, fcntl.F_SETFL, flags | tell)
 
     def _disarm(self) -> None:
-        self._body = None
         if self._needed is not None and hasattr(fcntl, "F_SETSIG"):
             self._tell(self._needed, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -222,7 +243,28 @@ class watchdog:
         """Raise `Expired` if time is up, in whatever thread."""
         if self._over or self._passed() >= self._due:
             self._over = True
-            raise Expired
+            raise self._expired()
+
+    def _expired(self) -> Expired:
+        """A body that may be anybody's code is not to go on when it has caught it."""
+        mine = self._insists and threading.get_ident() == self._thread
+        return Insisting(self) if mine else Expired()
+
+    def insist(self, frame: FrameType | None) -> None:
+        """Raise at the next line in `frame`, which has caught an exception of this one, or above.
+
+        To raise turns the tracing off.  What is called meanwhile, such as a finalizer, is left out.
+        """
+
+        def raises(frame: FrameType, event: str, _: object) -> object:
+            if event == "line" and self.watching:
+                raise Insisting(self)
+            return raises
+
+        self._tracers.append(sys.gettrace())
+        while frame is not None and frame is not self._body:
+            frame.f_trace, frame = raises, frame.f_back
+        sys.settrace(lambda *_: None)
 
     # -- where there is no alarm ---------------------------------------------------------------
 

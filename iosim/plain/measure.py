@@ -191,7 +191,7 @@ class _Measurement:
             helper = self._outside.helper if self._outside else None
             end = stack.enter_context(_end_of_story(helper))
             title, shut = self._plan.text.title, self._opened.shut
-            with watchdog(self._limit_s, title, shut, helper) as dog:
+            with watchdog(self._limit_s, title, shut, helper, insists=True) as dog:
                 self._in_time = dog.check
                 stack.callback(setattr, self, "_in_time", _over)
                 if self._few:

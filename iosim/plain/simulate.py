@@ -38,6 +38,7 @@ OPTIONS: Mapping[type, tuple[str, ...]] = {
     Clients: ("costs", "cores", "backlog", "sndbuf", "rcvbuf", "nofile"),
     type(None): ("costs", "cores", "sndbuf", "rcvbuf", "nofile"),
 }
+CAUGHT = "it never ends: it was asked to, as by Ctrl-C, and has caught that (a bare except?)"
 
 
 @contextmanager
@@ -93,6 +94,18 @@ class Outcome:
     def ended(self) -> bool:
         """Was the program asked to end?"""
         return self.kernel.ended_it
+
+    @contextmanager
+    def told_if_it_caught_its_end(self) -> Iterator[None]:
+        """Who is ended, and goes on until the limit: why it was ended is what went wrong."""
+        try:
+            yield
+        except TimeoutError:
+            if self.kernel.ended_it:
+                self.kernel.stopped = TimeoutError(CAUGHT)
+            self.error = self.kernel.stopped
+            if self.error is None:
+                raise
 
     @cached_property
     def visits(self) -> tuple[Visit, ...]:
@@ -153,7 +166,8 @@ class PlainProgram:
         kernel, fds, scripts = _kernel_of(story, kind, self._of_kernel | of_kernel)
         outcome = Outcome(self.plan, story, kernel, scripts)
         words = f"{self.plan.text.title} on the simulated kernel"
-        with _ctrl_c() as pressed, watchdog(limit_s, words, of_work=True):
+        limit = watchdog(limit_s, words, of_work=True, insists=True)
+        with outcome.told_if_it_caught_its_end(), _ctrl_c() as pressed, limit:
             run = Run(kernel, self.plan.file)
             with run.here():
                 world, program = self._ready(run)

@@ -40,6 +40,7 @@ from plain_servers import (
 from waiting import bytes_waiting
 
 from iosim import Costs, claims, clients, hunt, simulate, traffic
+from iosim.exercises import EXERCISES
 from iosim.hunting import Broken
 from iosim.plain.kernel import GRACE_NS
 from iosim.plain.run import NotSimulated
@@ -683,6 +684,23 @@ def test_what_a_run_has_left_is_no_part_of_another_one() -> None:
         simulate(keeps, story)
 
 
+def test_a_program_that_catches_its_end_is_told_so() -> None:
+    def program(listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+                while data := connection.recv(100):
+                    connection.sendall(data)
+            except:  # noqa: E722
+                pass
+
+    with pytest.raises(TimeoutError, match=r"it never ends: .* has caught that"):
+        simulate(program, clients.of(clients.echo(1, 10)), limit_s=0.3)
+    verdict = EXERCISES["serve_owed"].check(program)
+    assert verdict.mistake == "catches its own end"
+    assert verdict.advice.startswith("Your code catches everything, Ctrl-C as well")
+
+
 def test_a_program_that_kills_itself_ends_nobody_else() -> None:
     """It has sent the real process a signal."""
 
@@ -981,8 +999,8 @@ def test_what_is_no_program_is_told_so() -> None:
 def test_what_the_page_says_is_refused_is_refused() -> None:
     page = (ROOT / "docs" / "plain.md").read_text("utf-8")
     refused = page.partition("## What a simulated run refuses")[2].partition("##")[0]
-    words = ("TLS", "subprocesses", "`multiprocessing`", "`open`", "`io.FileIO`", "`os.dup`", "datagrams of one's",
-             "CPU time", "`smtplib`", "`ftplib`")  # fmt: skip
+    words = ("TLS", "subprocesses", "`multiprocessing`", "`open`", "`io.FileIO`", "`os.dup`",
+             "datagrams of one's", "CPU time", "`smtplib`", "`ftplib`")  # fmt: skip
     assert [word for word in words if word not in refused] == []
 
     def by_import(name: str) -> Callable[[], Any]:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import functools
 import gc
 import http.client
 import http.server
@@ -355,6 +356,38 @@ def joins(sock: socket.socket) -> bytes:
 def test_the_sender_sees_that_it_waits(program: Any) -> None:
     before = open_now()
     assert measure(program, ONE).deliveries[0].received is not None
+    assert open_now() == before
+
+
+def catches_everything(listener: socket.socket) -> None:
+    while True:
+        try:
+            inner(listener)
+        except:  # noqa: E722
+            pass
+
+
+def inner(listener: socket.socket) -> None:
+    try:
+        while True:
+            with contextlib.suppress(BaseException):
+                connection, _ = listener.accept()
+                while data := connection.recv(100):
+                    connection.sendall(data)
+    except:  # noqa: E722, the last line that it runs
+        pass
+
+
+def test_who_catches_everything_is_ended_all_the_same() -> None:
+    """By `except:` at three levels, each of which it leaves by the next line."""
+    before, tracer = open_now(), functools.partial(lambda *_: None)  # no function of this module
+    sys.settrace(tracer)
+    try:
+        with pytest.raises(TimeoutError, match=r"was not over after 0\.5 s"):
+            measure(catches_everything, clients.of(clients.echo(1, 20)), limit_s=0.5)
+        assert sys.gettrace() is tracer
+    finally:
+        sys.settrace(None)
     assert open_now() == before
 
 
