@@ -38,6 +38,7 @@ __all__ = [
 FIONBIO, FIONREAD, SIOCOUTQ = 0x5421, 0x541B, 0x5411
 SOL_SOCKET = 1
 SO_TYPE, SO_ERROR, SO_SNDBUF, SO_RCVBUF, SO_LINGER, SO_ACCEPTCONN = 3, 4, 7, 8, 13, 30
+LAST_OPTION = 128  # of a socket: those of Linux 6 end below that
 SOCK_STREAM = 1
 
 
@@ -48,6 +49,8 @@ def timeout_ns(seconds: float | None) -> int | None:
 
 def number_of(thing: FileDescriptorLike) -> int:
     """The descriptor of a file, or the descriptor.  ValueError for one that is closed."""
+    if not isinstance(thing, int) and not hasattr(thing, "fileno"):
+        raise TypeError("argument must be an int, or have a fileno() method.")
     fd = thing if isinstance(thing, int) else thing.fileno()
     if fd < 0:
         raise ValueError(f"file descriptor cannot be a negative integer ({fd})")
@@ -145,8 +148,10 @@ class setsockopt(OfDescriptor):
 
 @answers(setsockopt)
 def set_option(kernel: Kernel, task: Task, request: setsockopt) -> None:
-    """socket(7): Linux doubles the size of a buffer."""
+    """socket(7): Linux doubles the size of a buffer.  ENOPROTOOPT for an option that is none."""
     thing = socket_of(kernel, request.fd)
+    if request.level == SOL_SOCKET and not 0 < request.option <= LAST_OPTION:
+        raise failure(ENOPROTOOPT)
     options = kernel.socket_options.setdefault(thing, {})  # type: ignore[attr-defined]
     options[request.level, request.option] = request.value
     if request.level != SOL_SOCKET:

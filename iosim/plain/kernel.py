@@ -7,6 +7,7 @@ from types import GeneratorType
 from typing import Any
 
 from ..calls import ms
+from ..sim.descriptions import Description
 from ..sim.kernel import Kernel
 from ..sim.task import Task
 
@@ -42,6 +43,11 @@ class PlainKernel(Kernel):
             super()._resume(task, value, error)
         else:
             self.handed.append((task, value, error))
+
+    def replaced(self, thing: Description, other: Description) -> None:
+        """A socket that listens or connects keeps its options."""
+        if thing in self.socket_options:
+            self.socket_options[other] = self.socket_options.pop(thing)
 
     def line(self, task: Task) -> int | None:
         """Where plain code has made its call."""

@@ -357,6 +357,8 @@ def _port(address: object) -> int:
         raise NotSimulated(f"the address {address!r} is not simulated: (host, port) is")
     if address[0] not in HERE:
         raise NotSimulated(f"the host {address[0]!r} is not simulated: {HOST} is")
+    if not 0 <= int(address[1]) <= 65_535:
+        raise OverflowError(f"port must be 0-65535, got {address[1]}")
     return int(address[1])
 
 

@@ -12,7 +12,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterable
-from errno import EBADF, ECHILD, ENOSYS
+from errno import EBADF, ECHILD, EINVAL, ENOSYS
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -147,6 +147,10 @@ def virtual_signal(world: World) -> ModuleType:
 
     def set_handler(signo: int, handler: object) -> object:
         number = int(signo)
+        if not 0 < number < signal.NSIG:
+            raise ValueError("signal number out of range")
+        if number in (signal.SIGKILL, signal.SIGSTOP):  # sigaction(2)
+            raise failure(EINVAL)
         if handler in (signal.SIG_IGN, signal.SIG_DFL):
             acts: Callable[..., object] = lambda *_: None  # noqa: E731
         elif callable(handler):
@@ -180,6 +184,9 @@ def virtual_signal(world: World) -> ModuleType:
             world.call(calls.sigprocmask(calls.SIG_UNBLOCK, sorted(free)))
         return held
 
+    def sigpending() -> set[int]:
+        return set(world.run.mine().task.pending or ())
+
     def setitimer(which: int, seconds: float, interval: float = 0.0) -> tuple[float, float]:
         if which != signal.ITIMER_REAL:
             refusing("a timer of CPU time")()
@@ -198,7 +205,7 @@ def virtual_signal(world: World) -> ModuleType:
         pause=lambda: world.call(calls.pause()), **refused,
         raise_signal=lambda signo: world.run.raise_signal(int(signo)),
         siginterrupt=lambda signo, flag: None,  # CPython repeats the call in any case: PEP 475
-        pthread_sigmask=set_mask, setitimer=setitimer,
+        pthread_sigmask=set_mask, setitimer=setitimer, sigpending=sigpending,
         sigwait=lambda signals: world.call(calls.sigtimedwait(tuple(map(int, signals)))),
         alarm=lambda seconds: math.ceil(world.run.alarm(int(seconds) * SECOND)[0] / SECOND),
     )  # fmt: skip

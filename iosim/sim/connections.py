@@ -134,6 +134,7 @@ def begin_to_listen(kernel: Kernel, task: Task, request: listen) -> None:
 def _replace(kernel: Kernel, thing: InternetSocket, other: InternetSocket) -> None:
     thing.become(other)
     kernel.table.open[thing.fd] = other
+    kernel.replaced(thing, other)
 
 
 @answers(accept)

@@ -24,7 +24,7 @@ from ..trace import KERNEL, USER
 from ..trace.builder import TraceBuilder
 from . import interrupts
 from .answers import SIDES
-from .descriptions import DEFAULT_NOFILE, Descriptors
+from .descriptions import DEFAULT_NOFILE, Description, Descriptors
 from .scheduler import Scheduler, Then
 from .task import Sleep, Task, Thrown
 
@@ -302,6 +302,9 @@ class Kernel(Scheduler):
     def line(self, task: Task) -> int | None:
         """The line at which its program stands."""
         return line_of(task.program)
+
+    def replaced(self, thing: Description, other: Description) -> None:
+        """`other` stands in its place from now on."""
 
     def note_line(self, task: Task, side: Any) -> None:
         """Take down where the kernel's side of a call, or task work, stands."""
