@@ -1598,3 +1598,14 @@ def well_sent(sock: Any, data: bytes) -> None:
 def says_that_it_is_all(sock: Any, data: bytes) -> None:
     well_sent(sock, data)
     sock.shutdown(socket.SHUT_WR)
+
+
+@wrong("read_messages", "another type")
+def mutable_messages(sock: Any) -> list[bytearray]:
+    buffer, messages = bytearray(), []
+    while data := sock.recv(4_096):
+        buffer += data
+        while len(buffer) >= 2 and len(buffer) >= 2 + (size := int.from_bytes(buffer[:2], "big")):
+            messages.append(buffer[2 : 2 + size])
+            del buffer[: 2 + size]
+    return messages

@@ -119,6 +119,11 @@ OF_ALL = (
         _in_own_code,
     ),
     Mistake(
+        "another type",
+        "What you return must be of the type that the task names.",
+        lambda part, found: found.kind == "claim" and " of type " in found.words,
+    ),
+    Mistake(
         "catches its own end",
         "Your code catches everything, Ctrl-C as well: name the errors that you expect (OSError).",
         lambda part, found: found.kind == "endless" and "has caught that" in found.words,

@@ -6,6 +6,7 @@ import select
 import selectors
 import socket
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..hunting.search import Broken
 from ..hunting.space import Space
 from ..plain.kernel import GRACE_NS
 from ..plain.simulate import Outcome
+from ..trace import Call
 from ..workloads import clients, traffic
 from .exercise import Answer, Exercise, Mistake, Part, Program, goes_on_wrongly, spins, would_block
 
@@ -32,14 +34,30 @@ def over_listener(answer: Answer) -> Program:
 
 def woken_too_often(outcome: Outcome, most: int) -> str:
     """Does it look again and again though nothing has changed?"""
-    waits = sum(call.name in (*ASKING[2:], "sleep") for call in outcome.timeline.call_log)
-    return f"it woke up {waits} times, where {most} are plenty" if waits > most else ""
+    in_vain = _woken_in_vain(outcome.timeline.call_log)
+    words = f"it woke up {in_vain} times and did nothing, where {most} are plenty"
+    return words if in_vain > most else ""
+
+
+def _woken_in_vain(log: Sequence[Call]) -> int:
+    """After how many of its sleeps a thread sleeps again, and has got no further meanwhile."""
+    idle: set[str] = set()  # threads that have not got any further since they slept
+    count = 0
+    for call in log:
+        if call.name in WAITING:
+            count += call.process in idle
+            idle.add(call.process)
+        elif call.nbytes or call.sent or (call.name in GOES_ON and call.errno is None):
+            idle.discard(call.process)
+    return count + len(idle)
 
 
 # -- 4: poll with a budget of calls and of delay -------------------------------------------------
 
 MOST_CALLS, MOST_LATE_MS = 60, 30
 ASKING = ("recvfrom", "recvmsg", "select", "poll", "epoll_wait")
+WAITING = (*ASKING[2:], "sleep")
+GOES_ON = ("accept", "close", "connect", "shutdown")  # calls that bring no bytes
 
 
 def poll_for(sock: socket.socket) -> bytes:

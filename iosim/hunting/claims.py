@@ -37,15 +37,28 @@ def all_of(*claims: Claim) -> Claim:
 
 
 def returns(expected: object) -> Claim:
-    """The program returns this."""
+    """The program returns this, and of the same type."""
 
     def holds(outcome: Outcome) -> str:
-        found = outcome.returned
         if outcome.ended:
             return f"it was not over, and should have returned {short(expected)}"
-        return "" if found == expected else f"it returned {short(found)}, not {short(expected)}"
+        difference = _difference(outcome.returned, expected)
+        return difference and f"it returned {difference}"
 
     return holds
+
+
+def _difference(found: object, expected: object) -> str:
+    """What there is, and what should be: of lists the first place.  "" if they are alike."""
+    alike = list(found) if isinstance(found, tuple) else found
+    if alike == expected and not isinstance(found, type(expected)):
+        kinds = type(found).__name__, type(expected).__name__
+        return f"{short(found)} of type {kinds[0]}, not of type {kinds[1]}"
+    if isinstance(found, list) and isinstance(expected, list):
+        for place, (one, other) in enumerate(zip(found, expected, strict=False), 1):
+            if inside := _difference(one, other):
+                return f"{short(found)}: item {place} is {inside}"
+    return "" if found == expected else f"{short(found)}, not {short(expected)}"
 
 
 def nothing_lost(outcome: Outcome) -> str:

@@ -69,8 +69,9 @@ def measure_plain(
     helper says, or when it was there at the latest: see `iosim.recorder`.  Raises what it raises;
     TypeError or ValueError for bad input; TimeoutError at the limit.
     """
+    given = what_is_given(story)
     own = {name: options.pop(name) for name in OPTIONS[type(story)] if name in options}
-    plan = launch_plain(program, *what_is_given(story), options, shown)
+    plan = launch_plain(program, *given, options, shown)
     check_options(**own)
     with ExitStack() as stack:
         outside = _outside(story, stack, **own)

@@ -202,7 +202,23 @@ def by_dontwait(sock: Any, taken: list[bytes]) -> None:
             taken.append(sock.recv(100, socket.MSG_DONTWAIT))
 
 
-def relay_up_to_the_cap(listener: Any) -> None:
+def in_a_loop(arrived: list[int], reader: int) -> None:
+    """An ordinary function, which has a loop of asyncio sleep for it."""
+    import asyncio
+
+    async def told() -> None:
+        came = asyncio.Event()
+        asyncio.get_running_loop().add_reader(reader, came.set)
+        await came.wait()
+
+    asyncio.run(told())
+
+
+def relay_by_little(listener: Any) -> None:
+    relay_up_to_the_cap(listener, 10)
+
+
+def relay_up_to_the_cap(listener: Any, cap: int = 100) -> None:
     """Reads on while there is room, and closes once it owes nothing."""
     listener.setblocking(False)
     ended: set[Any] = set()
@@ -218,12 +234,12 @@ def relay_up_to_the_cap(listener: Any) -> None:
                     continue
                 owed = key.data
                 if mask & selectors.EVENT_READ:
-                    data = sock.recv(100 - len(owed))
+                    data = sock.recv(cap - len(owed))
                     owed += data
                     ended.update([] if data else [sock])
                 with contextlib.suppress(BlockingIOError):
                     owed = owed[sock.send(owed) :] if owed else owed
-                reads = selectors.EVENT_READ if len(owed) < 100 and sock not in ended else 0
+                reads = selectors.EVENT_READ if len(owed) < cap and sock not in ended else 0
                 if wanted := reads | (selectors.EVENT_WRITE if owed else 0):
                     selector.modify(sock, wanted, owed)
                     continue
@@ -376,9 +392,9 @@ RIGHT = {
     "recv_exactly": (by_waitall, by_file), "send_all": (made_blocking, by_a_selector),
     "read_messages": (by_readers, by_makefile), "poll_for": (by_dontwait_and_naps, by_a_clock),
     "serve_owed": (in_threads, in_asyncio), "serve_edge": (edge_again, in_threads),
-    "wait_for": (reads_the_pipe, polls_the_pipe, by_epoll, in_a_thread),
+    "wait_for": (reads_the_pipe, polls_the_pipe, by_epoll, in_a_thread, in_a_loop),
     "on_signal": (while_there_is_something, by_dontwait),
-    "relay": (relay_up_to_the_cap, in_threads),
+    "relay": (relay_up_to_the_cap, relay_by_little, in_threads),
     "serve_in_time": (deadlines_in_asyncio, deadlines_in_threads),
     "accept_all": (not_asked_for_a_while, tries_again, accepts_in_asyncio),
     "EventLoop": (Piped, Polled),
@@ -494,7 +510,7 @@ def misused(sock: Any) -> bytes:
         (misused, "NOT YET: recv_exactly must take (sock: 'socket.socket', n: 'int')"),
         (prints, "NOT YET: it works, and prints 'got here': take that out"),
         (not_simulated, "CANNOT JUDGE: recv_exactly: socket(family=2, type=2) is not simulated"),
-        (returns_nothing, "NOT YET: it returned [None, None], not [b'"),
+        (returns_nothing, "NOT YET: it returned [None, None]: item 1 is None, not b'"),
         (hangs, "NOT YET: it runs on and on, and makes no call: nothing can happen meanwhile"),
         (lambda sock, n: 1 // 0, "NOT YET: it raised ZeroDivisionError: "),
         (lambda sock, n: exit(3), "NOT YET: "),

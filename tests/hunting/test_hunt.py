@@ -25,6 +25,7 @@ from iosim.hunting.claims import (
 )
 from iosim.hunting.space import told, varied
 from iosim.plain.run import NotSimulated
+from iosim.plain.simulate import run_plain
 
 pytestmark = [
     pytest.mark.simulated,
@@ -384,3 +385,23 @@ def test_a_story_is_told_in_words() -> None:
         "client 1: connects at 3 ms, send 2,000, receive 2,000",
     ]
     assert told(None) == "nothing comes from outside"
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "words"),
+    [
+        (b"ab", b"ab", ""),
+        (b"ab", b"abc", "it returned b'ab', not b'abc'"),
+        (bytearray(b"ab"), b"ab", "bytearray(b'ab') of type bytearray, not of type bytes"),
+        ((b"a",), [b"a"], "it returned (b'a',) of type tuple, not of type list"),
+        ([b"a", memoryview(b"b")], [b"a", b"b"], "of type memoryview, not of type bytes"),
+        (None, [b"a"], "it returned None, not [b'a']"),
+        ([b"a"], [b"a", b"b"], "it returned [b'a'], not [b'a', b'b']"),
+        ([b"a", 96 * b"b"], [b"a", 99 * b"b"], "item 2 is 96 bytes (b'bbbbbb'...), not 99 bytes"),
+    ],
+)
+def test_what_is_returned_is_told_from_what_should_be(
+    found: object, expected: object, words: str
+) -> None:
+    said = returns(expected)(run_plain(lambda: found))
+    assert words in said if words else said == ""
