@@ -48,17 +48,22 @@ def returns(expected: object) -> Claim:
     return holds
 
 
+OF_TYPE, CUT = " of type ", "..."
+
+
 def _difference(found: object, expected: object) -> str:
-    """What there is, and what should be: of lists the first place.  "" if they are alike."""
+    """What there is, and what should be; of long lists the first place.  "" if they are alike."""
     alike = list(found) if isinstance(found, tuple) else found
     if alike == expected and not isinstance(found, type(expected)):
         kinds = type(found).__name__, type(expected).__name__
-        return f"{short(found)} of type {kinds[0]}, not of type {kinds[1]}"
+        return f"{short(found)}{OF_TYPE}{kinds[0]}, not{OF_TYPE}{kinds[1]}"
+    whole = f"{short(found)}, not {short(expected)}"
     if isinstance(found, list) and isinstance(expected, list):
         for place, (one, other) in enumerate(zip(found, expected, strict=False), 1):
-            if inside := _difference(one, other):
+            inside = _difference(one, other)
+            if inside and (CUT in whole or OF_TYPE in inside):
                 return f"{short(found)}: item {place} is {inside}"
-    return "" if found == expected else f"{short(found)}, not {short(expected)}"
+    return "" if found == expected else whole
 
 
 def nothing_lost(outcome: Outcome) -> str:
@@ -126,4 +131,4 @@ def short(value: object) -> str:
     text = repr(value)
     if isinstance(value, bytes) and len(value) > 12:
         return f"{len(value):,} bytes ({value[:6]!r}...)"
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= 60 else text[:57] + CUT

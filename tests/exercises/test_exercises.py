@@ -510,7 +510,7 @@ def misused(sock: Any) -> bytes:
         (misused, "NOT YET: recv_exactly must take (sock: 'socket.socket', n: 'int')"),
         (prints, "NOT YET: it works, and prints 'got here': take that out"),
         (not_simulated, "CANNOT JUDGE: recv_exactly: socket(family=2, type=2) is not simulated"),
-        (returns_nothing, "NOT YET: it returned [None, None]: item 1 is None, not b'"),
+        (returns_nothing, "NOT YET: it returned [None, None], not [b'"),
         (hangs, "NOT YET: it runs on and on, and makes no call: nothing can happen meanwhile"),
         (lambda sock, n: 1 // 0, "NOT YET: it raised ZeroDivisionError: "),
         (lambda sock, n: exit(3), "NOT YET: "),
