@@ -52,9 +52,12 @@ def check(answer: Answer, name: str = "", *, seed: int = 0) -> Verdict:
     """Try an answer; its own name says to which exercise, or `name`.
 
     `seed`: other sizes and bytes for each (a hidden variant).  ValueError for a name that no
-    exercise has.
+    exercise has; TypeError for what has no name.
     """
-    return _exercise(name or str(getattr(answer, "__name__", ""))).check(answer, seed)
+    own = str(getattr(answer, "__name__", ""))
+    if not own and not name:
+        raise TypeError(f"check takes your function, and not what it returned: got {answer!r}")
+    return _exercise(name or own).check(answer, seed)
 
 
 def _exercise(name: str) -> Exercise:

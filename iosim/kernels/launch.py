@@ -123,7 +123,7 @@ def launch(program: Callable[..., Program], story: Traffic, options: Mapping[str
     if len(names) < 2 or names[0] not in SERVES:
         raise ValueError(
             f"{title}: a program's parameters begin with fd or fds, then nbytes, got "
-            f"({', '.join(names)})"
+            f"({', '.join(names)}) (plain code has no yield)"
         )
     return Plan(_text(title, inner), SERVES[names[0]], program, story, dict(options))
 

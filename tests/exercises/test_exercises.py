@@ -607,6 +607,8 @@ def test_the_name_of_a_function_says_which_exercise() -> None:
     assert check(by_waitall, "recv_exactly").right
     with pytest.raises(ValueError, match=r"no exercise is called 'recv_exact'.*mean recv_exactly"):
         check(by_waitall, "recv_exact")
+    with pytest.raises(TypeError, match=r"check takes your function, and not what .*: got \[\]"):
+        check([])  # type: ignore[arg-type]
 
 
 def test_a_verdict_has_a_picture_and_a_text() -> None:
