@@ -329,7 +329,7 @@ class Run:
         handler.begun = True
         try:
             self._write_wakeup(handler.signo)
-            handler.function(handler.signo, _program_frame())
+            handler.function(int(handler.signo), _program_frame())  # no member of Signals
         except BaseException:
             self.kernel.abandon(task)
             raise

@@ -52,6 +52,17 @@ def what_is_pending() -> list[set[int]]:
         signal.signal(signal.SIGUSR1, before)
 
 
+def what_a_handler_is_given() -> list[str]:
+    told: list[str] = []
+    before = signal.signal(signal.SIGALRM, lambda signo, frame: told.append(repr(signo)))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1e-3)
+        signal.pause()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    return told
+
+
 def a_handler_of(signo: int) -> Callable[[], object]:
     return lambda: signal.signal(signo, signal.SIG_IGN)
 
@@ -89,7 +100,7 @@ def outcome(program: Callable[[], Any]) -> Any:
     "program",
     [
         an_option_of_a_listener, an_option_of_who_connects, an_option_that_is_none,
-        what_is_pending,
+        what_is_pending, what_a_handler_is_given,
         *map(a_handler_of, (signal.SIGKILL, signal.SIGSTOP, 0, 99)),
         *(a_port(port, does) for port in (-1, 70_000) for does in ("bind", "connect")),
         to_select, to_poll, to_a_selector,
