@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .calls import futex, timeout_ns
 from .kernel import Ended
+from .run import NotSimulated
 from .world import like
 
 if TYPE_CHECKING:
@@ -214,8 +215,10 @@ def module(world: World) -> ModuleType:
         world.run.raise_signal(signum)
 
     def excepthook(args: real._ExceptHookArgs) -> None:
-        """A thread that the end of a run has ended says nothing."""
-        if not issubclass(args.exc_type, Ended):
+        """A thread that the end of a run has ended says nothing; what is refused ends the run."""
+        if isinstance(args.exc_value, NotSimulated):
+            world.run.refused = args.exc_value
+        elif not issubclass(args.exc_type, Ended):
             real._excepthook(args)
 
     made = like(

@@ -683,6 +683,14 @@ def test_what_a_run_has_left_is_no_part_of_another_one() -> None:
     with pytest.raises(NotSimulated, match="is of an earlier run: make it in the program"):
         simulate(keeps, story)
 
+    def in_a_thread(listener: socket.socket) -> None:
+        thread = threading.Thread(target=keeps, args=(listener,))
+        thread.start()
+        thread.join()
+
+    with pytest.raises(NotSimulated, match="is of an earlier run"):
+        simulate(in_a_thread, story)
+
 
 def test_a_program_that_catches_its_end_is_told_so() -> None:
     def program(listener: socket.socket) -> None:
