@@ -604,6 +604,24 @@ def blocking_sendall(listener: Any) -> None:
                     sock.close()
 
 
+@wrong("relay", "changes the buffers")
+def with_room_in_the_kernel(listener: Any) -> None:
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                sock: Any = key.fileobj
+                if sock is listener:
+                    connection, _ = listener.accept()
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1_000_000)
+                    selector.register(connection, selectors.EVENT_READ)
+                elif data := sock.recv(100):
+                    sock.sendall(data)
+                else:
+                    selector.unregister(sock)
+                    sock.close()
+
+
 def below_the_cap(owed: bytes) -> int:
     return (READ if len(owed) < 100 else 0) | (WRITE if owed else 0)
 

@@ -20,6 +20,7 @@ CAP = 100  # bytes that may be held for a connection
 MUCH = 600  # bytes that the slow reader sends
 PIECES = 10
 MOST_WAITS = 60
+BUFFERS = {(socket.SOL_SOCKET, option) for option in (socket.SO_RCVBUF, socket.SO_SNDBUF)}
 ALL, AFTER_END = range(2)  # the parts
 
 
@@ -84,6 +85,8 @@ def _for_real(seed: int) -> Space:
 def _claim(outcome: Outcome) -> str:
     slow, quick = outcome.visits
     assert isinstance(outcome.story, clients.Clients)
+    if any(BUFFERS & options.keys() for options in outcome.kernel.socket_options.values()):
+        return "it changed the size of a buffer of the kernel"
     wanted = outcome.story.clients[0].total(clients.SEND)
     if quick.received < 40 or (quick.over or 0) > 700_000_000:
         got = f"got {quick.received} of 40 bytes" if quick.received < 40 else "was served too late"
@@ -113,6 +116,11 @@ RELAY = Exercise(
         Part(over_listener, _a_half_close, lambda seed: _claim, cases=60),
     ),
     (
+        Mistake(
+            "changes the buffers",
+            "The kernel's own buffers are to stay as they are: what is held there is held as well.",
+            lambda part, found: "size of a buffer" in found.words,
+        ),
         Mistake(
             "the server ends",
             "Your server returned while clients were waiting.",
