@@ -25,6 +25,7 @@ except ImportError:  # Windows
 __all__ = ["AGAIN_S", "PACKAGE", "Expired", "Needed", "watchdog"]
 
 AGAIN_S = 0.5  # ring again, should somebody swallow the first exception
+FAIR = 5  # times that it may be caught
 GRACE_S = 0.5  # for a body that asks whether its time is up
 SOON_S = 1e-6  # for setitimer(2) 0 would mean never
 TOOLS = 6  # that sys.monitoring has room for
@@ -102,7 +103,7 @@ class watchdog:
     """`with watchdog(seconds, what):` raises TimeoutError if the body takes longer.
 
     Inside the body it is `Expired`; however the body ends then, that is the limit's doing.  `where`
-    tells what the body was at.  With `insists` it is raised again where the body catches it.
+    tells what the body was at.  With `insists` a body that goes on catching it does not go on.
     In the main thread by setitimer(2) and SIGALRM, which also interrupts a blocking call; the
     handler and the timer that were there before are restored.  A function of the library that takes
     locks is given half a second to return first.
@@ -123,7 +124,7 @@ class watchdog:
     __slots__ = (
         "_before", "_body", "_due", "_handler", "_insists", "_leave", "_left", "_lock", "_needed",
         "_of_work", "_over", "_passed", "_seconds", "_since", "_thread", "_thrown", "_timer",
-        "_tracers", "_wake", "_what", "_where", "watching",
+        "_times", "_tracers", "_wake", "_what", "_where", "watching",
     )  # fmt: skip
 
     def __init__(
@@ -135,7 +136,7 @@ class watchdog:
             raise ValueError(f"limit_s must be above 0 and at most 86,400 s, got {seconds!r}")
         self._seconds, self._what, self._wake, self._needed = seconds, what, wake, needed
         self._of_work, self._where, self._insists = of_work, where, insists
-        self._thread = threading.get_ident()
+        self._thread, self._times = threading.get_ident(), 0
         self._leave: Callable[[], None] = self._disarm
         self._timer: threading.Thread | None = None
         self._over = self._thrown = self.watching = False
@@ -196,7 +197,7 @@ class watchdog:
             self._due = passed
         self._over = True
         if self._harmless(frame):
-            raise self._expired()
+            raise self._expired(FAIR // 2 + 1)  # the next one rings half a second later
         signal.setitimer(signal.ITIMER_REAL, LATER_S, AGAIN_S)
 
     def _harmless(self, frame: FrameType | None) -> bool:
@@ -245,10 +246,14 @@ class watchdog:
             self._over = True
             raise self._expired()
 
-    def _expired(self) -> Expired:
-        """A body that may be anybody's code is not to go on when it has caught it."""
+    def _expired(self, times: int = 1) -> Expired:
+        """A body that may be anybody's code is not to go on when it has caught it again and again.
+
+        (To catch it once is fair: a loop of asyncio keeps it until it has closed what it had.)
+        """
+        self._times += times
         mine = self._insists and threading.get_ident() == self._thread
-        return Insisting(self) if mine else Expired()
+        return Insisting(self) if mine and self._times > FAIR else Expired()
 
     def insist(self, frame: FrameType | None) -> None:
         """Raise at the next line in `frame`, which has caught an exception of this one, or above.
