@@ -44,7 +44,7 @@ def what_is_pending() -> list[set[int]]:
     before = signal.signal(signal.SIGUSR1, lambda signo, frame: None)
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
-        os.kill(os.getpid(), signal.SIGUSR1)
+        signal.raise_signal(signal.SIGUSR1)  # to this thread: kill(2) may give it to another one
         held = signal.sigpending()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
         return [held, signal.sigpending()]
