@@ -588,24 +588,7 @@ def never_returns(sock: Any, taken: list[bytes]) -> None:
 # -- 9 -------------------------------------------------------------------------------------------
 
 
-@wrong("relay", "one slow reader stops all")
-def blocking_sendall(listener: Any) -> None:
-    with selectors.DefaultSelector() as selector:
-        selector.register(listener, selectors.EVENT_READ)
-        while True:
-            for key, _ in selector.select():
-                sock: Any = key.fileobj
-                if sock is listener:
-                    selector.register(listener.accept()[0], selectors.EVENT_READ)
-                elif data := sock.recv(50):
-                    sock.sendall(data)
-                else:
-                    selector.unregister(sock)
-                    sock.close()
-
-
-@wrong("relay", "changes the buffers")
-def with_room_in_the_kernel(listener: Any) -> None:
+def echo_by_sendall(listener: Any, prepare: Callable[[Any], object] = lambda sock: None) -> None:
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
         while True:
@@ -613,13 +596,25 @@ def with_room_in_the_kernel(listener: Any) -> None:
                 sock: Any = key.fileobj
                 if sock is listener:
                     connection, _ = listener.accept()
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1_000_000)
+                    prepare(connection)
                     selector.register(connection, selectors.EVENT_READ)
-                elif data := sock.recv(100):
+                elif data := sock.recv(50):
                     sock.sendall(data)
                 else:
                     selector.unregister(sock)
                     sock.close()
+
+
+@wrong("relay", "one slow reader stops all")
+def blocking_sendall(listener: Any) -> None:
+    echo_by_sendall(listener)
+
+
+@wrong("relay", "changes the buffers")
+def with_room_in_the_kernel(listener: Any) -> None:
+    echo_by_sendall(
+        listener, lambda sock: sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1_000_000)
+    )
 
 
 def below_the_cap(owed: bytes) -> int:

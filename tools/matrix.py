@@ -18,14 +18,14 @@ import re
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from said import said
+
 __all__ = ["Found", "candidates", "main", "of_each_minor", "probe", "table"]
 
-ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
 AGAIN = 80  # the last lines of a red `make test`, where it tells what failed (tools/suite.py)
 #: Debian's python3 has no ensurepip without the package python3-venv, and makes no environment.
@@ -113,14 +113,8 @@ def check(python: Found) -> Round:
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")}
     command = ["make", "test", f"VENV=build/venv-{python.minor}", f"PYTHON={python.command}"]
     print(f"--- Python {python.minor}: {' '.join(command)}", flush=True)
-    last: deque[str] = deque(maxlen=AGAIN)
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
-        for line in process.stdout or ():
-            last.append(line.decode(errors="replace").rstrip())
-            print(last[-1], flush=True)
-    return Round(python, process.returncode, time.monotonic() - begun, last)
+    status, last = said(command, environment, AGAIN)
+    return Round(python, status, time.monotonic() - begun, last)
 
 
 def table(rounds: Iterable[Round]) -> str:

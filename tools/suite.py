@@ -15,23 +15,20 @@ import argparse
 import os
 import re
 import shlex
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import verdicts
+from said import said
 
 from iosim.machine.cores import usable_cores
 
 __all__ = ["STEPS", "Step", "main", "run"]
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class Step(NamedTuple):
@@ -75,19 +72,18 @@ STEPS = [
 
 #: How pytest, and nbval with it, begins a line on what is wrong.
 WRONG = re.compile(r"E  |_{3,} .+ _{3,}$|(FAILED|ERROR) ")
-MOST = 40  # lines of one step that are told again
+KEPT, MOST = 10_000, 40  # lines of one step: looked at, and told again
 
 
 class Ended(NamedTuple):
     """How a step ended, and what it said of that."""
 
     status: int
-    wrong: list[str]
+    wrong: Sequence[str]
 
 
-def _wrong(lines: Iterable[str]) -> list[str]:
+def _wrong(lines: Sequence[str]) -> Sequence[str]:
     """What to tell again: lines on what is wrong, or else the last ones."""
-    lines = list(lines)
     return [line for line in lines if WRONG.match(line)][-MOST:] or lines[-MOST:]
 
 
@@ -129,17 +125,10 @@ def _side_by_side(row: Sequence[tuple[str, Step]], tally: Path) -> list[Ended]:
         begun = time.monotonic()
         print(f"{number} {step.name}: {step.does} ...", flush=True)
         command = [sys.executable, *shlex.split(step.arguments.format(cores=usable_cores()))]
-        pipe, null, both = subprocess.PIPE, subprocess.DEVNULL, subprocess.STDOUT
         whose = f"{step.name:>9} | " if len(row) > 1 else ""
-        lines: deque[str] = deque(maxlen=10_000)
-        with subprocess.Popen(
-            command, cwd=ROOT, stdin=null, stdout=pipe, stderr=both, env=environment
-        ) as process:
-            for line in process.stdout or ():
-                lines.append(line.decode(errors="replace").rstrip())
-                print(f"{whose}{lines[-1]}", flush=True)
-        ends[place] = Ended(process.returncode, _wrong(lines))
-        verdict = f"FAILED ({process.returncode})" if process.returncode else "holds"
+        status, lines = said(command, environment, KEPT, whose)
+        ends[place] = Ended(status, _wrong(lines))
+        verdict = f"FAILED ({status})" if status else "holds"
         print(f"{number} {step.name}: {verdict}, {_took(begun)}", flush=True)
 
     threads = [threading.Thread(target=one, args=(i, *each)) for i, each in enumerate(row)]

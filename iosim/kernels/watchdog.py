@@ -124,7 +124,7 @@ class watchdog:
     __slots__ = (
         "_before", "_body", "_due", "_handler", "_insists", "_leave", "_left", "_lock", "_needed",
         "_of_work", "_over", "_passed", "_seconds", "_since", "_thread", "_thrown", "_timer",
-        "_times", "_tracers", "_wake", "_what", "_where", "watching",
+        "_times", "_tracer", "_wake", "_what", "_where", "watching",
     )  # fmt: skip
 
     def __init__(
@@ -141,11 +141,10 @@ class watchdog:
         self._timer: threading.Thread | None = None
         self._over = self._thrown = self.watching = False
         self._body: FrameType | None = None
-        self._tracers: list[Any] = []  # that were on, and are to be again
 
     def __enter__(self) -> watchdog:
         self._passed, self._due = _clock(self._of_work), self._seconds
-        self.watching, self._body = True, sys._getframe(1)
+        self.watching, self._body, self._tracer = True, sys._getframe(1), sys.gettrace()
         if threading.get_ident() == threading.main_thread().ident and hasattr(signal, "setitimer"):
             self._handler = signal.signal(signal.SIGALRM, self._ring)
             self._since = perf_counter()
@@ -161,8 +160,8 @@ class watchdog:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.watching, self._body, leave = False, None, self._leave
         try:
-            for tracer in self._tracers[:1]:
-                sys.settrace(tracer)
+            if self._times > FAIR:  # it has insisted
+                sys.settrace(self._tracer)
             leave()
             if self._thrown and kind is not Expired:
                 _await_expired()
@@ -266,7 +265,6 @@ class watchdog:
                 raise Insisting(self)
             return raises
 
-        self._tracers.append(sys.gettrace())
         while frame is not None and frame is not self._body:
             frame.f_trace, frame = raises, frame.f_back
         sys.settrace(lambda *_: None)

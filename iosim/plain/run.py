@@ -42,12 +42,6 @@ class OfAnotherRun(OSError, NotSimulated):
         return str(self.strerror)
 
 
-OF_ANOTHER_RUN = (
-    "a socket, or what has one, is of an earlier run: make it in the program, and keep none in "
-    "what outlives a run"
-)
-
-
 class PlainThread:
     """A thread of plain code: its task, whether it has the turn, and what it was replied."""
 
@@ -272,7 +266,11 @@ class Run:
             raise NotSimulated(f"thread {name} is not one of the simulated run")
         if thread is None:
             raise failure(EBADF)  # a finalizer, or something that the run has left
-        raise OfAnotherRun(EBADF, OF_ANOTHER_RUN)
+        raise OfAnotherRun(
+            EBADF,
+            "a socket, or what has one, is of an earlier run: make it in the program, and keep "
+            "none in what outlives a run",
+        )
 
     @property
     def had_threads(self) -> bool:

@@ -11,20 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from plain_results import result
 from plain_servers import by_a_pool
 
 from iosim import clients, simulate
-from iosim.plain.simulate import run_plain
 
 THREE = clients.several(3, clients.echo(2, 100))
 MANY = 12  # more than fit into the first table of a set
-
-
-def returned(program: Callable[..., Any]) -> Any:
-    outcome = run_plain(program)
-    if outcome.error is not None:
-        raise outcome.error
-    return outcome.returned
 
 
 def scattered(make: Callable[[], Any]) -> list[Any]:
@@ -91,7 +84,7 @@ async def cancelled() -> list[int]:
 
 @pytest.mark.parametrize("program", [of_futures, of_threads, of_conditions, of_ones_own, cancelled])
 def test_a_set_has_one_order(program: Callable[..., Any]) -> None:
-    assert len({tuple(returned(program)) for _ in range(12)}) == 1
+    assert len({tuple(result(program)) for _ in range(12)}) == 1
 
 
 async def makes(count: int) -> int:
@@ -102,5 +95,5 @@ async def makes(count: int) -> int:
 def test_what_ran_before_has_no_part_in_it(count: int) -> None:
     """A world that served a run serves the next."""
     run = str(simulate(by_a_pool, THREE))
-    assert run_plain(makes, count=count).returned == count
+    assert result(makes, count=count) == count
     assert str(simulate(by_a_pool, THREE)) == run

@@ -26,6 +26,7 @@ from typing import Any
 
 import pytest
 from paths import ROOT
+from plain_results import result
 from plain_servers import (
     SERVERS,
     all_of_it,
@@ -53,14 +54,6 @@ pytestmark = [
 
 THREE = clients.several(3, clients.echo(2, 100))
 ONE = traffic.one(after_ms=20, size=50)
-
-
-def result(program: Callable[..., Any], story: Any = None, **options: Any) -> Any:
-    """What it returns."""
-    outcome = run_plain(program, story, **options)
-    if outcome.error is not None:
-        raise outcome.error
-    return outcome.returned
 
 
 # -- servers ---------------------------------------------------------------------------------------

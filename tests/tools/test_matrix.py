@@ -75,7 +75,7 @@ def test_each_chosen_one_has_its_line_and_one_that_fails_is_seen(
         says = f"print('this is {done[-1]}'); raise SystemExit({2 if done[-1] == '12' else 0})"
         return popen([sys.executable, "-c", says], **options)
 
-    monkeypatch.setattr(matrix.subprocess, "Popen", make)
+    monkeypatch.setattr(subprocess, "Popen", make)
     assert matrix.main(arguments) == int("12" in run.split())
     assert done == run.split()
     lines = capfd.readouterr().out.splitlines()
