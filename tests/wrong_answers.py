@@ -206,6 +206,48 @@ def one_recv_for_a_message(sock: Any) -> list[bytes]:
     return messages
 
 
+@wrong("read_messages", "the lower byte first")
+def lower_byte_first(sock: Any) -> list[bytes]:
+    messages, buffer = [], b""
+    while data := sock.recv(4_096):
+        buffer += data
+        while len(buffer) >= 2:
+            size = int.from_bytes(buffer[:2], "little")
+            if len(buffer) < 2 + size:
+                break
+            messages.append(buffer[2 : 2 + size])
+            buffer = buffer[2 + size :]
+    return messages
+
+
+def _all_of(sock: Any, n: int) -> bytes:
+    data = b""
+    while len(data) < n:
+        if not (part := sock.recv(n - len(data))):
+            raise EOFError
+        data += part
+    return data
+
+
+@wrong("read_messages", "the lower byte first")
+def lower_byte_first_and_the_end_is_an_error(sock: Any) -> list[bytes]:
+    messages = []
+    while True:
+        try:
+            header = _all_of(sock, 2)
+        except EOFError:
+            return messages
+        messages.append(_all_of(sock, int.from_bytes(header, "little")))
+
+
+@wrong("read_messages", "the lower byte first")
+def lower_byte_first_and_what_there_is(sock: Any) -> list[bytes]:
+    messages = []
+    while header := sock.recv(2, socket.MSG_WAITALL):
+        messages.append(sock.recv(int.from_bytes(header, "little"), socket.MSG_WAITALL))
+    return messages
+
+
 @wrong("read_messages", "the end is not seen")
 def no_end_of_messages(sock: Any) -> list[bytes]:
     messages, buffer = list[bytes](), b""
@@ -1622,3 +1664,27 @@ def mutable_messages(sock: Any) -> list[bytearray]:
             messages.append(buffer[2 : 2 + size])
             del buffer[: 2 + size]
     return messages
+
+
+@wrong("serve_owed", "never closes")
+def keeps_who_is_paid(listener: Any) -> None:
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, mask in selector.select():
+                sock, owed = key.fileobj, key.data
+                if sock is listener:
+                    connection, _ = listener.accept()
+                    connection.setblocking(False)
+                    selector.register(connection, selectors.EVENT_READ, b"")
+                    continue
+                reads = selectors.EVENT_READ if key.events & selectors.EVENT_READ else 0
+                if mask & selectors.EVENT_READ:
+                    data = sock.recv(1_000)
+                    owed, reads = owed + data, reads if data else 0
+                with contextlib.suppress(BlockingIOError):
+                    owed = owed[sock.send(owed) :]
+                if events := reads | (selectors.EVENT_WRITE if owed else 0):
+                    selector.modify(sock, events, owed)
+                else:
+                    selector.unregister(sock)

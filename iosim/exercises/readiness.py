@@ -231,6 +231,14 @@ def _met_the_end(found: Broken) -> int:
     return sum(c.name == "recvfrom" and c.errno is None and not c.nbytes for c in last)
 
 
+def _never_closes(part: int, found: Broken) -> bool:
+    """Its client has all of its bytes, and waits for the end."""
+    late, _ = found.outcome.visits
+    assert isinstance(found.story, clients.Clients)
+    owed = found.story.clients[0].total(clients.SEND)
+    return part == 1 and found.kind == "stuck" and late.received == owed
+
+
 def _only_waits(found: Broken) -> bool:
     """Did it wait for one thing at a time, in one thread?"""
     asked = {call.name for call in found.timeline.call_log}
@@ -292,6 +300,11 @@ SERVE_OWED = Exercise(
             "the server ends",
             "Your server returned while clients were waiting.",
             goes_on_wrongly,
+        ),
+        Mistake(
+            "never closes",
+            "The client sends no more and has got all that it was owed: close its connection.",
+            _never_closes,
         ),
         Mistake(
             "told no more",

@@ -331,6 +331,21 @@ def _without_the_empty_one(found: Broken) -> bool:
     return isinstance(returned, list) and len(returned) == 3 and b"" not in returned
 
 
+def _taken_for_longer(found: Broken) -> bool:
+    """All bytes came, and to the program the first message was not over with its last one."""
+    outcome, story = found.outcome, found.story
+    assert isinstance(story, traffic.Traffic)
+    if outcome.ended or sum(call.nbytes for call in found.timeline.call_log) < story.nbytes():
+        return False
+    if isinstance(outcome.error, EOFError):
+        return True
+    size = int.from_bytes(b"".join(one.content for one in story.messages)[:2], "big")
+    returned = outcome.returned
+    return returned == [] or (
+        isinstance(returned, list) and isinstance(returned[0], bytes) and len(returned[0]) > size
+    )
+
+
 def _in_pieces(found: Broken) -> bool:
     """It gives back less of a message than there was, or comes to no end."""
     returned = found.outcome.returned
@@ -380,6 +395,12 @@ READ_MESSAGES = Exercise(
             "two messages in one",
             "Several messages may come with one recv: when one is whole, look whether the next is.",
             lambda part, found: found.kind == "claim" and _whole_but_fewer(found),
+        ),
+        Mistake(
+            "the lower byte first",
+            "You take a message for longer than it is: the higher byte of its length comes first "
+            '("big"), and the length does not count its own two bytes.',
+            lambda part, found: part == 0 and _taken_for_longer(found),
         ),
         Mistake(
             "a message in two pieces",
