@@ -42,12 +42,18 @@ __all__ = [
 SECOND = 1_000_000_000
 LOOK_NS = 50  # to read a clock: vdso(7)
 EPOCH_NS = 946_684_800_000_000_000  # 2000-01-01, when every run begins
-#: Functions of `os` that make descriptors, or take them by another name than `fd`.
+#: Functions of `os` that make descriptors or files, or take them by names that tell nothing.
 FILES = (
-    "copy_file_range", "fork", "forkpty", "memfd_create", "open", "openpty", "posix_openpt",
-    "splice",
+    "copy_file_range", "fork", "forkpty", "makedirs", "memfd_create", "open", "openpty",
+    "posix_openpt", "removedirs", "splice",
 )  # fmt: skip
-A_DESCRIPTOR = re.compile(r"(?!.*dir_)(?:\w+_)?fd(?:_\w+|2)?")  # the name of an argument
+#: The names of arguments.
+A_DESCRIPTOR = re.compile(r"(?!.*dir_)(?:\w+_)?fd(?:_\w+|2)?")
+A_FILE = re.compile(r"path|src|dst|old|new")
+LOOKS = (  # at files of this machine: they change nothing
+    "access", "fspath", "getxattr", "listdir", "listxattr", "lstat", "pathconf", "readlink",
+    "scandir", "stat", "statvfs",
+)  # fmt: skip
 
 
 #: Of processes, ours among them: it would be gone with what runs it.
@@ -61,8 +67,8 @@ WAITS = ("wait", "wait3", "wait4", "waitid", "waitpid")
 
 
 @functools.cache
-def _of_descriptors() -> frozenset[str]:
-    """The functions of `os` that take a descriptor's number, which would be that of a real one."""
+def _of_an(argument: re.Pattern[str]) -> frozenset[str]:
+    """The functions of `os` that have an argument of such a name."""
 
     def arguments(function: object) -> Iterable[str]:
         """Their names. (`inspect.signature` of all of `os` takes 40 ms.)"""
@@ -71,9 +77,7 @@ def _of_descriptors() -> frozenset[str]:
         return re.findall(r"\w+", getattr(function, "__text_signature__", None) or "")
 
     return frozenset(
-        name
-        for name, value in vars(os).items()
-        if any(map(A_DESCRIPTOR.fullmatch, arguments(value)))
+        name for name, value in vars(os).items() if any(map(argument.fullmatch, arguments(value)))
     )
 
 
@@ -265,9 +269,9 @@ def virtual_os(world: World) -> ModuleType:
 
 @functools.cache
 def _without_descriptors() -> ModuleType:
-    """`os` without whatever would take the number of a simulated descriptor for a real one's.
+    """`os` without what changes files, or takes the number of a descriptor for a real one's.
 
-    Files are those of this machine, if they are asked for by name.
+    One can look at the files of this machine, by name.
     """
 
     def by_name(function: Callable[..., T]) -> Callable[..., T]:
@@ -280,7 +284,8 @@ def _without_descriptors() -> ModuleType:
 
     without_one = {*os.supports_fd, os.get_terminal_size}  # they will do without a descriptor
     either = {function.__name__: by_name(function) for function in without_one}
-    refused = {*FILES, *PROCESSES, *(_of_descriptors() - either.keys())}
+    refused = {*FILES, *PROCESSES, *(_of_an(A_DESCRIPTOR) - either.keys())}
+    refused |= _of_an(A_FILE) - {*LOOKS}
     refuse = {name: refusing(f"os.{name}") for name in refused if hasattr(os, name)}
     return like(os, **(either | refuse))
 

@@ -56,8 +56,10 @@ class Floor:
 IN_PYTHON, PARTLY_IN_C = "in Python", "partly in C"  # an installed package that makes calls
 #: What makes calls, if a module has it by name.
 CALLING = frozenset(("socket", "select", "selectors", "ssl", "http.client", "socketserver"))
-#: Modules that are used for other things: the name of this machine, logs in files.
-HARMLESS = frozenset(("email.utils", "logging.handlers"))
+#: Modules that are used for other things: the name of this machine, logs in files; `suppress`.
+HARMLESS = frozenset(("contextlib", "email.utils", "logging.handlers", "random"))
+#: By these a module opens files; these do so by themselves.
+FILES, FILES_IN_C = frozenset(("io", "_io", "os")), frozenset(("dbm", "sqlite3"))
 PLAIN_OF_OURS = ("iosim.echo", "iosim.exercises")  # plain code, as anybody's
 #: Their names are what they were made, unless a program has changed them.
 SIMPLE = frozenset(("socket", "selectors", "queue"))
@@ -120,7 +122,7 @@ class World:
     def _is_anew(self, top: str) -> bool:
         """Is it a package that is executed anew?  Of one that cannot be, real calls are refused."""
         kind = _package(top)
-        if kind == PARTLY_IN_C:
+        if kind == PARTLY_IN_C or _has_to_do_with_files(top):
             self.floor.beware()
         return kind == IN_PYTHON
 
@@ -293,6 +295,20 @@ def _package(top: str) -> str:
 
 
 _packages: dict[str, str] = {}
+
+
+def _has_to_do_with_files(top: str) -> bool:
+    """Is it a module of the library that could open one?"""
+    return top in LIBRARY and top in sys.modules and top not in HARMLESS and _opens_files(top)
+
+
+@functools.cache
+def _opens_files(top: str) -> bool:
+    inner = f"{top}."
+    parts = [sys.modules[name] for name in [*sys.modules] if f"{name}.".startswith(inner)]
+    names = (one.__name__ for part in parts for one in [*vars(part).values()]
+             if isinstance(one, ModuleType))  # fmt: skip
+    return top in FILES_IN_C or not FILES.isdisjoint(names)
 
 
 def _origin(value: object) -> str:
