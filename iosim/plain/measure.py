@@ -22,6 +22,7 @@ from typing import Any
 from .. import calls
 from ..kernels.launch import PlainPlan, launch_plain
 from ..kernels.watchdog import AGAIN_S, Expired, watchdog
+from ..machine import procfs
 from ..machine.disturbances import interference
 from ..real.clients import ClientsOutside, check_options, limit_descriptors, need_room
 from ..real.gate import Gate, ServerGate
@@ -325,7 +326,7 @@ class _EndOfStory:
             # Ignored, as in the background of a shell; what was there is restored.
             signal.signal(signal.SIGINT, signal.default_int_handler)
         self._lock, self._left = threading.Lock(), threading.Event()
-        self._main = threading.get_ident()
+        self._main, self._native = threading.get_ident(), threading.get_native_id()
         self._came = False
         if self.can_come:
             self._thread = threading.Thread(target=self._wait, args=(helper,), daemon=True)
@@ -339,12 +340,20 @@ class _EndOfStory:
         while clock() < until and waits < LOOKS:
             if self._left.wait(LOOK_AGAIN_S):
                 return
-            waits = waits + 1 if waits_for_ever(self._main) else 0
+            waits = waits + 1 if waits_for_ever(self._main) and self._sleeps() else 0
         with self._lock:
             if not self._left.is_set():
                 self._left.set()
                 self._came = True
                 signal.pthread_kill(self._main, signal.SIGINT)
+
+    def _sleeps(self) -> bool:
+        """Who has been woken is still in its call while it stands in line for a core, or the GIL.
+
+        Where nobody knows (no /proc, no descriptor for it), it is believed to sleep.
+        """
+        sample = procfs.sample("self", self._native)
+        return not sample[0] or procfs.in_a_call(*sample)
 
     @contextmanager
     def expected(self) -> Iterator[None]:

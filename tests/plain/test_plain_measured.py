@@ -359,6 +359,27 @@ def test_the_sender_sees_that_it_waits(program: Any) -> None:
     assert open_now() == before
 
 
+def test_who_has_been_woken_and_has_no_core_yet_is_not_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is in its call still, as who waits for ever is; its data is there."""
+    looks = iter(["R"] * 30)
+    seen: list[str] = []
+
+    def sample(pid: int | str, tid: int) -> tuple[str, str, str]:
+        seen.append(next(looks, "S"))
+        return seen[-1], "", "recvfrom"
+
+    def once_too_often(sock: socket.socket) -> None:
+        sock.recv(2_000)
+        sock.recv(2_000)
+
+    monkeypatch.setattr("iosim.machine.procfs.sample", sample)
+    run = measure(once_too_often, ONE)
+    assert len(run.deliveries) == 1
+    assert seen[30:] == ["S"] * 3
+
+
 def catches_everything(listener: socket.socket) -> None:
     while True:
         try:
