@@ -9,7 +9,6 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -186,7 +185,7 @@ def _select(tape: record, opened: Opened) -> ModuleType:
     vars(made).update(vars(tape.select_module()))
     for name in ("poll", "select"):
         if hasattr(made, name):
-            vars(made)[name] = partial(vars(made)[name])
+            vars(made)[name] = staticmethod(vars(made)[name])  # as one in C: no class binds it
     if hasattr(select, "epoll"):
         epoll = made.epoll
 

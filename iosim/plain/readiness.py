@@ -147,5 +147,8 @@ def module(world: World) -> ModuleType:
 
     made = ModuleType("select", real.__doc__)
     kind = type("epoll", (Epoll,), {"_world": world, "__module__": "select"})
-    vars(made).update(CONSTANTS, select=partial(select), poll=partial(Poll, world), epoll=kind)
+    poll = partial(Poll, world)
+    vars(made).update(
+        CONSTANTS, select=staticmethod(select), poll=staticmethod(poll), epoll=kind
+    )  # selectors has them as attributes of classes, which do not bind what is written in C
     return made
