@@ -5,15 +5,18 @@ from __future__ import annotations
 import selectors
 import socket
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
+from ..kernels.resource_limits import beginning
+from ..machine.children import plain_environment
 from ..machine.procfs import state
 from .child import PATIENCE_S, Server, until
 
-__all__ = ["byte_by_byte", "never_read", "open_many", "reset", "storm"]
+__all__ = ["byte_by_byte", "crash", "never_read", "open_many", "reset", "storm"]
 
 STUCK_S = 0.5  # without a byte taken, while the server sleeps: nobody will take another
 
@@ -43,9 +46,37 @@ def reset(server: Server) -> None:
     client = server.connect()
     client.sendall(b"hello")
     client.recv(5)
+    with _heard_by(server):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+
+
+def crash(server: Server, unread: bool) -> None:
+    """A client's process is killed; `unread`: its echo lies in its queue still.
+
+    Its kernel closes the connection as close(2) does: by FIN, or by RST where something is unread
+    (RFC 1122, 4.2.2.13).
+    """
+    words = (sys.executable, "-m", CLIENT, str(server.port), "0" if unread else "5")
+    with beginning("a client"):
+        client = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=plain_environment()
+        )
+    with client:
+        assert client.stdout
+        client.stdout.readline()
+        with _heard_by(server):
+            client.kill()
+
+
+CLIENT = f"{__package__}.killed_client"
+
+
+@contextmanager
+def _heard_by(server: Server) -> Iterator[None]:
+    """Until the server has closed a connection, or is gone."""
     before = server.descriptors()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
+    yield
     if before:
         until(lambda: server.descriptors() < before)
 

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ANY", "InternetSocket", "Listener", "Network", "Stream"]
 
-#: s until the next try, and after the last one until it is given up: tcp(7), tcp_syn_retries
-#: (RFC 6298), "for up to approximately 127 seconds".
-SYN_TIMEOUTS = (1, 2, 4, 8, 16, 32, 64)
+#: s until the next try, and after the last one until it is given up, since Linux 6.5: see
+#: tcp_syn_retries ("the final timeout ... after 131 seconds") and tcp_syn_linear_timeouts,
+#: Documentation/networking/ip-sysctl.rst.
+SYN_TIMEOUTS = (1, 1, 1, 1, 1, 2, 4, 8, 16, 32, 64)
 SECOND = 1_000_000_000
 FIRST_PORT = 40_000  # of listeners
 FIRST_OF_CLIENTS = 60_000

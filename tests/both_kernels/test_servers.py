@@ -28,6 +28,7 @@ from errno import (
     EPIPE,
     ESRCH,
 )
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -678,6 +679,28 @@ def test_the_third_client_of_a_queue_for_two_is_a_second_late(run: Run) -> None:
     first, second, third = ((v.connected or 0) - (v.begun or 0) for v in visits)
     assert max(first, second) < third
     assert third >= 900e6
+
+
+LINEAR = Path("/proc/sys/net/ipv4/tcp_syn_linear_timeouts")
+
+
+@pytest.mark.parametrize("run", KERNELS)
+def test_who_found_no_room_twice_tries_again_after_another_second(run: Run) -> None:
+    """Not after two more: a client that comes 2.6 s after it is later."""
+    if run is measure and not (LINEAR.exists() and int(LINEAR.read_text())):
+        pytest.skip("no tcp_syn_linear_timeouts here (Linux 6.5)")
+
+    def program(listener: int, clients: int) -> Program:
+        yield listen(listener, 0)
+        yield sleep(ms(1_300))
+        for _ in range(3):
+            yield close((yield accept(listener)))
+
+    queued, dropped, late = (script(at_ms=at) for at in (5, 20, 2_600))
+    _, second, third = run(program, of(queued, dropped, late)).visits
+    assert second.connected is not None
+    assert third.begun is not None
+    assert second.connected < third.begun
 
 
 def test_the_rules_meet_every_errno() -> None:

@@ -576,9 +576,14 @@ def interrupts(server: Server) -> None:
     server.process.send_signal(signal.SIGINT)
 
 
+def dies_unread(server: Server) -> None:
+    faults.crash(server, unread=True)
+
+
 FAULTS = [
     (faults.never_read, {}, "BlockingIOError: [Errno 11] Resource temporarily unavailable"),
     (faults.reset, {}, "ConnectionResetError: [Errno 104] Connection reset by peer"),
+    (dies_unread, {}, "ConnectionResetError: [Errno 104] Connection reset by peer"),
     (
         lambda server: faults.open_many(server, 20),
         {"files": 16},
@@ -599,6 +604,15 @@ def test_the_notes_server_dies_of_it(
         fault(server)
         assert server.last_words() == words
         assert not server.alive()
+
+
+@linux
+@pytest.mark.parametrize("name", ["notes", "survivor"])
+def test_a_client_that_is_killed_when_it_has_read_everything_ends_as_any_other(name: str) -> None:
+    """By FIN: what makes a reset is what lies unread, not the crash."""
+    with serving(name) as server:
+        faults.crash(server, unread=False)
+        assert server.echoes()
 
 
 @linux

@@ -328,8 +328,8 @@ def test_the_last_descriptor_is_given_and_the_next_is_not() -> None:
 # -- what was closed, or is full ---------------------------------------------------------------
 
 
-def test_who_is_never_answered_gives_up_after_127_seconds() -> None:
-    """tcp(7), tcp_syn_retries: seven tries, the last one waited for as long again and a second."""
+def test_who_is_never_answered_gives_up_after_131_seconds() -> None:
+    """tcp_syn_retries = 6, and tcp_syn_linear_timeouts = 4 more, a second apart."""
 
     def program(fd: int, nbytes: int) -> Program:
         listener, first, second = (yield socket()), (yield socket()), (yield socket())
@@ -344,7 +344,7 @@ def test_who_is_never_answered_gives_up_after_127_seconds() -> None:
     begun, over = second.start + 500_000, second.end
     asleep = sum(i.duration for i in run.intervals if i.call is second and i.state == SLEEPING)
     assert (first.errno, second.errno) == (None, ETIMEDOUT)
-    assert asleep == 127 * 10**9 + 300_000  # and the wake-up
+    assert asleep == 131 * 10**9 + 300_000  # and the wake-up
     assert over - begun == asleep + 300_000  # and the switch
 
 
