@@ -123,8 +123,8 @@ class watchdog:
 
     __slots__ = (
         "_before", "_body", "_due", "_handler", "_insists", "_leave", "_left", "_lock", "_needed",
-        "_of_work", "_over", "_passed", "_seconds", "_since", "_thread", "_thrown", "_timer",
-        "_times", "_tracer", "_wake", "_what", "_where", "watching",
+        "_of_work", "_over", "_passed", "_place", "_seconds", "_since", "_thread", "_thrown",
+        "_timer", "_times", "_tracer", "_wake", "_what", "_where", "watching",
     )  # fmt: skip
 
     def __init__(
@@ -140,6 +140,7 @@ class watchdog:
         self._leave: Callable[[], None] = self._disarm
         self._timer: threading.Thread | None = None
         self._over = self._thrown = self.watching = False
+        self._place = ""
         self._body: FrameType | None = None
 
     def __enter__(self) -> watchdog:
@@ -180,9 +181,15 @@ class watchdog:
         if self._needed is not None and (kind or self._over):
             self._needed.check()  # nobody at the other ends: that is not the body's fault
         if self._over or kind is Expired:
-            place = f": it was in {self._where()}" if self._where else ""
+            self._time_is_up()
             words = f"{self._what} was not over after {self._seconds:g} s"
-            raise TimeoutError(words + place) from None
+            raise TimeoutError(words + self._place) from None
+
+    def _time_is_up(self) -> None:
+        """Take down what the body is at: what ends it changes that."""
+        if self._where is not None and not self._place:
+            self._place = f": it was in {self._where()}"
+        self._over = True
 
     def _ring(self, signo: int, frame: FrameType | None) -> None:
         """Throw into the body; a moment later where an exception would be lost or do harm."""
@@ -194,7 +201,7 @@ class watchdog:
                 signal.setitimer(signal.ITIMER_REAL, max(self._due - passed, LATER_S), AGAIN_S)
                 return
             self._due = passed
-        self._over = True
+        self._time_is_up()
         if self._harmless(frame):
             raise self._expired(FAIR // 2 + 1)  # the next one rings half a second later
         signal.setitimer(signal.ITIMER_REAL, LATER_S, AGAIN_S)
@@ -242,7 +249,7 @@ class watchdog:
     def check(self) -> None:
         """Raise `Expired` if time is up, in whatever thread."""
         if self._over or self._passed() >= self._due:
-            self._over = True
+            self._time_is_up()
             raise self._expired()
 
     def _expired(self, times: int = 1) -> Expired:
@@ -292,7 +299,7 @@ class watchdog:
 
     def _interrupt(self, thread: int) -> None:
         """Say so, end a blocking call, and if the body goes on all the same, throw."""
-        self._over = True
+        self._time_is_up()
         if self._wake is not None:
             self._wake()
         self._left.wait(GRACE_S)

@@ -184,13 +184,17 @@ class Measurement:
         gc.disable()  # its pauses would look like the program's
         try:
             helper, title = process.outside.helper, process.run.title
-            shut, where = process.descriptors.shut, self.driver.where
-            with watchdog(self._limit_s, title, shut, helper, where=where) as self._dog:
+            shut = process.descriptors.shut
+            with watchdog(self._limit_s, title, shut, helper, where=self._where) as self._dog:
                 self.guarded()
         finally:
             self._program.close()
             if collects:
                 gc.enable()
+
+    def _where(self) -> str:
+        """What the program is at, and its other threads."""
+        return "; ".join([self.driver.where(), *self.process.threads.where()])
 
     def in_time(self) -> None:
         """Raise `Expired` when time is up."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Threads"]
 
 JOIN_S = 5.0  # for threads to end, once their sockets are shut
+MOST_TOLD = 4  # threads
 
 
 class Threads:
@@ -45,6 +46,7 @@ class Threads:
         self._until = time.monotonic() + limit_s
         self._threads: list[threading.Thread] = []
         self._over: list[threading.Event] = []
+        self._at_work: dict[int, Driver] = {}  # by their number
         self._stopping = threading.Event()
         self.trouble: list[BaseException] = []
 
@@ -87,6 +89,7 @@ class Threads:
             driver.zero = self.zero
             driver.gate = self._process.outside.gate(self._process, number)
             lane.start = driver.now()
+            self._at_work[number] = driver
             try:
                 driver.drive(program)
             except Expired:
@@ -95,9 +98,15 @@ class Threads:
                 self._complain(driver, error)
             finally:
                 program.close()
+                del self._at_work[number]
                 lane.end = driver.now()
                 self._process.outside.ended(number)
                 over.set()
+
+    def where(self) -> list[str]:
+        """What those that are at work are at; the first ones."""
+        at_work = sorted(self._at_work.copy().items())[:MOST_TOLD]
+        return [f"thread {number} in {driver.where()}" for number, driver in at_work]
 
     def _complain(self, driver: Driver, error: BaseException) -> None:
         """It is the program's error, and who waits for this thread must not wait for ever."""
