@@ -151,10 +151,10 @@ class Run:
 
     def call(self, request: Request) -> Any:
         """Make the call; its reply, or its OSError."""
+        request.number = 0  # also where it is refused: it was not forgotten
         me = self.mine()
         if self.kernel.stopped is not None:  # what its ends would call is no part of the run
             raise Ended
-        request.number = 0
         me.line = self._line()
         if self.kernel.time_is_up():
             self.kernel.later(0, self.kernel.look_at_clock)  # when the call is under way

@@ -108,7 +108,10 @@ class World:
 
     def call(self, request: Request, run: Run | None = None) -> Any:
         """Make the call, in the run that is on, or in `run`; an import only looks what there is."""
-        return 0 if self._importing else (run or self.run).call(request)
+        if self._importing:
+            request.number = 0  # it is not forgotten
+            return 0
+        return (run or self.run).call(request)
 
     def knows(self, name: str) -> bool:
         """Is the module of this name another one here?"""

@@ -1,6 +1,8 @@
 """The hunt: it finds what breaks a program, makes it small, and can do it again."""
 
+import contextlib
 import os
+import select
 import selectors
 import signal
 import socket
@@ -13,6 +15,7 @@ import pytest
 
 from iosim import Timeline, clients, simulate, traffic
 from iosim.calls import ms
+from iosim.calls.request import never_yielded
 from iosim.hunting import Broken, Held, Space, hunt
 from iosim.hunting.choices import Choices
 from iosim.hunting.claims import (
@@ -92,6 +95,25 @@ def test_it_is_the_smallest_case(seed: int) -> None:
     assert isinstance(found, Broken)
     assert found.words == "late does not hold"
     assert sum(map(bool, found.row)) == 2  # two delays of 200 ms
+
+
+def test_a_call_that_is_refused_at_the_end_was_not_forgotten() -> None:
+    """A generator that runs next in this thread is not blamed for it."""
+
+    def spins(sock: socket.socket) -> None:
+        try:
+            sock.setblocking(False)
+            while True:
+                with contextlib.suppress(BlockingIOError):
+                    sock.recv(10)
+        finally:
+            select.epoll()
+
+    never_yielded.begin()
+    found = hunt(spins, within=Space(traffic.one(after_ms=900), in_vain=20))
+    assert isinstance(found, Broken)
+    assert found.kind == "spins"
+    assert never_yielded.lines == []
 
 
 def test_who_takes_an_end_for_nothing_spins() -> None:
