@@ -7,6 +7,7 @@ the program returned.  It returns what is wrong, in words, or False; "", None an
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import accumulate
 from typing import Any
 
@@ -36,16 +37,24 @@ def all_of(*claims: Claim) -> Claim:
     return lambda outcome: next(filter(None, (wrong(claim, outcome) for claim in claims)), "")
 
 
-def returns(expected: object) -> Claim:
-    """The program returns this, and of the same type."""
+def returns(expected: object, in_order: bool = True) -> Claim:
+    """The program returns this, and of the same type; `in_order` False: a list in any order."""
 
     def holds(outcome: Outcome) -> str:
         if outcome.ended:
             return f"it was not over, and should have returned {short(expected)}"
-        difference = _difference(outcome.returned, expected)
+        returned = outcome.returned if in_order else _sorted(outcome.returned)
+        difference = _difference(returned, expected if in_order else _sorted(expected))
         return difference and f"it returned {difference}"
 
     return holds
+
+
+def _sorted(found: object) -> object:
+    """A list whose items can be compared; anything else as it is."""
+    with suppress(TypeError):
+        return sorted(found) if isinstance(found, list) else found
+    return found
 
 
 OF_TYPE, CUT = " of type ", "..."

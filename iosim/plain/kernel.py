@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from signal import SIGINT
 from types import GeneratorType
-from typing import Any
+from typing import Any, ClassVar
 
 from ..calls import ms
 from ..sim.descriptions import Description
@@ -30,6 +30,10 @@ def consists_of(error: BaseException, kinds: tuple[type[BaseException], ...]) ->
 
 class PlainKernel(Kernel):
     """Hands a reply over to plain code, where `Kernel` resumes a generator."""
+
+    #: The handler in C is CPython's own, which only takes a note: it has returned when the one in
+    #: Python runs, and that one may be interrupted by its own signal.
+    holds_back: ClassVar[bool] = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

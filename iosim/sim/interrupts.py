@@ -33,7 +33,7 @@ def interrupt(kernel: Kernel, task: Task, left: int, then: Then | None = None) -
     handler = (task.handlers or {}).get(signo)
     if handler is None:
         raise RuntimeError(f"signal {signo} ends {task.name}: it has no handler (signal(7))")
-    _push(task, handler(signo), after, signo)
+    _push(task, handler(signo), after, signo if kernel.holds_back else 0)
     task.call = None
     kernel.work(
         task, KERNEL, round(kernel.costs.signal_delivery), kernel.when_begun, f"signal {signo}"

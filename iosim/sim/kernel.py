@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import cache, partial
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..calls import (
     O_NONBLOCK,
@@ -43,6 +43,9 @@ class Kernel(Scheduler):
     `table` has their descriptors; `network`, `pool` and `traffic` what a story brings.
     `record` False takes nothing down (for large runs).
     """
+
+    #: Is a signal held back while its own handler runs?  So it is for one in C: sigaction(2).
+    holds_back: ClassVar[bool] = True
 
     network: Network
     asynchronous: Asynchronous

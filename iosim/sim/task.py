@@ -67,7 +67,7 @@ class Frame(NamedTuple):
     call: int | None
     side: Side | None
     then: Callable[[Task], None]
-    signo: int  # 0: it was no signal
+    signo: int  # that is held back meanwhile; 0: none is
 
 
 class Task:

@@ -51,6 +51,25 @@ def what_is_pending() -> list[set[int]]:
         signal.signal(signal.SIGUSR1, before)
 
 
+def a_handler_in_itself() -> list[int]:
+    """CPython's own handler has returned when that in Python runs: nothing is held back."""
+    running, depths = list[int](), list[int]()
+
+    def handler(signo: int, frame: object) -> None:
+        running.append(signo)
+        depths.append(len(running))
+        if len(depths) < 5:
+            signal.raise_signal(signo)
+        running.pop()
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    return depths
+
+
 def what_a_handler_is_given() -> list[str]:
     told: list[str] = []
     before = signal.signal(signal.SIGALRM, lambda signo, frame: told.append(repr(signo)))
@@ -98,7 +117,7 @@ def outcome(program: Callable[[], Any]) -> Any:
     "program",
     [
         an_option_of_a_listener, an_option_of_who_connects, an_option_that_is_none,
-        what_is_pending, what_a_handler_is_given,
+        what_is_pending, what_a_handler_is_given, a_handler_in_itself,
         *map(a_handler_of, (signal.SIGKILL, signal.SIGSTOP, 0, 99)),
         *(a_port(port, does) for port in (-1, 70_000) for does in ("bind", "connect")),
         to_select, to_poll, to_a_selector,
