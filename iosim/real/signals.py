@@ -16,7 +16,7 @@ from errno import EAGAIN, EINVAL
 from functools import partial
 from types import FrameType
 
-from ..calls import SIG_BLOCK, Program, pause, sigaction, sigprocmask, sigtimedwait
+from ..calls import SIG_BLOCK, SIGRTMIN, Program, pause, sigaction, sigprocmask, sigtimedwait
 from ..trace import KERNEL
 from .answers import Prepared, Result, answers, nothing, seconds
 from .descriptors import failure
@@ -74,6 +74,8 @@ class Signals:
 
     def _arrives(self, signo: int, frame: FrameType | None) -> None:
         driver = self.driver
+        if self.depth and signo < SIGRTMIN and signo in {noted for noted, _ in self.noted}:
+            return  # a handler runs, and it is pending already: only real-time signals queue
         self.noted.append((signo, driver.now()))
         opened = driver.open
         if opened is None or self.depth or type(driver.doing[0]) is pause:

@@ -15,6 +15,7 @@ import time
 import warnings
 from errno import EAGAIN, ECONNRESET, EINVAL, ENOMEM, ENOSYS, EPERM
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,6 +70,7 @@ from iosim.real.accounting import Meter
 from iosim.real.features import Unsupported, features, machine
 from iosim.real.measured import Stretch, Usage
 from iosim.real.ring import Ring
+from iosim.real.signals import Signals
 from iosim.real.traffic import TrafficOutside
 from iosim.trace import COPY, FIGURE_6_6, KERNEL, READY, SLEEPING, USER, WAIT, Row, Timeline
 from iosim.workloads.traffic import Message, Traffic, burst, one, replay, several
@@ -623,6 +625,18 @@ def test_an_error_in_a_handler_comes_out() -> None:
 
     with pytest.raises(OSError, match="mine"):
         measure(program, one(LATE))
+
+
+def test_an_ordinary_signal_is_pending_once_while_a_handler_runs() -> None:
+    """signal(7): it is a flag; only real-time signals queue.  As in the simulation."""
+    signals = Signals()
+    signals.driver = SimpleNamespace(now=lambda: 0, open=None, doing=(None, None))  # type: ignore[assignment]
+    for depth in (0, 1):
+        signals.depth = depth
+        for signo in (SIGIO, SIGRTMIN, SIGIO, SIGRTMIN):
+            signals._arrives(signo, None)
+    # in its own code each runs the handler anew; in a handler SIGIO was pending already
+    assert [signo for signo, _ in signals.noted] == [SIGIO, SIGRTMIN] * 2 + [SIGRTMIN] * 2
 
 
 # -- what goes wrong ---------------------------------------------------------------------------
