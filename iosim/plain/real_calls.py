@@ -56,8 +56,9 @@ def refuse_real_calls() -> None:
 
 
 def _is_source(path: object, mode: object, flags: int) -> bool:
-    """Is the text of a program read, as whoever prints a traceback does?"""
-    return isinstance(path, str) and path.endswith(".py") and not flags & CHANGES
+    """Is the text of a program read, as CPython does for a traceback, or where there is none?"""
+    named = isinstance(path, str) and (path.endswith(".py") or path[:1] + path[-1:] == "<>")
+    return named and not flags & CHANGES
 
 
 def _refuse(call: str, run: Run) -> None:
