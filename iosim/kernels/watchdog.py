@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import struct
@@ -37,8 +38,11 @@ LOOK_S = 0.1  # between two looks at what the body needs, where no signal tells 
 F_SETOWN_EX, F_OWNER_TID = 15, 0  # fcntl(2): Python's fcntl has no name for them
 
 #: Packages whose functions take locks: an exception between an acquire() and its release() would
-#: leave one taken, and whoever needs it next would wait for ever.
-LOCKING = frozenset({"concurrent", "multiprocessing", "queue", "threading"})
+#: leave one taken, and whoever needs it next would wait for ever.  And those whose functions are
+#: called when a weak reference dies: what they raise is printed, and goes no further.
+LOCKING = frozenset(
+    {"concurrent", "multiprocessing", "queue", "threading", "_weakrefset", "weakref"}
+)
 
 
 class Expired(SystemExit):
@@ -209,14 +213,15 @@ class watchdog:
     def _harmless(self, frame: FrameType | None) -> bool:
         """May an exception come out of the call of the body that has got as far as `frame`?
 
-        Out of a finalizer none comes; a tracer takes locks, as the library does; and out of the
-        ends of a watchdog it would leave the timer on.
+        Out of a finalizer none comes, nor out of what the collector calls; a tracer takes locks, as
+        the library does; and out of the ends of a watchdog it would leave the timer on.
         """
         patient = self._passed() < self._due + GRACE_S
+        collector = {getattr(callback, "__code__", None) for callback in gc.callbacks}
         while frame is not None and frame is not self._body:
             locking = patient and _package(frame.f_globals.get("__name__")) in LOCKING
             finalizer = frame.f_code.co_name == "__del__"
-            if locking or finalizer or frame.f_code in ENDS or _of_watcher(frame):
+            if locking or finalizer or frame.f_code in ENDS | collector or _of_watcher(frame):
                 return False
             frame = frame.f_back
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import os
 import select as real_select
 import signal
@@ -1131,3 +1132,23 @@ def test_the_line_is_that_of_the_inner_program() -> None:
     resume(program)
     inner = launch(models.nonblocking, one(), {}).text
     assert "fcntl" in inner.source.splitlines()[line_of(program) - inner.first_line]
+
+
+def test_a_limit_that_is_reached_in_the_collector_is_not_lost() -> None:
+    """What its callbacks raise is printed, and goes no further; Hypothesis has one."""
+
+    def slow(phase: str, _: object) -> None:
+        end = time.perf_counter() + 0.1
+        while time.perf_counter() < end:
+            pass
+
+    def body() -> None:
+        gc.collect()
+        time.sleep(5)
+
+    gc.callbacks.append(slow)
+    try:
+        with pytest.raises(TimeoutError, match="the body was not"), watchdog(0.05, "the body"):
+            body()
+    finally:
+        gc.callbacks.remove(slow)
