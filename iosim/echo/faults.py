@@ -18,6 +18,7 @@ from .child import PATIENCE_S, Server, until
 
 __all__ = ["byte_by_byte", "crash", "never_read", "open_many", "reset", "storm"]
 
+CLIENT = f"{__package__}.killed_client"
 STUCK_S = 0.5  # without a byte taken, while the server sleeps: nobody will take another
 
 
@@ -67,9 +68,6 @@ def crash(server: Server, unread: bool) -> None:
         client.stdout.readline()
         with _heard_by(server):
             client.kill()
-
-
-CLIENT = f"{__package__}.killed_client"
 
 
 @contextmanager

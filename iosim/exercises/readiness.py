@@ -20,7 +20,10 @@ from ..trace import Call
 from ..workloads import clients, traffic
 from .exercise import Answer, Exercise, Mistake, Part, Program, goes_on_wrongly, spins, would_block
 
-__all__ = ["ASKING", "POLL_FOR", "SERVE_EDGE", "SERVE_OWED", "over_listener", "woken_too_often"]
+__all__ = [
+    "AFTER_END", "ASKING", "POLL_FOR", "SERVE_EDGE", "SERVE_OWED", "never_closes", "over_listener",
+    "woken_too_often",
+]  # fmt: skip
 
 
 def over_listener(answer: Answer) -> Program:
@@ -156,6 +159,7 @@ POLL_FOR = Exercise(
 # -- 5: EVENT_WRITE only while something is owed -------------------------------------------------
 
 
+AFTER_END = 1  # the second part, as of the relay
 IN_VAIN = 30  # calls without progress: it spins
 
 
@@ -231,12 +235,12 @@ def _met_the_end(found: Broken) -> int:
     return sum(c.name == "recvfrom" and c.errno is None and not c.nbytes for c in last)
 
 
-def _never_closes(part: int, found: Broken) -> bool:
-    """Its client has all of its bytes, and waits for the end."""
-    late, _ = found.outcome.visits
+def never_closes(part: int, found: Broken) -> bool:
+    """In the part after the end: the first client has all of its bytes, and waits for the end."""
+    late = found.outcome.visits[0]
     assert isinstance(found.story, clients.Clients)
     owed = found.story.clients[0].total(clients.SEND)
-    return part == 1 and found.kind == "stuck" and late.received == owed
+    return part == AFTER_END and found.kind == "stuck" and late.received == owed
 
 
 def _only_waits(found: Broken) -> bool:
@@ -304,7 +308,7 @@ SERVE_OWED = Exercise(
         Mistake(
             "never closes",
             "The client sends no more and has got all that it was owed: close its connection.",
-            _never_closes,
+            never_closes,
         ),
         Mistake(
             "told no more",

@@ -7,12 +7,11 @@ import socket
 from typing import Any
 
 from ..calls import ms
-from ..hunting.search import Broken
 from ..hunting.space import Space
 from ..plain.simulate import Outcome
 from ..workloads import clients
 from .exercise import Exercise, Mistake, Part, goes_on_wrongly, spins, would_block
-from .readiness import over_listener, woken_too_often
+from .readiness import AFTER_END, never_closes, over_listener, woken_too_often
 
 __all__ = ["RELAY"]
 
@@ -21,7 +20,6 @@ MUCH = 600  # bytes that the slow reader sends
 PIECES = 10
 MOST_WAITS = 60
 BUFFERS = {(socket.SOL_SOCKET, option) for option in (socket.SO_RCVBUF, socket.SO_SNDBUF)}
-ALL, AFTER_END = range(2)  # the parts
 
 
 def relay(listener: socket.socket) -> None:
@@ -104,11 +102,6 @@ def _claim(outcome: Outcome) -> str:
     return woken_too_often(outcome, MOST_WAITS)
 
 
-def _never_closes(part: int, found: Broken) -> bool:
-    slow, _ = found.outcome.visits
-    return found.kind == "stuck" and slow.received == 3 * CAP // 2
-
-
 RELAY = Exercise(
     9, "relay", "a relay under a memory cap",
     (
@@ -149,7 +142,7 @@ RELAY = Exercise(
             "never closes",
             "The client has said that it sends no more, and has got all that it was owed: close "
             "the connection.",
-            _never_closes,
+            never_closes,
         ),
         Mistake(
             "one slow reader stops all",

@@ -302,27 +302,33 @@ def _frames(seed: int) -> Space:
 
 def _whole_but_fewer(found: Broken) -> bool:
     """All bytes came, each message that it returned is one that was sent, and some are missing."""
-    returned, story = found.outcome.returned, found.story
-    assert isinstance(story, traffic.Traffic)
-    if sum(call.nbytes for call in found.timeline.call_log) < story.nbytes():
+    returned, sent = found.outcome.returned, _sent(found)
+    if not _all_came(found) or not isinstance(returned, list):
         return False
-    frames = b"".join(one.content for one in story.messages)
-    sent = []
+    return 0 < len(returned) < len(sent) and set(returned) <= set(sent)
+
+
+def _all_came(found: Broken) -> bool:
+    """Has it received all bytes?"""
+    assert isinstance(found.story, traffic.Traffic)
+    return sum(call.nbytes for call in found.timeline.call_log) >= found.story.nbytes()
+
+
+def _sent(found: Broken) -> list[bytes]:
+    """The messages of its story."""
+    assert isinstance(found.story, traffic.Traffic)
+    frames, sent = b"".join(one.content for one in found.story.messages), []
     while frames:
         end = 2 + int.from_bytes(frames[:2], "big")
         sent.append(frames[2:end])
         frames = frames[end:]
-    if not isinstance(returned, list) or not 0 < len(returned) < len(sent):
-        return False
-    return set(returned) <= set(sent)
+    return sent
 
 
 def _half_a_header(found: Broken) -> bool:
     """A length of which one byte only was there: 0 for the first message, or the end of all."""
-    returned, story = found.outcome.returned, found.story
-    assert isinstance(story, traffic.Traffic)
-    taken = sum(call.nbytes for call in found.timeline.call_log)
-    gave_up = returned == [] and taken < story.nbytes()
+    returned = found.outcome.returned
+    gave_up = returned == [] and not _all_came(found)
     return gave_up or (isinstance(returned, list) and returned[:1] == [b""])
 
 
@@ -333,14 +339,12 @@ def _without_the_empty_one(found: Broken) -> bool:
 
 def _taken_for_longer(found: Broken) -> bool:
     """All bytes came, and to the program the first message was not over with its last one."""
-    outcome, story = found.outcome, found.story
-    assert isinstance(story, traffic.Traffic)
-    if outcome.ended or sum(call.nbytes for call in found.timeline.call_log) < story.nbytes():
+    outcome = found.outcome
+    if outcome.ended or not _all_came(found):
         return False
     if isinstance(outcome.error, EOFError):
         return True
-    size = int.from_bytes(b"".join(one.content for one in story.messages)[:2], "big")
-    returned = outcome.returned
+    returned, size = outcome.returned, len(_sent(found)[0])
     return returned == [] or (
         isinstance(returned, list) and isinstance(returned[0], bytes) and len(returned[0]) > size
     )

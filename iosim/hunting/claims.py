@@ -39,12 +39,13 @@ def all_of(*claims: Claim) -> Claim:
 
 def returns(expected: object, in_order: bool = True) -> Claim:
     """The program returns this, and of the same type; `in_order` False: a list in any order."""
+    wanted = expected if in_order else _sorted(expected)
 
     def holds(outcome: Outcome) -> str:
         if outcome.ended:
             return f"it was not over, and should have returned {short(expected)}"
         returned = outcome.returned if in_order else _sorted(outcome.returned)
-        difference = _difference(returned, expected if in_order else _sorted(expected))
+        difference = _difference(returned, wanted)
         return difference and f"it returned {difference}"
 
     return holds

@@ -217,11 +217,11 @@ class watchdog:
         the library does; and out of the ends of a watchdog it would leave the timer on.
         """
         patient = self._passed() < self._due + GRACE_S
-        collector = {getattr(callback, "__code__", None) for callback in gc.callbacks}
+        ends = ENDS | {getattr(callback, "__code__", None) for callback in gc.callbacks}
         while frame is not None and frame is not self._body:
             locking = patient and _package(frame.f_globals.get("__name__")) in LOCKING
             finalizer = frame.f_code.co_name == "__del__"
-            if locking or finalizer or frame.f_code in ENDS | collector or _of_watcher(frame):
+            if locking or finalizer or frame.f_code in ends or _of_watcher(frame):
                 return False
             frame = frame.f_back
         return True

@@ -286,8 +286,7 @@ def _package(top: str) -> str:
         return ""
     if top not in _packages:
         _packages[top] = ""  # if it imports itself in a circle
-        inner = f"{top}."
-        parts = [sys.modules[name] for name in [*sys.modules] if f"{name}.".startswith(inner)]
+        parts = _parts(top)
         values = (value for part in parts for value in [*vars(part).values()])
         files = [getattr(part, "__file__", None) or "" for part in parts]
         kinds = set(map(_calls_by, set(map(_origin, values))))
@@ -300,6 +299,12 @@ def _package(top: str) -> str:
 _packages: dict[str, str] = {}
 
 
+def _parts(top: str) -> list[ModuleType]:
+    """The module or package of this name, with all of it that is loaded."""
+    inner = f"{top}."
+    return [sys.modules[name] for name in [*sys.modules] if f"{name}.".startswith(inner)]
+
+
 def _has_to_do_with_files(top: str) -> bool:
     """Is it a module of the library that could open one?"""
     return top in LIBRARY and top in sys.modules and top not in HARMLESS and _opens_files(top)
@@ -307,9 +312,7 @@ def _has_to_do_with_files(top: str) -> bool:
 
 @functools.cache
 def _opens_files(top: str) -> bool:
-    inner = f"{top}."
-    parts = [sys.modules[name] for name in [*sys.modules] if f"{name}.".startswith(inner)]
-    names = (one.__name__ for part in parts for one in [*vars(part).values()]
+    names = (one.__name__ for part in _parts(top) for one in [*vars(part).values()]
              if isinstance(one, ModuleType))  # fmt: skip
     return top in FILES_IN_C or not FILES.isdisjoint(names)
 

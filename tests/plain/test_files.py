@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plain_results import result
 
 from iosim import simulate
 from iosim.plain.run import NotSimulated
-from iosim.plain.simulate import run_plain
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux's sockets are simulated")
 
@@ -82,6 +82,4 @@ def test_names_of_files_and_tracebacks_are_everybody_s() -> None:
         )
 
     linecache.clearcache()
-    outcome = run_plain(program)
-    assert outcome.error is None, outcome.error
-    assert outcome.returned == (Path(__file__).parent / "a", True, True, True)
+    assert result(program) == (Path(__file__).parent / "a", True, True, True)
