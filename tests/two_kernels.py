@@ -28,6 +28,8 @@ from iosim import Costs, Timeline, calls, clients, measure, simulate
 from iosim.calls import (
     F_SETFL,
     F_SETOWN,
+    IORING_SETUP_DEFER_TASKRUN,
+    IORING_SETUP_SINGLE_ISSUER,
     MSG_DONTWAIT,
     MSG_PEEK,
     O_ASYNC,
@@ -70,6 +72,7 @@ MAKERS = (
 )  # fmt: skip
 TURN, THREAD, ARMED = "turn", "thread", "armed"  # the last one: O_ASYNC, for this thread
 HANDLER = "handler"  # of SIGIO, which says so
+SINGLE, LAZY = IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN
 SLEEPERS_IN_KERNEL = ("aio_read", "io_uring_submit")
 LIMIT_S = 5.0  # for a run of a real program, which is over after some ms for each call
 ENOUGH = 60  # descriptors for any program
@@ -632,7 +635,7 @@ ANYWHERE = (
     (2, _call("poll", st.dictionaries(_fd, _events, min_size=1, max_size=4), _timeout)),
     (1, _call("fcntl", _fd, st.just(F_SETFL), st.sampled_from((0, O_NONBLOCK)))),
     (1, _call("setsockopt", _fd, st.just(SO_RCVTIMEO), st.sampled_from((0, ms(4))))),
-    (1, _call("io_uring_setup", st.sampled_from((1, 8)))),
+    (1, _call("io_uring_setup", st.sampled_from((1, 8)), st.sampled_from((0, 0, SINGLE, LAZY)))),
 )
 #: over clients,
 CLIENTS_ONLY = (

@@ -7,7 +7,7 @@ kind, and hands them in together (`io_uring_submit_and_wait`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from errno import EBADF, EBUSY, EINVAL, EMFILE, ENOSYS, EOPNOTSUPP, EPERM
+from errno import EBADF, EBUSY, EEXIST, EINVAL, EMFILE, ENOSYS, EOPNOTSUPP, EPERM
 from typing import ClassVar
 
 from ..validate import whole
@@ -15,23 +15,40 @@ from .request import A_SIZE, FETCHES, HANDS_IN, PREPARES, Bound, Request, Waitin
 from .sockets import recvfrom
 
 __all__ = [
-    "io_uring_enter", "io_uring_peek_cqe", "io_uring_prep_accept", "io_uring_prep_recv",
-    "io_uring_prep_send", "io_uring_setup", "io_uring_submit", "io_uring_submit_and_wait",
+    "IORING_SETUP_DEFER_TASKRUN", "IORING_SETUP_SINGLE_ISSUER", "io_uring_enter",
+    "io_uring_peek_cqe", "io_uring_prep_accept", "io_uring_prep_recv", "io_uring_prep_send",
+    "io_uring_setup", "io_uring_submit", "io_uring_submit_and_wait",
 ]  # fmt: skip
+
+# Linux's values, of 6.0 and 6.1: io_uring_setup(2).
+IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_DEFER_TASKRUN = 1 << 12, 1 << 13
+RING_FLAGS = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN
 
 
 @dataclass(slots=True, eq=False)
 class io_uring_setup(Request):
     """Two rings shared with the kernel, for submissions and completions: io_uring_setup(2).
 
-    Replies with a descriptor.  PermissionError or OSError (ENOSYS) where it is refused.
+    IORING_SETUP_SINGLE_ISSUER: this thread only submits (others meet EEXIST).  With
+    IORING_SETUP_DEFER_TASKRUN besides, nothing is completed but in a call that waits for it.
+
+    Replies with a descriptor.  PermissionError or OSError (ENOSYS) where it is refused; EINVAL for
+    DEFER_TASKRUN without SINGLE_ISSUER, and for what an older Linux does not know.
     """
 
     role: ClassVar[str] = PREPARES
-    errnos: ClassVar[tuple[int, ...]] = (EMFILE, ENOSYS, EPERM)
-    feature: ClassVar[str] = "io_uring"
-    bounds: ClassVar[dict[str, Bound]] = {"entries": (1, 4096, "entries")}
+    errnos: ClassVar[tuple[int, ...]] = (EINVAL, EMFILE, ENOSYS, EPERM)
+    bounds: ClassVar[dict[str, Bound]] = {
+        "entries": (1, 4096, "entries"),
+        "flags": (0, RING_FLAGS, "(IORING_SETUP_ flags)"),
+    }  # fmt: skip
     entries: int = 8
+    flags: int = 0
+
+    @property
+    def feature(self) -> str:  # type: ignore[override]
+        """Its flags came later than the rings."""
+        return "DEFER_TASKRUN" if self.flags else "io_uring"
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +56,7 @@ class io_uring_submit(Request):
     """Ask for at most `size` bytes from `fd`, and go on: io_uring_enter(2), IORING_OP_RECV."""
 
     role: ClassVar[str] = HANDS_IN
-    errnos: ClassVar[tuple[int, ...]] = (EBADF, EBUSY, EINVAL, EOPNOTSUPP)
+    errnos: ClassVar[tuple[int, ...]] = (EBADF, EBUSY, EEXIST, EINVAL, EOPNOTSUPP)
     arms: ClassVar[bool] = True
     feature: ClassVar[str] = "io_uring"
     ring: int
@@ -55,7 +72,7 @@ class io_uring_submit(Request):
 class _WaitsForRing(Waiting):
     """A call that waits for a completion."""
 
-    errnos: ClassVar[tuple[int, ...]] = (EBADF, EOPNOTSUPP, *recvfrom.errnos)
+    errnos: ClassVar[tuple[int, ...]] = (EBADF, EEXIST, EOPNOTSUPP, *recvfrom.errnos)
     feature: ClassVar[str] = "io_uring"
     ring: int
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import closing
 from errno import EACCES, EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM
 
-from ..calls import Request
+from ..calls import IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_SINGLE_ISSUER, Request
 from ..machine import procfs
 from ..machine.cores import usable_cores
 from . import aio, strace
@@ -94,6 +94,10 @@ def _probe_io_uring() -> None:
             raise result
 
 
+def _probe_defer_taskrun() -> None:
+    Ring(2, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN).close()
+
+
 def _probe_schedstat() -> None:
     if procfs.schedstat("self", threading.get_native_id()) is None:
         raise missing("/proc/self/task/*/schedstat")
@@ -123,6 +127,7 @@ PROBES: dict[str, Callable[[], None]] = {
     "SIGIO": _probe_sigio,
     "real-time signals": _probe_real_time_signals,
     "io_uring": _probe_io_uring,
+    "DEFER_TASKRUN": _probe_defer_taskrun,
     "POSIX aio": aio.available,
     "arrival stamps": _probe_stamps,
     "schedstat": _probe_schedstat,

@@ -13,6 +13,7 @@ import struct
 import sys
 from errno import EBUSY, EINTR, ENOSYS
 
+from ..calls import IORING_SETUP_DEFER_TASKRUN
 from ..machine.errors import failure
 from .libc import last_failure, libc
 
@@ -25,7 +26,7 @@ GETEVENTS = 1  # io_uring_enter: wait for completions
 FEAT_SINGLE_MMAP = 1  # both rings in one mapping; Linux 5.4
 OFF_RINGS, OFF_SQES = 0, 0x1000_0000
 SQE, CQE = struct.Struct("<BBHiQQIIQ24x"), struct.Struct("<QiI")
-PARAMS_SIZE, SQ_OFF, CQ_OFF = 120, 40, 80  # struct io_uring_params
+PARAMS_SIZE, FLAGS, SQ_OFF, CQ_OFF = 120, 8, 40, 80  # struct io_uring_params
 GONE_MS = 100  # for the end of a ring that was closed: 11 to 21 ms, measured
 CLOSE_ROUNDS = 100  # of waiting for cancelled receives; one is enough unless signals interrupt
 
@@ -48,10 +49,15 @@ Outcome = int | bytes | OSError
 
 
 class Ring:
-    """One pair of rings.  OSError where the system refuses it (ENOSYS, EPERM, ENOMEM)."""
+    """One pair of rings, with IORING_SETUP_ `flags`.
 
-    def __init__(self, entries: int) -> None:
+    OSError where the system refuses it (ENOSYS, EPERM, ENOMEM), or does not know a flag (EINVAL).
+    """
+
+    def __init__(self, entries: int, flags: int = 0) -> None:
         params = bytearray(PARAMS_SIZE)
+        struct.pack_into("I", params, FLAGS, flags)
+        self.deferred = bool(flags & IORING_SETUP_DEFER_TASKRUN)
         self.fd = _enter_kernel(SETUP, entries, _address(params))
         try:
             self._map(params)
@@ -92,11 +98,11 @@ class Ring:
 
     # -- the three things to do with it --------------------------------------------------------
 
-    def submit(self, fd: int, size: int) -> int:
-        """Ask for a receive of at most `size` bytes from `fd`; its number."""
+    def submit(self, fd: int, size: int, sqe_flags: int = 0) -> int:
+        """Ask for a receive of at most `size` bytes from `fd` (`sqe_flags`: IOSQE_); its number."""
         self._serial += 1
         buffer = self._buffers[self._serial] = bytearray(size)
-        self._push(OP_RECV, fd, _address(buffer), size, self._serial)
+        self._push(OP_RECV, fd, _address(buffer), size, self._serial, sqe_flags)
         return self._serial
 
     def peek(self) -> tuple[int, bytes | OSError] | None:
@@ -190,17 +196,20 @@ class Ring:
 
     # -- the rings -----------------------------------------------------------------------------
 
-    def _push(self, opcode: int, fd: int, address: int, size: int, number: int) -> None:
-        self._write(opcode, fd, address, size, 0, number)
+    def _push(
+        self, opcode: int, fd: int, address: int, size: int, number: int, sqe_flags: int = 0
+    ) -> None:
+        self._write(opcode, fd, address, size, 0, number, sqe_flags)
         _enter_kernel(ENTER, self.fd, 1, 0, 0, 0, 0)
 
     def _write(
-        self, opcode: int, fd: int, address: int, size: int, flags: int, number: int
-    ) -> None:
+        self, opcode: int, fd: int, address: int, size: int, flags: int, number: int,
+        sqe_flags: int = 0,
+    ) -> None:  # fmt: skip
         """One entry of the submission ring."""
         tail = self._get(self._sq_tail)
         slot = tail & self._get(self._sq_mask)
-        entry = opcode, 0, 0, fd, 0, address, size, flags, number
+        entry = opcode, sqe_flags, 0, fd, 0, address, size, flags, number
         SQE.pack_into(self._sqes.memory, slot * SQE.size, *entry)
         struct.pack_into("I", self._rings.memory, self._array + 4 * slot, slot)
         self._put(self._sq_tail, tail + 1)

@@ -54,7 +54,7 @@ def _io_uring_setup(driver: Driver, request: io_uring_setup) -> Prepared:
         driver.process.submissions.made_by.add(threading.get_ident())
         return keep(driver, call, start, end, ring)
 
-    return partial(Ring, request.entries), kept
+    return partial(Ring, request.entries, request.flags), kept
 
 
 # -- one receive at a time ---------------------------------------------------------------------
@@ -83,16 +83,17 @@ def _io_uring_peek_cqe(driver: Driver, request: io_uring_peek_cqe) -> Prepared:
 @answers(io_uring_enter)
 def _io_uring_enter(driver: Driver, request: io_uring_enter) -> Prepared:
     ring = _ring(driver.process, request.ring, EOPNOTSUPP)
-    return ring.wait, partial(_completed, driver, request.ring)
+    return ring.wait, partial(_completed, driver, request.ring, copies=ring.deferred)
 
 
 def _completed(
     driver: Driver, ring: int, call: int, start: int, end: int,
-    result: tuple[int, bytes | OSError] | None,
+    result: tuple[int, bytes | OSError] | None, copies: bool = False,
 ) -> tuple[bytes | None, int]:  # fmt: skip
     """The copy lies between the last look in vain and this one: nothing tells it closer.
 
-    A call that slept until the completion did the copy itself, as task work, when it woke up.
+    A call that slept until the completion did the copy itself, as task work, when it woke up; and
+    so did any call that waits where nobody else `copies` (IORING_SETUP_DEFER_TASKRUN).
     """
     submissions = driver.process.submissions
     since = submissions.looked.get(ring, 0)
@@ -103,7 +104,7 @@ def _completed(
     _, fd = submissions.of.pop((ring, number))
     if isinstance(data, OSError):
         raise data
-    woke = driver.woke(call)
+    woke = driver.woke(call) or (start if copies else 0)
     parts = driver.process.completed(
         driver, fd, data, max(since, woke), end, call if woke else None
     )

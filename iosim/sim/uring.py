@@ -1,21 +1,23 @@
 """io_uring: operations that are handed in now and done later: io_uring(7).
 
 An operation that cannot be done yet waits at its description.  Once it can, it is done on its
-submitter's core: as task work, which comes between two steps of whatever that does
-(`io_uring_submit`), or only within the call that waits for completions (`io_uring_prep_*`:
-IORING_SETUP_DEFER_TASKRUN).
+submitter's core: as task work, which comes between two steps of whatever that does, or only within
+the call that waits for completions (IORING_SETUP_DEFER_TASKRUN; and `io_uring_prep_*`, whose
+programs make no other call).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from errno import EBUSY, EINVAL, EOPNOTSUPP, EPIPE
+from errno import EBUSY, EEXIST, EINVAL, EOPNOTSUPP, EPIPE
 from typing import Any
 
 from ..calls import (  # fmt: skip
     EPOLLIN,
     EPOLLOUT,
+    IORING_SETUP_DEFER_TASKRUN,
+    IORING_SETUP_SINGLE_ISSUER,
     Request,
     io_uring_enter,
     io_uring_peek_cqe,
@@ -41,14 +43,23 @@ Prepared = io_uring_prep_accept | io_uring_prep_recv | io_uring_prep_send
 class Ring(Description):
     """What was prepared, what can be done now, and the completions that lie in its memory."""
 
-    __slots__ = ("completions", "doable", "entries", "prepared", "submitter")
+    __slots__ = (
+        "completions", "deferred", "doable", "entries", "prepared", "single", "submitter",
+    )  # fmt: skip
 
-    def __init__(self, submitter: Task, entries: int) -> None:
+    def __init__(self, submitter: Task, request: io_uring_setup) -> None:
         super().__init__()
-        self.submitter, self.entries = submitter, entries
+        self.submitter, self.entries = submitter, request.entries
+        self.single = bool(request.flags & IORING_SETUP_SINGLE_ISSUER)
+        self.deferred = bool(request.flags & IORING_SETUP_DEFER_TASKRUN)
         self.prepared: list[Operation] = []
         self.doable: deque[Operation] = deque()
         self.completions: deque[Operation] = deque()
+
+    def owned_by(self, task: Task, restricted: bool) -> None:
+        """EEXIST for another thread than its submitter, if it is `restricted` to that one."""
+        if restricted and task is not self.submitter:
+            raise refusal(EEXIST, self.fd, "the ring")
 
     @property
     def events(self) -> int:
@@ -78,7 +89,7 @@ class Operation:
     @property
     def deferred(self) -> bool:
         """Is it done only in the call that waits for completions?"""
-        return type(self.request) is not io_uring_submit
+        return self.ring.deferred or type(self.request) is not io_uring_submit
 
     def tell(self, kernel: Kernel, thing: Any) -> None:
         """Its description has changed: perhaps it can be done."""
@@ -202,13 +213,16 @@ WAYS: dict[type[Request], Callable[..., Iterator[int]]] = {
 @answers(io_uring_setup)
 def new_ring(kernel: Kernel, task: Task, request: io_uring_setup) -> int:
     """io_uring_setup(2)."""
-    return kernel.table.new(Ring(task, request.entries))
+    if request.flags == IORING_SETUP_DEFER_TASKRUN:  # whose task work would it be?
+        raise failure(EINVAL)
+    return kernel.table.new(Ring(task, request))
 
 
 @answers(io_uring_submit)
 def submit(kernel: Kernel, task: Task, request: io_uring_submit) -> Side:
     """io_uring_enter(2): what is there already is copied at once, in the submission."""
     ring = kernel.table.get(request.ring, Ring)
+    ring.owned_by(task, ring.single)
     ns = round(kernel.costs.submission)
     if ns:
         yield ns
@@ -219,8 +233,11 @@ def submit(kernel: Kernel, task: Task, request: io_uring_submit) -> Side:
 def enter(kernel: Kernel, task: Task, request: io_uring_enter) -> Side:
     """io_uring_enter(2), IORING_ENTER_GETEVENTS: the oldest completion; task work is done here."""
     ring = kernel.table.get(request.ring, Ring, EOPNOTSUPP)
-    while not ring.completions:
-        if task.work:
+    ring.owned_by(task, ring.deferred)
+    while ring.doable or not ring.completions:
+        if ring.doable:
+            yield from ring.doable.popleft().attempt(kernel, task)
+        elif task.work:
             yield from task.work.pop(0).attempt(kernel, task)
         else:
             yield FOREVER
@@ -255,6 +272,7 @@ def prepare(kernel: Kernel, task: Task, request: Prepared) -> None:
 def submit_and_wait(kernel: Kernel, task: Task, request: io_uring_submit_and_wait) -> Side:
     """Hand in, do what can be done; reply with all that is done, or sleep."""
     ring = kernel.table.get(request.ring, Ring, EOPNOTSUPP)
+    ring.owned_by(task, ring.deferred or bool(ring.single and ring.prepared))
     submission = round(kernel.costs.submission)
     while ring.prepared or ring.doable or not ring.completions:
         if ring.prepared:

@@ -20,7 +20,9 @@ from hypothesis import HealthCheck, given, seed, settings
 from seeds import PROGRAMS, SEED
 from two_kernels import (
     ARMED,
+    LAZY,
     MUCH,
+    SINGLE,
     THREAD,
     TURN,
     Acts,
@@ -51,6 +53,7 @@ from iosim.calls import (
     EPOLLRDHUP,
     F_SETFL,
     F_SETOWN,
+    IORING_SETUP_DEFER_TASKRUN,
     MSG_DONTWAIT,
     O_ASYNC,
     O_NONBLOCK,
@@ -404,6 +407,22 @@ FOUND_OVER_TRAFFIC: dict[str, tuple[list[Op], tuple[str, Acts], str]] = {
          Op("io_uring_peek_cqe", (Fd(1),)), Op("fcntl", (Fd(0), F_SETFL, O_NONBLOCK)),
          Op("io_uring_submit", (Fd(1), Fd(0), 9)), Op("io_uring_enter", (Fd(1),))],
         ("udp", [[]]), "io_uring_enter(fds[1]): b'\\x02'",
+    ),
+    "a ring whose task work is put off completes nothing but in a call that waits for it": (
+        [Op("io_uring_setup", (8, LAZY)), Op("io_uring_submit", (Fd(1), Fd(0), 100)), TURNED,
+         Op("io_uring_peek_cqe", (Fd(1),)), looked(0), looked(1), Op("io_uring_enter", (Fd(1),)),
+         looked(0), Op("io_uring_submit", (Fd(1), Fd(0), 100)), TURNED, receive(0),
+         Op("io_uring_peek_cqe", (Fd(1),))],
+        ("udp", [[[DATA], [DATA]]]), "io_uring_peek_cqe(fds[1]): None",
+    ),
+    "a ring of one thread's own": (
+        [Op("io_uring_setup", (8, SINGLE)),
+         in_thread("io_uring_submit", Fd(1), Fd(0), 9), in_thread("io_uring_enter", Fd(1))],
+        ("udp", [[[DATA]]]), "io_uring_submit(fds[1], fds[0], 9): EEXIST",
+    ),
+    "task work that is put off, and nobody in particular to do it": (
+        [Op("io_uring_setup", (8, IORING_SETUP_DEFER_TASKRUN))], ("udp", [[]]),
+        f"io_uring_setup(8, {IORING_SETUP_DEFER_TASKRUN}): EINVAL",
     ),
     "who sleeps in a call for it is faster than a ring": (
         [*RING, Op("recvfrom", (Fd(0), 100, 0)), TURNED, Op("io_uring_enter", (Fd(1),))],
