@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from errno import EAGAIN, ECONNRESET, EINVAL, ENOMEM, ENOSYS, EPERM
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,6 +63,7 @@ from iosim.calls import (
     sigtimedwait,
     sleep,
 )
+from iosim.kernels import watchdog as watching
 from iosim.kernels.launch import launch, line_of, resume
 from iosim.kernels.watchdog import watchdog
 from iosim.machine import procfs
@@ -1152,3 +1154,26 @@ def test_a_limit_that_is_reached_in_the_collector_is_not_lost() -> None:
             body()
     finally:
         gc.callbacks.remove(slow)
+
+
+def test_a_limit_that_is_reached_when_a_reference_dies_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However long that takes: no patience ends it.  Seen where a collection was slow."""
+    monkeypatch.setattr(watching, "GRACE_S", 0.0)
+
+    def busy() -> None:
+        end = time.perf_counter() + 0.3
+        while time.perf_counter() < end:
+            pass
+
+    def body() -> None:
+        weakref.finalize(Thing(), busy)
+        time.sleep(5)
+
+    with pytest.raises(TimeoutError, match="the body was not"), watchdog(0.05, "the body"):
+        body()
+
+
+class Thing:
+    """Something that a weak reference can be to."""
