@@ -58,6 +58,8 @@ __all__ = [
     "thread_per_connection", "worker",
 ]  # fmt: skip
 
+TURN = 4  # receives, before others are heard
+
 
 def handle(ns: int) -> Program:
     """What is done with a message: block for `ns` (0: not at all), as to ask a disk or database."""
@@ -74,7 +76,7 @@ def echo(conn: int, handler_ns: int = 0) -> Program:
 
 
 def iterative(listener: int, clients: int) -> Program:
-    """One process, one client after the other (UNP 30.5): whoever comes next has to wait."""
+    """One process, one client after the other (UNP 30.4): whoever comes next has to wait."""
     for _ in range(clients):
         conn = yield accept(listener)
         yield from echo(conn)
@@ -189,7 +191,8 @@ def socketpair() -> Program:
 def worker(outlet: int, jobs: deque[tuple[int, bytes]], epfd: int, handler_ns: int) -> Program:
     """For each byte from `outlet` take a job: handle it, reply, and let its client be heard again.
 
-    A byte wakes every worker that sleeps, and one gets it (the thundering herd: UNP 30.6).
+    A byte wakes every worker that sleeps, and one gets it: the thundering herd, here of those who
+    receive on one stream (UNP 30.6 tells of it for accept).
     """
     while (yield recvfrom(outlet, 1)):
         conn, data = jobs.popleft()
@@ -247,26 +250,36 @@ def reactor_epoll_out(listener: int, clients: int) -> Program:
 
 
 def drain(conn: int) -> Program:
-    """Serve until there is nothing more: an edge is told only once (epoll(7)); is it over?"""
-    while data := (yield recvfrom(conn, SIZE)):
+    """Serve until there is nothing more, which EAGAIN says: an edge is told only once (epoll(7)).
+
+    Is it over?  False: it has had its turn, and may have more to say; others want to be heard.
+    """
+    for _ in range(TURN):
+        if not (data := (yield recvfrom(conn, SIZE))):
+            yield close(conn)
+            return True
         yield from reply(conn, data)
-    yield close(conn)
+    return False
 
 
 def reactor_epoll_et(listener: int, clients: int) -> Program:
-    """Edge-triggered: told of a change only, so that each is drained to EAGAIN."""
-    epfd = yield epoll_create()
+    """Edge-triggered: told of a change only, so that each is drained to EAGAIN, in turns."""
+    epfd, unheard = (yield epoll_create()), list[int]()
     yield fcntl(listener, F_SETFL, O_NONBLOCK)
     yield epoll_ctl(epfd, EPOLL_CTL_ADD, listener, EPOLLIN | EPOLLET)
     while clients:
-        for fd in (yield epoll_wait(epfd)):
+        ready = yield epoll_wait(epfd, timeout=0 if unheard else None)
+        fds, unheard = dict.fromkeys([*ready, *unheard]), []
+        for fd in fds:
             try:
                 while fd == listener:
                     conn = yield accept(listener)
                     yield fcntl(conn, F_SETFL, O_NONBLOCK)
                     yield epoll_ctl(epfd, EPOLL_CTL_ADD, conn, EPOLLIN | EPOLLET)
-                yield from drain(fd)
-                clients -= 1
+                if (yield from drain(fd)):
+                    clients -= 1
+                else:
+                    unheard.append(fd)
             except BlockingIOError:
                 continue
 
@@ -277,20 +290,22 @@ def signal_driven(listener: int, clients: int) -> Program:
     yield from arm(listener)
     fds = [listener]
     while clients:
-        over = set()
+        over, unheard = set(), False
         for fd in fds:  # which grows on the way: what came before `arm` raises no signal
             try:
                 while fd == listener:
                     conn = yield accept(listener)
                     yield from arm(conn)
                     fds.append(conn)
-                yield from drain(fd)
-                over.add(fd)
+                if (yield from drain(fd)):
+                    over.add(fd)
+                else:
+                    unheard = True
             except BlockingIOError:
                 continue
         fds = [fd for fd in fds if fd not in over]
         clients -= len(over)
-        if clients:
+        if clients and not unheard:
             yield sigtimedwait([SIGIO])
 
 

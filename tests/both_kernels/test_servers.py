@@ -717,6 +717,20 @@ def test_the_rules_meet_every_errno() -> None:
     }  # fmt: skip
 
 
+def a_flood_and_another(size: int) -> Clients:
+    """`size` bytes without a pause, and a client that comes in the middle of them."""
+    flood = script((SEND, size), (RECEIVE, size))
+    return of(flood, script((UNTIL, ms(60)), (SEND, 100), (RECEIVE, 100)))
+
+
+@pytest.mark.parametrize("name", [name for name in servers.SERVERS if name != "iterative"])
+def test_a_flood_starves_nobody(name: str) -> None:
+    """epoll(7), "Starvation (edge-triggered)": simulated, so that the flood is as long as it is."""
+    run = simulate(servers.SERVERS[name], a_flood_and_another(200_000), rcvbuf=2_000).check()
+    flood, other = (visit.answered[-1] for visit in run.visits)
+    assert other - ms(60) < (flood - ms(60)) / 4
+
+
 # -- the herd ----------------------------------------------------------------------------------
 
 WORKERS = 4
