@@ -49,7 +49,7 @@ class Description:
         self.owner: Task | None = None  # of its signals: fcntl(2), F_SETOWN
         self.signo = SIGIO
         self.waiters: tuple[Task, ...] = ()  # asleep for it: all are woken
-        self.in_line: tuple[Task, ...] = ()  # asleep in a line: one is woken for an event
+        self.in_line: tuple[Task | Watch, ...] = ()  # in a line: an event is for one of them
         self.senders: tuple[Task, ...] = ()  # asleep until there is room to send
         self.watches: tuple[Watch, ...] = ()  # of interest lists, in order of registration
         self.operations: tuple[Operation, ...] = ()  # of io_uring, waiting for it
@@ -62,7 +62,8 @@ class Description:
     @property
     def sleepers(self) -> set[Task]:
         """Who sleeps in a call on it."""
-        return {*self.waiters, *self.in_line, *self.senders}
+        in_line = (one for one in self.in_line if isinstance(one, Task))
+        return {*self.waiters, *in_line, *self.senders}
 
     def put_away(self, kernel: Kernel) -> None:
         """Its last descriptor was closed, and nobody uses it any longer."""
@@ -171,17 +172,20 @@ def in_line(task: Task, thing: Description, until: int | None = None) -> Sleep:
     return asleep(until)
 
 
-def leave_line(task: Task, thing: Description) -> None:
-    """`task` no longer stands there."""
-    thing.in_line = tuple(other for other in thing.in_line if other is not task)
+def leave_line(one: Task | Watch, thing: Description) -> None:
+    """It no longer stands there."""
+    thing.in_line = tuple(other for other in thing.in_line if other is not one)
 
 
-def wake_first(kernel: Kernel, thing: Description) -> None:
-    """The first of the line wakes up."""
-    if thing.in_line:
-        first, *others = thing.in_line
-        thing.in_line = tuple(others)
-        kernel.wake(first)
+def wake_first(kernel: Kernel, thing: Description, what: int) -> None:
+    """The first of the line that it wakes; an interest list stays there (EPOLLEXCLUSIVE)."""
+    for one in thing.in_line:
+        if isinstance(one, Task):
+            leave_line(one, thing)
+            kernel.wake(one)
+            return
+        if one.tell(kernel, what):
+            return
 
 
 def changed(kernel: Kernel, thing: Description, what: int) -> None:
@@ -191,8 +195,6 @@ def changed(kernel: Kernel, thing: Description, what: int) -> None:
         waiters, thing.waiters = thing.waiters, ()
         for task in waiters:  # who finds nothing comes back
             kernel.wake(task)
-    if thing.in_line:
-        wake_first(kernel, thing)
     if thing.senders:
         senders, thing.senders = thing.senders, ()
         for task in senders:
@@ -201,8 +203,11 @@ def changed(kernel: Kernel, thing: Description, what: int) -> None:
         operations, thing.operations = thing.operations, ()
         for operation in operations:
             operation.tell(kernel, thing)
-    if thing.watches:
-        _tell_watches(kernel, thing, what)
+    for watch in thing.watches:
+        if not watch.exclusive:
+            watch.tell(kernel, what)
+    if thing.in_line:
+        wake_first(kernel, thing, what)
     if signalled is not None:
         kernel.signal(signalled, thing.signo)
 
@@ -213,14 +218,3 @@ def _signalled(thing: Description, what: int) -> Task | None:
         task.request is not None and task.request.role == RECEIVES for task in thing.waiters
     )
     return thing.owner if what & EPOLLIN and (not received or what & EPOLLERR) else None
-
-
-def _tell_watches(kernel: Kernel, thing: Description, what: int) -> None:
-    """Onto the ready lists; of those that watch exclusively, until one wakes somebody."""
-    served = False
-    for watch in sorted(thing.watches, key=lambda watch: watch.exclusive):
-        if watch.exclusive and served:
-            break
-        if what & watch.events and watch.found:
-            woke = watch.list_ready(kernel)
-            served = served or (watch.exclusive and woke)

@@ -17,6 +17,7 @@ from .descriptions import (
     failure,
     in_line,
     refusal,
+    sleep_on,
     wake_first,
 )
 from .kernel import Kernel
@@ -126,8 +127,8 @@ class WriteEnd(_End):
 
 def _wake_all(kernel: Kernel, end: Description | None, what: int) -> None:
     if end is not None:
-        while len(end.in_line) > 1:
-            wake_first(kernel, end)
+        for _ in range(len(end.in_line) - 1):
+            wake_first(kernel, end, what)
         changed(kernel, end, what)
 
 
@@ -155,7 +156,7 @@ def _read_pipe(kernel: Kernel, task: Task, request: read, end: ReadEnd) -> Side:
     if was_full and not pages.full and pages.writers is not None:
         changed(kernel, pages.writers, EPOLLOUT)
     if not pages.empty:
-        wake_first(kernel, end)  # who stands behind us
+        wake_first(kernel, end, EPOLLIN)  # who stands behind us
     return data
 
 
@@ -182,7 +183,7 @@ def _write_pipe(kernel: Kernel, task: Task, request: write, end: WriteEnd) -> Si
         else:
             yield from nothing_there(kernel)
     if not pages.full:
-        wake_first(kernel, end)
+        wake_first(kernel, end, EPOLLOUT)
     return done
 
 
@@ -217,7 +218,7 @@ def _read_counter(kernel: Kernel, task: Task, request: read, counter: Counter) -
     while not counter.count:
         if counter.flags & O_NONBLOCK:
             yield from nothing_there(kernel)
-        yield in_line(task, counter)
+        yield sleep_on(task, [counter])
     data = counter.count.to_bytes(8, sys.byteorder)
     counter.count = 0
     yield kernel.copy(len(data))
@@ -233,7 +234,7 @@ def _write_counter(kernel: Kernel, task: Task, request: write, counter: Counter)
     while counter.count + added > MOST:
         if counter.flags & O_NONBLOCK:
             yield from nothing_there(kernel)
-        yield in_line(task, counter)
+        yield sleep_on(task, [counter])
     counter.count += added
     kernel.took(task, 8)
     changed(kernel, counter, EPOLLIN)

@@ -179,6 +179,10 @@ class Watch:
         if self.found:
             self.list_ready(kernel)
 
+    def tell(self, kernel: Kernel, what: int) -> bool:
+        """Of a change of `what`; does that wake somebody (ep_poll_callback)?"""
+        return bool(what & self.events and self.found) and self.list_ready(kernel)
+
     def list_ready(self, kernel: Kernel) -> bool:
         """Onto the ready list; does that wake somebody?"""
         self.interest.ready.setdefault(self.fd, self)
@@ -203,6 +207,7 @@ class Watch:
         self.interest.watched.pop(self.fd, None)
         self.interest.ready.pop(self.fd, None)
         self.thing.watches = tuple(other for other in self.thing.watches if other is not self)
+        leave_line(self, self.thing)
 
 
 class Interest(Description):
@@ -229,6 +234,8 @@ class Interest(Description):
         """Watch `thing`, by its number `fd`."""
         watch = self.watched[fd] = Watch(self, fd, thing, events)
         thing.watches = (*thing.watches, watch)
+        if watch.exclusive:
+            thing.in_line = (*thing.in_line, watch)
         watch.look(kernel)
 
     def reap(self, most: int) -> tuple[list[int], list[Ready]]:
@@ -329,7 +336,7 @@ def _events_of(
         if events:
             leave_line(task, interest)
             if interest.ready:
-                wake_first(kernel, interest)
+                wake_first(kernel, interest, EPOLLIN)
             task.notice = set(events)
             return events
         if looked:

@@ -23,7 +23,7 @@ from ..calls import (
 )
 from ..trace.builder import MessageRecord
 from .answers import answers
-from .descriptions import Description, failure, forget, sleep_on
+from .descriptions import Description, failure, forget, in_line, leave_line, sleep_on
 from .kernel import Kernel
 from .task import Side, Task
 
@@ -141,16 +141,21 @@ def arrived(
     kernel: Kernel, task: Task, request: Any, socket: Socket,
     deliver: Callable[..., Any] = delivered,
 ) -> Side:  # fmt: skip
-    """Sleep until there is something, then copy it."""
+    """Sleep until there is something, then copy it.
+
+    A datagram wakes one of those who sleep for it (__skb_wait_for_more_packets), what comes on a
+    stream wakes all (sk_wait_data).
+    """
     socket.receiving()
     until, nonblocking = None, _nonblocking(socket, request)  # as it is when the call is made
     while not socket.readable:
         if nonblocking or kernel.passed(until):
+            leave_line(task, socket)
             forget(task, [socket])
             yield from nothing_there(kernel)
         if socket.timeout and until is None:
             until = _tick_after(kernel.now, socket.timeout)
-        yield sleep_on(task, [socket], until)
+        yield sleep_on(task, [socket], until) if socket.stream else in_line(task, socket, until)
     got = take(kernel, socket, request.size, bool(request.flags & MSG_PEEK))
     if got.error:
         raise failure(got.error)
