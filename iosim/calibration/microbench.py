@@ -156,7 +156,7 @@ def ask_epoll(socks: Sequence[socket.socket], stack: ExitStack) -> Callable[[], 
     return lambda: interest.poll(0, len(socks))
 
 
-def c_poll(fds: Sequence[int]) -> Callable[[], int]:
+def c_poll(fds: Sequence[int], timeout_ms: int = 0) -> Callable[[], int]:
     """poll(2) as C calls it, without Python's own work; how many are ready.
 
     A descriptor of -1 is copied in and out and not looked at.
@@ -164,7 +164,7 @@ def c_poll(fds: Sequence[int]) -> Callable[[], int]:
     call = ctypes.CDLL(None).poll
     entries = b"".join(struct.pack("ihh", fd, select.POLLIN, 0) for fd in fds)  # struct pollfd
     array = ctypes.create_string_buffer(entries, len(entries))
-    return lambda: int(call(array, ctypes.c_ulong(len(fds)), 0))
+    return lambda: int(call(array, ctypes.c_ulong(len(fds)), timeout_ms))
 
 
 def c_select(fds: Sequence[int], nbits: int) -> Callable[[], int]:

@@ -249,12 +249,12 @@ def reactor_epoll_out(listener: int, clients: int) -> Program:
                 clients -= 1
 
 
-def drain(conn: int) -> Program:
+def drain(conn: int, turn: int = TURN) -> Program:
     """Serve until there is nothing more, which EAGAIN says: an edge is told only once (epoll(7)).
 
     Is it over?  False: it has had its turn, and may have more to say; others want to be heard.
     """
-    for _ in range(TURN):
+    for _ in range(turn):
         if not (data := (yield recvfrom(conn, SIZE))):
             yield close(conn)
             return True
@@ -262,7 +262,7 @@ def drain(conn: int) -> Program:
     return False
 
 
-def reactor_epoll_et(listener: int, clients: int) -> Program:
+def reactor_epoll_et(listener: int, clients: int, turn: int = TURN) -> Program:
     """Edge-triggered: told of a change only, so that each is drained to EAGAIN, in turns."""
     epfd, unheard = (yield epoll_create()), list[int]()
     yield fcntl(listener, F_SETFL, O_NONBLOCK)
@@ -276,7 +276,7 @@ def reactor_epoll_et(listener: int, clients: int) -> Program:
                     conn = yield accept(listener)
                     yield fcntl(conn, F_SETFL, O_NONBLOCK)
                     yield epoll_ctl(epfd, EPOLL_CTL_ADD, conn, EPOLLIN | EPOLLET)
-                if (yield from drain(fd)):
+                if (yield from drain(fd, turn)):
                     clients -= 1
                 else:
                     unheard.append(fd)
