@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import selectors
+import signal
 import socket
 import struct
 import subprocess
@@ -16,7 +17,7 @@ from ..machine.children import plain_environment
 from ..machine.procfs import state
 from .child import PATIENCE_S, Server, until
 
-__all__ = ["byte_by_byte", "crash", "never_read", "open_many", "reset", "storm"]
+__all__ = ["byte_by_byte", "crash", "leave_early", "never_read", "open_many", "reset", "storm"]
 
 CLIENT = f"{__package__}.killed_client"
 STUCK_S = 0.5  # without a byte taken, while the server sleeps: nobody will take another
@@ -68,6 +69,26 @@ def crash(server: Server, unread: bool) -> None:
         client.stdout.readline()
         with _heard_by(server):
             client.kill()
+
+
+def leave_early(server: Server, nbytes: int = 20_000) -> None:
+    """Send more than the server takes in one receive, and close, before it has looked.
+
+    Nothing lies unread, so that it is told the end (FIN); but what it sends then comes to a socket
+    that is closed, and the answer to that is RST (RFC 1122, 4.2.2.13).  The server's process is
+    stopped meanwhile: the order is made.
+    """
+    client = server.connect()
+    client.sendall(b"hello")
+    client.recv(5, socket.MSG_WAITALL)
+    with _heard_by(server):
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            until(lambda: state(server.process.pid, server.process.pid) == "T")
+            client.sendall(b"x" * nbytes)
+            client.close()
+        finally:
+            server.process.send_signal(signal.SIGCONT)
 
 
 @contextmanager

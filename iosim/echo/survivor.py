@@ -24,7 +24,7 @@ FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC}
 
 
 def unacked(sock: socket.socket) -> int:
-    """Bytes that were sent and that the other side has not yet taken; 0 where nothing tells."""
+    """Bytes sent that the other side's kernel has not acknowledged; 0 where nothing tells."""
     with contextlib.suppress(ImportError, OSError):  # it is Linux's: tcp(7), SIOCOUTQ
         from fcntl import ioctl
         from termios import TIOCOUTQ  # the same number
@@ -37,7 +37,8 @@ class EchoServer:
     """Listens on 127.0.0.1 from the beginning, and serves in run() until stop().
 
     `port` 0: a free one.  `idle`: seconds after which a connection on which nothing moved is
-    closed; that a client takes what waits in the kernel counts.  `grace`: seconds that clients have
+    closed; that a client takes what waits in the kernel counts, as far as its kernel tells
+    (with large buffers after some 100 kB).  `grace`: seconds that clients have
     after stop() to take what they are owed.  OSError if the port is taken.
     """
 

@@ -584,6 +584,7 @@ FAULTS = [
     (faults.never_read, {}, "BlockingIOError: [Errno 11] Resource temporarily unavailable"),
     (faults.reset, {}, "ConnectionResetError: [Errno 104] Connection reset by peer"),
     (dies_unread, {}, "ConnectionResetError: [Errno 104] Connection reset by peer"),
+    (faults.leave_early, {}, "BrokenPipeError: [Errno 32] Broken pipe"),
     (
         lambda server: faults.open_many(server, 20),
         {"files": 16},
