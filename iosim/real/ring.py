@@ -98,11 +98,15 @@ class Ring:
 
     # -- the three things to do with it --------------------------------------------------------
 
-    def submit(self, fd: int, size: int, sqe_flags: int = 0) -> int:
-        """Ask for a receive of at most `size` bytes from `fd` (`sqe_flags`: IOSQE_); its number."""
+    def submit(self, fd: int, size: int, sqe_flags: int = 0, msg_flags: int = 0) -> int:
+        """Ask for a receive of at most `size` bytes from `fd`; its number.
+
+        `sqe_flags`: IOSQE_, of io_uring_enter(2); `msg_flags`: MSG_, of recv(2).
+        """
         self._serial += 1
         buffer = self._buffers[self._serial] = bytearray(size)
-        self._push(OP_RECV, fd, _address(buffer), size, self._serial, sqe_flags)
+        address = _address(buffer)
+        self._push(OP_RECV, fd, address, size, self._serial, msg_flags, sqe_flags)
         return self._serial
 
     def peek(self) -> tuple[int, bytes | OSError] | None:
@@ -197,9 +201,10 @@ class Ring:
     # -- the rings -----------------------------------------------------------------------------
 
     def _push(
-        self, opcode: int, fd: int, address: int, size: int, number: int, sqe_flags: int = 0
-    ) -> None:
-        self._write(opcode, fd, address, size, 0, number, sqe_flags)
+        self, opcode: int, fd: int, address: int, size: int, number: int, flags: int = 0,
+        sqe_flags: int = 0,
+    ) -> None:  # fmt: skip
+        self._write(opcode, fd, address, size, flags, number, sqe_flags)
         _enter_kernel(ENTER, self.fd, 1, 0, 0, 0, 0)
 
     def _write(
