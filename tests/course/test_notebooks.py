@@ -24,7 +24,7 @@ FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LEDGER = FOLDER / "ledger.json"
 ROWS = [*(f"C{number:02}" for number in range(1, 77)), "C65b"]
-ROWS += ["X1", "X2", "X3", "X4", "X5", "X7", "X12", "X13", "X14", "X15"]
+ROWS += [f"X{number}" for number in range(1, 21)]
 #: Rows that name or spell something, or say what another system has: nothing to measure.
 DEFINITIONS = {"C02", "C26", "C35", "C55", "C58"}
 
@@ -138,19 +138,46 @@ def test_there_are_notebooks() -> None:
 
 
 def ledger_faults(ledger: Json, notebooks: dict[str, Json]) -> Iterator[str]:
-    """`ledger` maps a row to {"notebook": name, "cell": id, "kind": "definition" (optional)}."""
+    """`ledger` maps a row to its place, {"notebook": name, "cell": id}, and to what is known of it.
+
+    "kind": "definition" (optional); "verdict": T true, I imprecise, F false (* with a caveat), D a
+    definition, Y a typing error; for T, I and F a "control", the id of a cell (in another notebook:
+    "id@notebook") that would fail if the cause were another, and what stands "beside" there, or a
+    "source".  Or to {"out": the reason}, if it is not in the course.
+    """
     for row in ROWS:
         if row not in ledger:
             yield f"{row}: is missing"
     for row, place in ledger.items():
-        notebook = notebooks.get(place["notebook"], {"cells": []})
-        cell = next((c for c in notebook["cells"] if c.get("id") == place["cell"]), None)
+        if "out" in place:
+            yield from () if row[0] == "X" and place["out"] else [f"{row}: is out, and why?"]
+            continue
+        cell = _cell_of(place["cell"], place["notebook"], notebooks)
         if cell is None:
             yield f"{row}: there is no cell {place['cell']!r} in {place['notebook']}"
         elif place.get("kind") == "definition":
             yield from _definition_faults(row, cell)
         else:
             yield from _experiment_faults(row, cell)
+        yield from _control_faults(row, place, notebooks)
+
+
+def _cell_of(name: str, notebook: str, notebooks: dict[str, Json]) -> Json | None:
+    cells = notebooks.get(notebook, {"cells": []})["cells"]
+    return next((cell for cell in cells if cell.get("id") == name), None)
+
+
+def _control_faults(row: str, place: Json, notebooks: dict[str, Json]) -> Iterator[str]:
+    verdict = place.get("verdict", "")
+    if verdict.rstrip("*") not in ("T", "I", "F", "D", "Y"):
+        yield f"{row}: has no verdict"
+    elif verdict[0] in "TIF" and not place.get("source"):
+        name, _, notebook = place.get("control", "").partition("@")
+        cell = _cell_of(name, notebook or place["notebook"], notebooks)
+        if cell is None or cell["cell_type"] != "code" or not _asserts(source(cell)):
+            yield f"{row}: has no source, and its control {name!r} asserts nothing"
+        if not place.get("beside"):
+            yield f"{row}: what stands beside it?"
 
 
 def _definition_faults(row: str, cell: Json) -> Iterator[str]:
@@ -451,7 +478,7 @@ def test_a_cell_that_fails_leaves_the_file_as_it_was(
 
 
 def test_the_ledger_check_sees_each_kind_of_fault(good: Json) -> None:
-    place = {"notebook": "good", "cell": "number"}
+    place = {"notebook": "good", "cell": "number", "verdict": "T*", "source": "a manual"}
     ledger = {row: {"notebook": "good", "cell": "title", "kind": "definition"} for row in ROWS}
     found = set(ledger_faults(ledger, {"good": good}))
     assert {f"{row}: is a claim to be tested, not a definition" for row in ["C25", "C57"]} <= found
@@ -465,6 +492,19 @@ def test_the_ledger_check_sees_each_kind_of_fault(good: Json) -> None:
     assert only("C34") == {"C34: its cell names it in no comment and no tag"}
     assert only("C33", cell="nowhere") == {"C33: there is no cell 'nowhere' in good"}
     assert "C33: its cell asserts nothing" in only("C33", cell="svg")
+    nothing = "C33: has no source, and its control"
+    assert only("C33", source="") == {
+        f"{nothing} '' asserts nothing",
+        "C33: what stands beside it?",
+    }
+    assert only("C33", source="", control="number", beside="another") == set()
+    assert only("C33", source="", control="svg@good", beside="x") == {
+        f"{nothing} 'svg' asserts nothing"
+    }
+    assert only("C33", source="", control="number") == {"C33: what stands beside it?"}
+    assert only("C33", verdict="") == {"C33: has no verdict"}
+    assert only("C33", out="lost") == {"C33: is out, and why?"}
+    assert only("X11", out="about output") == set()
     assert "C57: is missing" in set(ledger_faults({"C33": place}, {"good": good}))
 
 
