@@ -45,6 +45,12 @@ class io_uring_setup(Request):
     entries: int = 8
     flags: int = 0
 
+    def __post_init__(self) -> None:
+        Request.__post_init__(self)
+        if self.flags & ~RING_FLAGS:
+            names = "IORING_SETUP_SINGLE_ISSUER and IORING_SETUP_DEFER_TASKRUN"
+            raise ValueError(f"io_uring_setup: flags are made of {names}, got {self.flags:#x}")
+
     @property
     def feature(self) -> str:  # type: ignore[override]
         """Its flags came later than the rings."""
