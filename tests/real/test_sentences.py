@@ -116,7 +116,7 @@ def listening(port: int) -> socket.socket:
 
 
 def test_the_kernel_deals_clients_out_to_listeners_of_one_port() -> None:
-    """09, x6-why, and 10, cell-22: SO_REUSEPORT.  By a hash: one of 60 for each."""
+    """09, x6-why, and 10, cell-22: SO_REUSEPORT, which deals by a hash (none of 60: 1 in 2^59)."""
     with listening(0) as one, listening(one.getsockname()[1]) as two:
         clients = [socket.create_connection(one.getsockname()) for _ in range(60)]
         taken = []
