@@ -690,3 +690,87 @@ def test_who_never_reads_waits_for_a_server_that_had_no_core(
         monkeypatch.setattr(faults, "state", state)
         faults.never_read(server)
         assert server.last_words().startswith("BlockingIOError")
+
+
+# --- how a connection ends: nobody is kept for ever, nobody starves -------------------------------
+
+GONE = """
+import ctypes, fcntl, socket, struct, sys, threading, time
+if ctypes.CDLL(None).unshare(0x10000000 | 0x40000000):  # a user and a network namespace
+    sys.exit("no namespace")
+from iosim.echo.survivor import EchoServer
+
+def lo(flags):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        fcntl.ioctl(s, 0x8914, struct.pack("16sh14x", b"lo", flags))
+
+lo(0x49)  # up
+server = EchoServer(idle=1.0, grace=0.1)
+thread = threading.Thread(target=server.run)
+thread.start()
+clients = [socket.create_connection(server.listener.getsockname()) for _ in range(3)]
+for client in clients:
+    client.sendall(b"hello")
+    client.recv(5, socket.MSG_WAITALL)
+clients[1].setblocking(False)
+try:
+    while True: clients[1].send(bytes(65_536))  # and takes nothing: it is owed bytes
+except BlockingIOError: pass
+before = len(server.due)
+lo(0x48)  # down: no FIN, no RST
+end = time.monotonic() + 20
+while server.due and time.monotonic() < end: time.sleep(0.01)
+print(before, len(server.due))
+server.stop(); thread.join()
+"""
+
+
+@linux
+def test_a_host_that_is_gone_is_noticed() -> None:
+    """Whether something is owed to it or not: by the server's own clock."""
+    words = [sys.executable, "-c", GONE]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    if "no namespace" in ran.stderr:
+        pytest.skip("no network namespace (unshare(2) is refused)")
+    assert ran.stdout.split() == ["3", "0"], ran.stderr
+
+
+@linux
+def test_an_end_that_comes_with_the_last_bytes_leaks_nothing() -> None:
+    with turned() as server, socket.create_connection(server.listener.getsockname()) as client:
+        client.sendall(b"last words")
+        client.shutdown(socket.SHUT_WR)
+        assert until(lambda: server.turn() or (not server.due and bytes_of(client) == 10))
+        assert client.recv(100) == b"last words"
+        assert client.recv(100) == b""
+
+
+def bytes_of(client: socket.socket) -> int:
+    """How many lie in its queue."""
+    client.setblocking(False)
+    try:
+        return len(client.recv(100, socket.MSG_PEEK))
+    except BlockingIOError:
+        return 0
+
+
+@linux
+def test_a_flood_gets_one_receive_a_turn() -> None:
+    """Its bytes never end; the other is answered in the turn in which it is heard."""
+    with turned() as server:
+        address = server.listener.getsockname()
+        with socket.create_connection(address) as flood, socket.create_connection(address) as other:
+            flood.setblocking(False)
+            assert until(lambda: server.turn() or len(server.due) == 2)
+            for turn in range(20):
+                for way in (lambda: flood.send(bytes(1 << 20)), lambda: flood.recv(1 << 20)):
+                    try:
+                        way()
+                    except BlockingIOError:
+                        pass
+                if turn == 10:
+                    other.sendall(b"?")
+                    other.setblocking(True)
+                server.turn()
+                if turn == 10:
+                    assert other.recv(1, socket.MSG_DONTWAIT) == b"?"
