@@ -155,7 +155,10 @@ def arrived(
             yield from nothing_there(kernel)
         if socket.timeout and until is None:
             until = _tick_after(kernel.now, socket.timeout)
-        yield sleep_on(task, [socket], until) if socket.stream else in_line(task, socket, until)
+        if socket.stream:
+            yield sleep_on(task, [socket], until)
+        else:
+            yield in_line(task, socket, until)
     got = take(kernel, socket, request.size, bool(request.flags & MSG_PEEK))
     if got.error:
         raise failure(got.error)

@@ -866,7 +866,7 @@ def test_ctrl_c_interrupts_a_blocked_call() -> None:
 
 
 def test_no_io_uring(monkeypatch, tmp_path) -> None:
-    def refused(self, entries):
+    def refused(self, entries, flags=0):
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(Ring, "__init__", refused)
