@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from errno import EINTR
 from pathlib import Path
 
@@ -148,3 +149,18 @@ def test_a_regular_file_may_have_a_poll_of_its_own() -> None:
         epoll.register(mounts, select.EPOLLPRI)
         with pytest.raises(PermissionError):
             epoll.register(on_disk, select.EPOLLIN)
+
+
+def test_a_submit_that_starts_a_worker_waits_for_it_a_moment() -> None:
+    """01, cell-51: the queue has no bound, and yet that submit sleeps (Thread.start, `_started`)."""
+    gate = threading.Event()
+    with ThreadPoolExecutor(10) as pool:
+        switches = []
+        for wait in (gate.wait, gate.wait):
+            before = procfs.voluntary("self", threading.get_native_id())
+            for _ in range(10):
+                pool.submit(wait)
+            switches.append(procfs.voluntary("self", threading.get_native_id()) - before)
+        gate.set()
+    starting, later = switches
+    assert starting > later
