@@ -152,7 +152,7 @@ def test_a_regular_file_may_have_a_poll_of_its_own() -> None:
 
 
 def test_a_submit_that_starts_a_worker_waits_for_it_a_moment() -> None:
-    """01, cell-51: the queue has no bound, and yet that submit sleeps (Thread.start, `_started`)."""
+    """01, cell-51: its queue has no bound, and yet it sleeps (Thread.start, `_started`)."""
     gate = threading.Event()
     with ThreadPoolExecutor(10) as pool:
         switches = []
