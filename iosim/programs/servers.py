@@ -1,7 +1,8 @@
 """Echo servers: one task, and a program for each way to serve many clients at once.
 
 A program's first parameter is the listening descriptor; `clients` is how many to serve before it
-ends.  Every one sends back what it receives, until a client's end.
+ends.  Every one sends back what it receives, until a client's end.  UNP: W. R. Stevens and others,
+UNIX Network Programming, volume 1, 3rd edition.
 """
 
 from __future__ import annotations

@@ -33,6 +33,8 @@ IMG = re.compile(r"<img\b[^>]*>")
 ALT = re.compile(r'\balt="[^"]*\w[^"]*"')
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|work|Users)/|\b[A-Z]:\\")
 
+EDITIONS = {r"XBD|Base Definitions": r"POSIX\.1-20", r"UNIX\s+Network\s+Programming": r"3rd\s+ed"}
+
 Json = dict[str, Any]
 each_notebook = pytest.mark.parametrize("path", render.course(), ids=lambda path: path.stem)
 
@@ -106,6 +108,14 @@ def with_several_pictures(notebook: Json) -> Iterator[str]:
             yield f"{cell['id']}: shows {pictures} pictures, more than 1"
 
 
+def without_edition(notebook: Json) -> Iterator[str]:
+    """The numbers of sections move from one edition of a standard, or of a book, to the next."""
+    for cell in cells(notebook, "markdown"):
+        for work, edition in EDITIONS.items():
+            if re.search(work, source(cell)) and not re.search(edition, source(cell)):
+                yield f"{cell['id']}: cites {work} and says no edition"
+
+
 def forms(cell: Json) -> Iterator[str]:
     """What may be HTML in the outputs of a cell."""
     for output in cell["outputs"]:
@@ -121,6 +131,7 @@ RULES: list[Callable[[Json], Iterator[str] | list[str]]] = [
     without_alt,
     not_shown_everywhere,
     with_several_pictures,
+    without_edition,
 ]
 
 
@@ -389,6 +400,8 @@ def test_the_rules_pass_a_good_notebook(good: Json) -> None:
         ("title", "# A notebook", "No title", "not a title"),
         ("title", "# A notebook", "# A ![](dot.png)", "markdown without alt text"),
         ("title", "# A notebook", "# A <img src='dot.png'>", "markdown without alt text"),
+        ("title", "# A notebook", "# A notebook, by XBD 3.30", "title: cites XBD"),
+        ("title", "# A notebook", "# A UNIX Network Programming", "and says no edition"),
     ],
 )
 def test_the_rules_see_a_planted_fault(
