@@ -27,6 +27,7 @@ __all__ = ["AGAIN_S", "PACKAGE", "Expired", "Needed", "watchdog"]
 
 AGAIN_S = 0.5  # ring again, should somebody swallow the first exception
 FAIR = 5  # times that it may be caught
+AN_ALARM = FAIR // 2 + 1  # of them for each ring, of which there is one every half second
 GRACE_S = 0.5  # for a body that asks whether its time is up
 SOON_S = 1e-6  # for setitimer(2) 0 would mean never
 TOOLS = 6  # that sys.monitoring has room for
@@ -109,8 +110,8 @@ class watchdog:
     Inside the body it is `Expired`; however the body ends then, that is the limit's doing.  `where`
     tells what the body was at.  With `insists` a body that goes on catching it does not go on.
     In the main thread by setitimer(2) and SIGALRM, which also interrupts a blocking call; the
-    handler and the timer that were there before are restored.  A function of the library that takes
-    locks is given half a second to return first.
+    handler, the timer and `sys.unraisablehook` that were there before are restored.  A function of
+    the library that takes locks is given half a second to return first.
     Elsewhere, and without setitimer, a second thread calls `wake`, which should end a blocking
     call, and if the body goes on, throws `Expired` into it between two bytecodes.
     Both means need the interpreter's lock, for which a thread may wait for seconds while another
@@ -128,7 +129,7 @@ class watchdog:
     __slots__ = (
         "_before", "_body", "_due", "_handler", "_insists", "_leave", "_left", "_lock", "_needed",
         "_of_work", "_over", "_passed", "_place", "_seconds", "_since", "_thread", "_thrown",
-        "_timer", "_times", "_tracer", "_wake", "_what", "_where", "watching",
+        "_timer", "_times", "_tracer", "_unraisable", "_wake", "_what", "_where", "watching",
     )  # fmt: skip
 
     def __init__(
@@ -151,6 +152,7 @@ class watchdog:
         self._passed, self._due = _clock(self._of_work), self._seconds
         self.watching, self._body, self._tracer = True, sys._getframe(1), sys.gettrace()
         if threading.get_ident() == threading.main_thread().ident and hasattr(signal, "setitimer"):
+            self._unraisable, sys.unraisablehook = sys.unraisablehook, self._lost
             self._handler = signal.signal(signal.SIGALRM, self._ring)
             self._since = perf_counter()
             self._before = signal.setitimer(signal.ITIMER_REAL, self._seconds, AGAIN_S)
@@ -207,8 +209,16 @@ class watchdog:
             self._due = passed
         self._time_is_up()
         if self._harmless(frame):
-            raise self._expired(FAIR // 2 + 1)  # the next one rings half a second later
+            raise self._expired(AN_ALARM)
         signal.setitimer(signal.ITIMER_REAL, LATER_S, AGAIN_S)
+
+    def _lost(self, what: sys.UnraisableHookArgs) -> None:
+        """An exception went no further, as out of a callback of a weak reference: ring again."""
+        if not isinstance(what.exc_value, Expired):
+            self._unraisable(what)
+        elif self._body is not None:
+            self._times -= AN_ALARM
+            signal.setitimer(signal.ITIMER_REAL, LATER_S, AGAIN_S)
 
     def _harmless(self, frame: FrameType | None) -> bool:
         """May an exception come out of the call of the body that has got as far as `frame`?
@@ -245,6 +255,8 @@ class watchdog:
         if self._needed is not None and hasattr(fcntl, "F_SETSIG"):
             self._tell(self._needed, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
+        if sys.unraisablehook == self._lost:
+            sys.unraisablehook = self._unraisable
         if self._handler is not None:  # None: not installed by Python, so Python cannot restore it
             signal.signal(signal.SIGALRM, self._handler)
         delay, interval = self._before

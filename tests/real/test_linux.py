@@ -1175,5 +1175,30 @@ def test_a_limit_that_is_reached_when_a_reference_dies_is_not_lost(
         body()
 
 
+def test_a_limit_that_is_lost_in_anybody_s_callback_comes_again() -> None:
+    """A program's own cannot be told from its code: what is lost is told to sys.unraisablehook."""
+    hook, lost = sys.unraisablehook, []
+
+    def callback(_: object) -> None:
+        end = time.perf_counter() + 0.3
+        while time.perf_counter() < end:
+            pass
+        lost.append("was not interrupted")
+
+    def body() -> None:
+        thing = Thing()
+        reference = weakref.ref(thing, callback)
+        del thing
+        time.sleep(5)
+        reference()
+
+    start = time.perf_counter()
+    with pytest.raises(TimeoutError, match="the body was not"), watchdog(0.05, "the body"):
+        body()
+    assert time.perf_counter() - start < 5
+    assert lost == []
+    assert sys.unraisablehook == hook
+
+
 class Thing:
     """Something that a weak reference can be to."""
