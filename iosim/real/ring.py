@@ -156,8 +156,8 @@ class Ring:
         """Hand them in and wait for one; all completions `(number, result)` that are there."""
         found: list[tuple[int, Outcome]] = []
         while not found:
-            waiting, self._waiting = len(self._waiting), []
-            _enter_kernel(ENTER, self.fd, waiting, 1, GETEVENTS, 0, 0)
+            _enter_kernel(ENTER, self.fd, len(self._waiting), 1, GETEVENTS, 0, 0)
+            self._waiting = []
             while (completion := self._next()) is not None:
                 number, result = completion
                 found.append((number, self._outcome(number, result)))
@@ -205,7 +205,12 @@ class Ring:
         sqe_flags: int = 0,
     ) -> None:  # fmt: skip
         self._write(opcode, fd, address, size, flags, number, sqe_flags)
-        _enter_kernel(ENTER, self.fd, 1, 0, 0, 0, 0)
+        try:
+            _enter_kernel(ENTER, self.fd, 1, 0, 0, 0, 0)
+        except OSError:  # it was not handed in (EEXIST), and is not to be by a later call
+            self._put(self._sq_tail, self._get(self._sq_tail) - 1)
+            self._buffers.pop(number, None)
+            raise
 
     def _write(
         self, opcode: int, fd: int, address: int, size: int, flags: int, number: int,

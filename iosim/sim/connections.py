@@ -187,7 +187,7 @@ def _handshake_over(kernel: Kernel, stream: Stream, errno: int) -> None:
     stream.connecting = False
     stream.error, stream.broken = errno, bool(errno)
     stream.ended = stream.ended or bool(errno)
-    changed(kernel, stream, EPOLLIN | EPOLLOUT if errno else EPOLLOUT)
+    changed(kernel, stream, EPOLLIN | EPOLLOUT if errno else EPOLLOUT, everybody=True)
 
 
 @answers(shutdown)
@@ -204,7 +204,7 @@ def shut(kernel: Kernel, task: Task, request: shutdown) -> None:
         kernel.network.transmit(thing)
     if request.how != SHUT_WR:
         thing.receives_no_more(kernel)
-    changed(kernel, thing, ANY)
+    changed(kernel, thing, ANY, everybody=True)
     if not is_connected:
         raise failure(ENOTCONN)
 
@@ -215,7 +215,7 @@ def _listen_no_more(kernel: Kernel, listener: Listener) -> None:
     stream = kernel.network.new_stream()
     stream.port = listener.port
     _replace(kernel, listener, stream)
-    changed(kernel, stream, ANY)
+    changed(kernel, stream, ANY, everybody=True)
 
 
 @answers(send)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_NOFILE", "Description", "Descriptors", "File", "changed", "failure", "forget",
-    "in_line", "leave_line", "refusal", "sleep_on", "wake_first",
+    "in_line", "leave_line", "refusal", "sleep_on", "take_out", "wake_line",
 ]  # fmt: skip
 
 FIRST_FD = 3  # 0, 1 and 2 are taken
@@ -167,29 +167,44 @@ def forget(task: Task, places: Iterable[Description]) -> None:
 
 def in_line(task: Task, thing: Description, until: int | None = None) -> Sleep:
     """To sleep as one of whom a single one is woken (prepare_to_wait_exclusive)."""
-    if task not in thing.in_line:
-        thing.in_line = (*thing.in_line, task)
+    task.line, thing.in_line = thing, (*thing.in_line, task)
     return asleep(until)
 
 
-def leave_line(one: Task | Watch, thing: Description) -> None:
-    """It no longer stands there."""
+def leave_line(task: Task) -> None:
+    """It sleeps no more, whatever has woken it (finish_wait)."""
+    if task.line is not None:
+        take_out(task, task.line)
+        task.line = None
+
+
+def take_out(one: Task | Watch, thing: Description) -> None:
+    """It stands there no more."""
     thing.in_line = tuple(other for other in thing.in_line if other is not one)
 
 
-def wake_first(kernel: Kernel, thing: Description, what: int) -> None:
-    """The first of the line that it wakes; an interest list stays there (EPOLLEXCLUSIVE)."""
+def wake_line(kernel: Kernel, thing: Description, what: int, everybody: bool = False) -> None:
+    """The first whom it wakes, or all; who is awake already is passed over (__wake_up_common).
+
+    An interest list stays there (EPOLLEXCLUSIVE).
+    """
     for one in thing.in_line:
         if isinstance(one, Task):
-            leave_line(one, thing)
-            kernel.wake(one)
-            return
-        if one.tell(kernel, what):
+            woken = one.sleeping
+            if woken:
+                leave_line(one)
+                kernel.wake(one)
+        else:
+            woken = one.tell(kernel, what)
+        if woken and not everybody:
             return
 
 
-def changed(kernel: Kernel, thing: Description, what: int) -> None:
-    """Something has changed: tell whoever sleeps for one of the events `what` of `thing`."""
+def changed(kernel: Kernel, thing: Description, what: int, everybody: bool = False) -> None:
+    """Something has changed: tell whoever sleeps for one of the events `what` of `thing`.
+
+    `everybody`: of those in line, too, as when its state has changed (sk_state_change).
+    """
     signalled = _signalled(thing, what) if thing.flags & O_ASYNC else None
     if thing.waiters:
         waiters, thing.waiters = thing.waiters, ()
@@ -202,12 +217,12 @@ def changed(kernel: Kernel, thing: Description, what: int) -> None:
     if thing.operations:
         operations, thing.operations = thing.operations, ()
         for operation in operations:
-            operation.tell(kernel, thing)
+            operation.tell(kernel, thing, what)
     for watch in thing.watches:
         if not watch.exclusive:
             watch.tell(kernel, what)
     if thing.in_line:
-        wake_first(kernel, thing, what)
+        wake_line(kernel, thing, what, everybody)
     if signalled is not None:
         kernel.signal(signalled, thing.signo)
 

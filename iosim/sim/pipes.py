@@ -18,7 +18,7 @@ from .descriptions import (
     in_line,
     refusal,
     sleep_on,
-    wake_first,
+    wake_line,
 )
 from .kernel import Kernel
 from .sockets import Socket, arrived, nothing_there
@@ -105,7 +105,8 @@ class ReadEnd(_End):
     def put_away(self, kernel: Kernel) -> None:
         """Who writes has nobody to write to."""
         self.pages.readers = None
-        _wake_all(kernel, self.pages.writers, EPOLLERR)
+        if self.pages.writers is not None:
+            changed(kernel, self.pages.writers, EPOLLERR, everybody=True)
 
 
 class WriteEnd(_End):
@@ -122,14 +123,8 @@ class WriteEnd(_End):
     def put_away(self, kernel: Kernel) -> None:
         """Who reads comes to the end."""
         self.pages.writers = None
-        _wake_all(kernel, self.pages.readers, EPOLLHUP)
-
-
-def _wake_all(kernel: Kernel, end: Description | None, what: int) -> None:
-    if end is not None:
-        for _ in range(len(end.in_line) - 1):
-            wake_first(kernel, end, what)
-        changed(kernel, end, what)
+        if self.pages.readers is not None:
+            changed(kernel, self.pages.readers, EPOLLHUP, everybody=True)
 
 
 @answers(pipe)
@@ -156,7 +151,7 @@ def _read_pipe(kernel: Kernel, task: Task, request: read, end: ReadEnd) -> Side:
     if was_full and not pages.full and pages.writers is not None:
         changed(kernel, pages.writers, EPOLLOUT)
     if not pages.empty:
-        wake_first(kernel, end, EPOLLIN)  # who stands behind us
+        wake_line(kernel, end, EPOLLIN)  # who stands behind us
     return data
 
 
@@ -183,7 +178,7 @@ def _write_pipe(kernel: Kernel, task: Task, request: write, end: WriteEnd) -> Si
         else:
             yield from nothing_there(kernel)
     if not pages.full:
-        wake_first(kernel, end, EPOLLOUT)
+        wake_line(kernel, end, EPOLLOUT)
     return done
 
 

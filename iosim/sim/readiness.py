@@ -41,9 +41,9 @@ from .descriptions import (
     failure,
     forget,
     in_line,
-    leave_line,
     sleep_on,
-    wake_first,
+    take_out,
+    wake_line,
 )
 from .kernel import Kernel
 from .task import Side, Task
@@ -186,7 +186,7 @@ class Watch:
     def list_ready(self, kernel: Kernel) -> bool:
         """Onto the ready list; does that wake somebody?"""
         self.interest.ready.setdefault(self.fd, self)
-        wakes = bool(self.interest.in_line)
+        wakes = any(isinstance(one, Task) and one.sleeping for one in self.interest.in_line)
         changed(kernel, self.interest, EPOLLIN)
         return wakes
 
@@ -207,7 +207,7 @@ class Watch:
         self.interest.watched.pop(self.fd, None)
         self.interest.ready.pop(self.fd, None)
         self.thing.watches = tuple(other for other in self.thing.watches if other is not self)
-        leave_line(self, self.thing)
+        take_out(self, self.thing)
 
 
 class Interest(Description):
@@ -334,9 +334,8 @@ def _events_of(
         looked, events = interest.reap(most)
         _note(kernel, task, start, looked, events)
         if events:
-            leave_line(task, interest)
             if interest.ready:
-                wake_first(kernel, interest, EPOLLIN)
+                wake_line(kernel, interest, EPOLLIN)
             task.notice = set(events)
             return events
         if looked:
@@ -344,6 +343,5 @@ def _events_of(
         if until is None:
             until = kernel.deadline(timeout)
         if kernel.passed(until):
-            leave_line(task, interest)
             return []
         yield in_line(task, interest, until)

@@ -23,7 +23,7 @@ from ..calls import (
 )
 from ..trace.builder import MessageRecord
 from .answers import answers
-from .descriptions import Description, failure, forget, in_line, leave_line, sleep_on
+from .descriptions import Description, failure, forget, in_line, sleep_on
 from .kernel import Kernel
 from .task import Side, Task
 
@@ -147,14 +147,14 @@ def arrived(
     stream wakes all (sk_wait_data).
     """
     socket.receiving()
-    until, nonblocking = None, _nonblocking(socket, request)  # as it is when the call is made
+    until, timeout = None, socket.timeout  # as it is when the call is made
+    nonblocking = _nonblocking(socket, request)
     while not socket.readable:
         if nonblocking or kernel.passed(until):
-            leave_line(task, socket)
             forget(task, [socket])
             yield from nothing_there(kernel)
-        if socket.timeout and until is None:
-            until = _tick_after(kernel.now, socket.timeout)
+        if timeout and until is None:
+            until = _tick_after(kernel.now, timeout)
         if socket.stream:
             yield sleep_on(task, [socket], until)
         else:

@@ -9,6 +9,7 @@ from ..calls import Program, Request
 from ..trace import USER
 
 if TYPE_CHECKING:
+    from .descriptions import Description
     from .interpreter import Interpreter
     from .uring import Operation
 
@@ -75,7 +76,7 @@ class Task:
 
     __slots__ = (
         "blocked", "brought", "call", "chilled", "cold", "frames", "handlers", "lately", "left",
-        "made", "mode", "name", "note", "notice", "pending", "program", "request", "side",
+        "line", "made", "mode", "name", "note", "notice", "pending", "program", "request", "side",
         "sleeping", "slice_end", "then", "token", "until", "work",
     )  # fmt: skip
 
@@ -97,6 +98,7 @@ class Task:
         self.slice_end = 0
         self.token = 0  # planned events of an older token are void
         self.sleeping = False
+        self.line: Description | None = None  # in whose line it sleeps
         self.chilled = False  # it slept in this call: the rest of it finds cold caches
         self.cold = False  # and so does its own code after such a call
         self.made: set[type[Request]] | None = None  # the kinds of calls that it has made

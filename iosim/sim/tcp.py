@@ -396,4 +396,4 @@ class Network:
         if end.client is not None:
             end.client.read()
         else:
-            changed(self._kernel, end, what)
+            changed(self._kernel, end, what, everybody=what == ANY)

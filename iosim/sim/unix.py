@@ -52,7 +52,7 @@ class UnixStream(Stream):
         """Nor does the other end send (unix_shutdown)."""
         super().receives_no_more(kernel)
         self.peer.finishing = True
-        changed(kernel, self.peer, ANY)
+        changed(kernel, self.peer, ANY, everybody=True)
 
     def put_away(self, kernel: Kernel) -> None:
         """Both ways are over; bytes that nobody read are an error there (unix_release_sock)."""
@@ -61,4 +61,4 @@ class UnixStream(Stream):
             self.peer.error = ECONNRESET
         kernel.network.transmit(self)
         self.peer.finishing = True
-        changed(kernel, self.peer, ANY)
+        changed(kernel, self.peer, ANY, everybody=True)

@@ -14,8 +14,11 @@ from errno import EBUSY, EEXIST, EINVAL, EOPNOTSUPP, EPIPE
 from typing import Any
 
 from ..calls import (  # fmt: skip
+    EPOLLERR,
+    EPOLLHUP,
     EPOLLIN,
     EPOLLOUT,
+    EPOLLRDHUP,
     IORING_SETUP_DEFER_TASKRUN,
     IORING_SETUP_SINGLE_ISSUER,
     Request,
@@ -37,6 +40,9 @@ from .task import FOREVER, Side, Task
 
 __all__ = ["Operation", "Ring"]
 
+#: What ends any wait.
+OVER = EPOLLERR | EPOLLHUP | EPOLLRDHUP
+
 Prepared = io_uring_prep_accept | io_uring_prep_recv | io_uring_prep_send
 
 
@@ -56,10 +62,17 @@ class Ring(Description):
         self.doable: deque[Operation] = deque()
         self.completions: deque[Operation] = deque()
 
-    def owned_by(self, task: Task, restricted: bool) -> None:
+    def refuse_others(self, task: Task, restricted: bool) -> None:
         """EEXIST for another thread than its submitter, if it is `restricted` to that one."""
         if restricted and task is not self.submitter:
             raise refusal(EEXIST, self.fd, "the ring")
+
+    @property
+    def awaited(self) -> bool:
+        """Does its submitter wait for a completion of it?"""
+        request: Any = self.submitter.request
+        waits = type(request) in (io_uring_enter, io_uring_submit_and_wait)
+        return waits and bool(request.ring == self.fd)
 
     @property
     def events(self) -> int:
@@ -87,17 +100,21 @@ class Operation:
         self.got: Received | None = None
 
     @property
-    def deferred(self) -> bool:
+    def done_in_wait(self) -> bool:
         """Is it done only in the call that waits for completions?"""
         return self.ring.deferred or type(self.request) is not io_uring_submit
 
-    def tell(self, kernel: Kernel, thing: Any) -> None:
-        """Its description has changed: perhaps it can be done."""
+    def tell(self, kernel: Kernel, thing: Any, what: int) -> None:
+        """Its description has changed by `what`: perhaps it can be done."""
         kernel.table.under_way[self] = thing
         submitter = self.ring.submitter
-        if self.deferred:
+        wanted = EPOLLOUT if type(self.request) is io_uring_prep_send else EPOLLIN
+        if not what & (wanted | OVER):
+            self.park(kernel, thing)
+        elif self.done_in_wait:
             self.ring.doable.append(self)
-            kernel.wake(submitter)
+            if self.ring.awaited:
+                kernel.wake(submitter)
             changed(kernel, self.ring, EPOLLIN)
         elif thing.readable:
             submitter.work = [*(submitter.work or ()), self]
@@ -120,8 +137,7 @@ class Operation:
         self.result, self.got = result, got
         self.ring.completions.append(self)
         self.over(kernel)
-        if not self.deferred:
-            changed(kernel, self.ring, EPOLLIN)
+        changed(kernel, self.ring, EPOLLIN)
 
     def attempt(self, kernel: Kernel, task: Task, before: int = 0) -> Iterator[int]:
         """Do it, or leave it at its description; `before` the copy so many ns of work."""
@@ -222,7 +238,7 @@ def new_ring(kernel: Kernel, task: Task, request: io_uring_setup) -> int:
 def submit(kernel: Kernel, task: Task, request: io_uring_submit) -> Side:
     """io_uring_enter(2): what is there already is copied at once, in the submission."""
     ring = kernel.table.get(request.ring, Ring)
-    ring.owned_by(task, ring.single)
+    ring.refuse_others(task, ring.single)
     ns = round(kernel.costs.submission)
     if ns:
         yield ns
@@ -233,7 +249,7 @@ def submit(kernel: Kernel, task: Task, request: io_uring_submit) -> Side:
 def enter(kernel: Kernel, task: Task, request: io_uring_enter) -> Side:
     """io_uring_enter(2), IORING_ENTER_GETEVENTS: the oldest completion; task work is done here."""
     ring = kernel.table.get(request.ring, Ring, EOPNOTSUPP)
-    ring.owned_by(task, ring.deferred)
+    ring.refuse_others(task, ring.deferred)
     while ring.doable or not ring.completions:
         if ring.doable:
             yield from ring.doable.popleft().attempt(kernel, task)
@@ -272,7 +288,7 @@ def prepare(kernel: Kernel, task: Task, request: Prepared) -> None:
 def submit_and_wait(kernel: Kernel, task: Task, request: io_uring_submit_and_wait) -> Side:
     """Hand in, do what can be done; reply with all that is done, or sleep."""
     ring = kernel.table.get(request.ring, Ring, EOPNOTSUPP)
-    ring.owned_by(task, ring.deferred or bool(ring.single and ring.prepared))
+    ring.refuse_others(task, ring.deferred or bool(ring.single and ring.prepared))
     submission = round(kernel.costs.submission)
     while ring.prepared or ring.doable or not ring.completions:
         if ring.prepared:
