@@ -39,11 +39,11 @@ LOOK_S = 0.1  # between two looks at what the body needs, where no signal tells 
 F_SETOWN_EX, F_OWNER_TID = 15, 0  # fcntl(2): Python's fcntl has no name for them
 
 #: Packages whose functions take locks: an exception between an acquire() and its release() would
-#: leave one taken, and whoever needs it next would wait for ever.
-LOCKING = frozenset({"concurrent", "multiprocessing", "queue", "threading"})
-#: Those whose functions are called when a weak reference dies: what they raise is printed, and goes
-#: no further.
-CALLED_BACK = frozenset({"_weakrefset", "weakref"})
+#: leave one taken, and whoever needs it next would wait for ever.  And those whose functions are
+#: called when a weak reference dies: what they raise goes no further.
+LOCKING = frozenset(
+    {"concurrent", "multiprocessing", "queue", "threading", "_weakrefset", "weakref"}
+)
 
 
 class Expired(SystemExit):
@@ -229,10 +229,9 @@ class watchdog:
         patient = self._passed() < self._due + GRACE_S
         ends = ENDS | {getattr(callback, "__code__", None) for callback in gc.callbacks}
         while frame is not None and frame is not self._body:
-            package = _package(frame.f_globals.get("__name__"))
-            locking = patient and package in LOCKING
-            lost = frame.f_code.co_name == "__del__" or package in CALLED_BACK
-            if locking or lost or frame.f_code in ends or _of_watcher(frame):
+            locking = patient and _package(frame.f_globals.get("__name__")) in LOCKING
+            finalizer = frame.f_code.co_name == "__del__"
+            if locking or finalizer or frame.f_code in ends or _of_watcher(frame):
                 return False
             frame = frame.f_back
         return True

@@ -50,7 +50,7 @@ def _read(pid: int | str, tid: int, name: str) -> str:
 
 
 def state(pid: int | str, tid: int) -> str:
-    """One letter: R runs or is ready, S sleeps, D sleeps and cannot be woken, Z is over; or ""."""
+    """One letter: R runs or is ready, S sleeps, D too, T is stopped, Z is over; or "": ps(1)."""
     text = _read(pid, tid, "stat")
     return text[text.rfind(")") + 1 :].strip()[:1]  # the name before it may hold anything
 

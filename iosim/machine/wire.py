@@ -33,17 +33,21 @@ NEW_USER, NEW_NETWORK = 0x1000_0000, 0x4000_0000  # of unshare(2)
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x4004_54CA, 0x1, 0x1000
 SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK, SIOCSIFMTU = 0x8914, 0x8916, 0x891C, 0x8922
 UP = 0x1 | 0x40  # IFF_UP, IFF_RUNNING: netdevice(7)
-TCP = 6
+MTU = 68, 65_535  # RFC 791
+UDP_HEADER, TCP, UDP = 8, 6, 17
 
 
 class Wire:
     """Packets take `delay_s` in each direction; the next `lose` of those that carry data are lost.
 
     `carried` has the bytes of data in each of them, in the order of their sending, lost or not.
-    PermissionError or OSError where the system refuses it.
+    PermissionError or OSError where the system refuses it (and the process may then be in a network
+    without any interface); ValueError for an `mtu` (bytes) of which IP knows nothing.
     """
 
     def __init__(self, delay_s: float = 0.0, mtu: int = 1_500) -> None:
+        if not MTU[0] <= mtu <= MTU[1]:
+            raise ValueError(f"Wire: mtu must be from {MTU[0]} to {MTU[1]:,} bytes, got {mtu!r}")
         if not sys.platform.startswith("linux"):
             raise failure(ENOSYS)
         self.delay_s, self.lose = delay_s, 0
@@ -52,7 +56,11 @@ class Wire:
         if ctypes.CDLL(None, use_errno=True).unshare(NEW_USER | NEW_NETWORK):
             raise failure(ctypes.get_errno())
         self._end = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-        self._set_up(mtu)
+        try:
+            self._set_up(mtu)
+        except BaseException:
+            os.close(self._end)
+            raise
         threading.Thread(target=self._carry, daemon=True).start()
 
     def _set_up(self, mtu: int) -> None:
@@ -88,7 +96,10 @@ class Wire:
 
 
 def _data_of(packet: bytearray) -> int:
-    """Bytes behind the headers of IP, and of TCP or UDP (RFC 791, 9293, 768)."""
-    start = (packet[0] & 15) * 4
-    header = (packet[start + 12] >> 4) * 4 if packet[9] == TCP else 8
-    return int.from_bytes(packet[2:4], "big") - start - header
+    """Bytes behind the headers of IP, and of TCP or UDP (RFC 791, 9293, 768); of others, none."""
+    start, protocol = (packet[0] & 15) * 4, packet[9]
+    if protocol not in (TCP, UDP):
+        return 0
+    later_part = int.from_bytes(packet[6:8], "big") & 0x1FFF  # of a datagram in several packets
+    header = (packet[start + 12] >> 4) * 4 if protocol == TCP else UDP_HEADER
+    return int.from_bytes(packet[2:4], "big") - start - (0 if later_part else header)

@@ -1159,7 +1159,7 @@ def test_a_limit_that_is_reached_in_the_collector_is_not_lost() -> None:
 def test_a_limit_that_is_reached_when_a_reference_dies_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """However long that takes: no patience ends it.  Seen where a collection was slow."""
+    """Also where that outlasts the patience with the library: seen where a collection was slow."""
     monkeypatch.setattr(watching, "GRACE_S", 0.0)
 
     def busy() -> None:
