@@ -33,13 +33,15 @@ __all__ = ["Submissions"]
 class Submissions:
     """What is under way: by its ring and its number, and when a ring was last seen to be empty.
 
-    `made_by` are the threads (`threading.get_ident`) that have made one.
+    `made_by` are the threads (`threading.get_ident`) that have made one; `empty` the rings in which
+    nothing was found since the last submission.
     """
 
     def __init__(self) -> None:
         self.of: dict[tuple[int, int], tuple[type, int]] = {}  # the operation, and its descriptor
         self.looked: dict[int, int] = {}
         self.made_by: set[int] = set()
+        self.empty: set[int] = set()
 
 
 def _ring(process: Process, fd: int, errno: int = EINVAL) -> Ring:
@@ -71,6 +73,7 @@ def _submitted(
     driver: Driver, request: io_uring_submit, call: int, start: int, end: int, number: int
 ) -> tuple[None, int]:
     driver.process.submissions.looked[request.ring] = start
+    driver.process.submissions.empty.discard(request.ring)
     return _prepared(driver, request, call, start, end, number)
 
 
@@ -83,28 +86,30 @@ def _io_uring_peek_cqe(driver: Driver, request: io_uring_peek_cqe) -> Prepared:
 @answers(io_uring_enter)
 def _io_uring_enter(driver: Driver, request: io_uring_enter) -> Prepared:
     ring = _ring(driver.process, request.ring, EOPNOTSUPP)
-    return ring.wait, partial(_completed, driver, request.ring, copies=ring.deferred)
+    return ring.wait, partial(_completed, driver, request.ring, deferred=ring.deferred)
 
 
 def _completed(
     driver: Driver, ring: int, call: int, start: int, end: int,
-    result: tuple[int, bytes | OSError] | None, copies: bool = False,
+    result: tuple[int, bytes | OSError] | None, deferred: bool = False,
 ) -> tuple[bytes | None, int]:  # fmt: skip
     """The copy lies between the last look in vain and this one: nothing tells it closer.
 
     A call that slept until the completion did the copy itself, as task work, when it woke up; and
-    so did any call that waits where nobody else `copies` (IORING_SETUP_DEFER_TASKRUN).
+    so did one that waits on a `deferred` ring (IORING_SETUP_DEFER_TASKRUN), if that had been empty:
+    what is there at the submission is copied by that.
     """
     submissions = driver.process.submissions
     since = submissions.looked.get(ring, 0)
     if result is None:
         submissions.looked[ring] = end
+        submissions.empty.add(ring)
         return None, 0
     number, data = result
     _, fd = submissions.of.pop((ring, number))
     if isinstance(data, OSError):
         raise data
-    woke = driver.woke(call) or (start if copies else 0)
+    woke = driver.woke(call) or (start if deferred and ring in submissions.empty else 0)
     parts = driver.process.completed(
         driver, fd, data, max(since, woke), end, call if woke else None
     )
