@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_NOFILE", "Description", "Descriptors", "File", "changed", "failure", "forget",
-    "in_line", "leave_line", "refusal", "sleep_on", "take_out", "wake_line",
+    "in_line", "refusal", "sleep_on", "wake_line",
 ]  # fmt: skip
 
 FIRST_FD = 3  # 0, 1 and 2 are taken
@@ -171,18 +171,6 @@ def in_line(task: Task, thing: Description, until: int | None = None) -> Sleep:
     return asleep(until)
 
 
-def leave_line(task: Task) -> None:
-    """It sleeps no more, whatever has woken it (finish_wait)."""
-    if task.line is not None:
-        take_out(task, task.line)
-        task.line = None
-
-
-def take_out(one: Task | Watch, thing: Description) -> None:
-    """It stands there no more."""
-    thing.in_line = tuple(other for other in thing.in_line if other is not one)
-
-
 def wake_line(kernel: Kernel, thing: Description, what: int, everybody: bool = False) -> None:
     """The first whom it wakes, or all; who is awake already is passed over (__wake_up_common).
 
@@ -192,7 +180,7 @@ def wake_line(kernel: Kernel, thing: Description, what: int, everybody: bool = F
         if isinstance(one, Task):
             woken = one.sleeping
             if woken:
-                leave_line(one)
+                one.leave_line()
                 kernel.wake(one)
         else:
             woken = one.tell(kernel, what)

@@ -24,7 +24,7 @@ from ..trace import KERNEL, USER
 from ..trace.builder import TraceBuilder
 from . import interrupts
 from .answers import SIDES
-from .descriptions import DEFAULT_NOFILE, Description, Descriptors, leave_line
+from .descriptions import DEFAULT_NOFILE, Description, Descriptors
 from .scheduler import Scheduler, Then
 from .task import Sleep, Task, Thrown
 
@@ -236,7 +236,7 @@ class Kernel(Scheduler):
 
     def _awake(self, task: Task) -> None:
         """A call that has slept looks again; after a signal that came meanwhile."""
-        leave_line(task)
+        task.leave_line()
         if task.pending and task.deliverable():
             interrupts.interrupt(self, task, 0, self.when_awake)
         else:
@@ -245,10 +245,8 @@ class Kernel(Scheduler):
     def _fall_asleep(self, task: Task, sleep: Sleep) -> None:
         """Task work comes first: a call that finds something itself is over before it."""
         if task.work and type(task.request) is not io_uring_enter:
-            leave_line(task)
             interrupts.task_work(self, task, self.when_awake)
         elif task.pending and task.deliverable():
-            leave_line(task)
             interrupts.interrupt(self, task, 0, self.when_awake)
         else:
             self.sleep(task, sleep.deadline)

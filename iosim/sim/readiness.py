@@ -42,7 +42,6 @@ from .descriptions import (
     forget,
     in_line,
     sleep_on,
-    take_out,
     wake_line,
 )
 from .kernel import Kernel
@@ -207,7 +206,7 @@ class Watch:
         self.interest.watched.pop(self.fd, None)
         self.interest.ready.pop(self.fd, None)
         self.thing.watches = tuple(other for other in self.thing.watches if other is not self)
-        take_out(self, self.thing)
+        self.thing.in_line = tuple(one for one in self.thing.in_line if one is not self)
 
 
 class Interest(Description):

@@ -110,6 +110,12 @@ class Task:
         self.work: list[Operation] | None = None  # operations of io_uring, as task work
         self.notice: set[int] | str = ""  # what last told it of data
 
+    def leave_line(self) -> None:
+        """It sleeps no more, whatever has woken it (finish_wait)."""
+        if self.line is not None:
+            self.line.in_line = tuple(one for one in self.line.in_line if one is not self)
+            self.line = None
+
     def deliverable(self) -> int | None:
         """The first signal that is pending and not held back.
 
