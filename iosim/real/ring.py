@@ -11,7 +11,8 @@ import os
 import select
 import struct
 import sys
-from errno import EBUSY, EINTR, ENOSYS
+from contextlib import suppress
+from errno import EBADF, EBUSY, EINTR, ENOSYS
 
 from ..calls import IORING_SETUP_DEFER_TASKRUN
 from ..machine.errors import failure
@@ -20,7 +21,7 @@ from .libc import last_failure, libc
 __all__ = ["Outcome", "Ring", "await_its_end"]
 
 SETUP, ENTER = 425, 426  # the same numbers on every architecture
-OP_ACCEPT, OP_ASYNC_CANCEL, OP_SEND, OP_RECV = 13, 14, 26, 27
+OP_NOP, OP_ACCEPT, OP_ASYNC_CANCEL, OP_SEND, OP_RECV = 0, 13, 14, 26, 27
 MSG_WAITALL, SOCK_CLOEXEC = 0x100, 0o2000000
 GETEVENTS = 1  # io_uring_enter: wait for completions
 FEAT_SINGLE_MMAP = 1  # both rings in one mapping; Linux 5.4
@@ -69,6 +70,7 @@ class Ring:
         self._entries = entries
         self._waiting: list[int] = []  # numbers of what is prepared, and not yet handed in
         self._serial = 0
+        self._over = False  # nobody is to wait for it any more
 
     def _map(self, params: bytearray) -> None:
         sq_entries, cq_entries = struct.unpack_from("II", params)
@@ -123,9 +125,22 @@ class Ring:
     def wait(self) -> tuple[int, bytes | OSError]:
         """As `peek`, but sleeps until there is one.  A call even if there is one already."""
         while True:
-            _enter_kernel(ENTER, self.fd, 0, 1, GETEVENTS, 0, 0)
+            self._await(0)
             if (completion := self.peek()) is not None:
                 return completion
+
+    def _await(self, prepared: int) -> None:
+        """Hand in so many entries, and sleep until there is a completion."""
+        _enter_kernel(ENTER, self.fd, prepared, 1, GETEVENTS, 0, 0)
+        if self._over:
+            raise failure(EBADF)
+
+    def shut(self) -> None:
+        """Whoever waits for a completion, in whatever thread, is woken by one of nothing."""
+        self._over = True
+        with suppress(OSError):  # another thread's own
+            self._take_back()
+            self._push(OP_NOP, -1, 0, 0, 0)
 
     # -- many operations at once: prepared, then handed in together ----------------------------
 
@@ -156,7 +171,7 @@ class Ring:
         """Hand them in and wait for one; all completions `(number, result)` that are there."""
         found: list[tuple[int, Outcome]] = []
         while not found:
-            _enter_kernel(ENTER, self.fd, len(self._waiting), 1, GETEVENTS, 0, 0)
+            self._await(len(self._waiting))
             self._waiting = []
             while (completion := self._next()) is not None:
                 number, result = completion

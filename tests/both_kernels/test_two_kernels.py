@@ -417,7 +417,7 @@ FOUND_OVER_TRAFFIC: dict[str, tuple[list[Op], tuple[str, Acts], str]] = {
     ),
     "a ring of one thread's own": (
         [Op("io_uring_setup", (8, SINGLE)),
-         in_thread("io_uring_submit", Fd(1), Fd(0), 9), in_thread("io_uring_enter", Fd(1))],
+         in_thread("io_uring_submit", Fd(1), Fd(0), 9)],
         ("udp", [[[DATA]]]), "io_uring_submit(fds[1], fds[0], 9): EEXIST",
     ),
     "task work that is put off, and nobody in particular to do it": (

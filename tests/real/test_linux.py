@@ -865,6 +865,24 @@ def test_ctrl_c_interrupts_a_blocked_call() -> None:
 # -- what is missing ---------------------------------------------------------------------------
 
 
+def waits_for_a_ring(fd: int, nbytes: int) -> Any:
+    ring = yield io_uring_setup()
+
+    def waits() -> Any:
+        yield io_uring_enter(ring)
+
+    yield pthread_create(waits())
+    yield recvfrom(fd, SIZE)
+
+
+def test_no_thread_stays_in_a_ring() -> None:
+    """Nothing was submitted, so that nothing completes; the run is over all the same."""
+    need("io_uring")
+    before = threading.active_count()
+    measure(waits_for_a_ring, one())
+    assert threading.active_count() == before
+
+
 def test_no_io_uring(monkeypatch, tmp_path) -> None:
     def refused(self, entries, flags=0):
         raise PermissionError(1, "Operation not permitted")
