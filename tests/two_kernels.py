@@ -15,6 +15,7 @@ what came, Linux leaves open.  What it is told is said after the statement that 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from errno import ETIMEDOUT, errorcode
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import strategies as st
 
 from iosim import Costs, Timeline, calls, clients, measure, simulate
@@ -81,6 +83,8 @@ ENOUGH = 60  # descriptors for any program
 MUCH, MOST = 1_000_000, 5_000
 SOME = "some of it"
 COSTS = Costs.typical()
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
+KERNELS = [simulate, pytest.param(measure, marks=linux)]
 BUFFERS = {"sndbuf": 65_536, "rcvbuf": 65_536}
 
 #: How long the program naps after a call, in ms, if not for 1: after what it sets off in another

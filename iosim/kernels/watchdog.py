@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import signal
 import struct
@@ -223,15 +222,14 @@ class watchdog:
     def _harmless(self, frame: FrameType | None) -> bool:
         """May an exception come out of the call of the body that has got as far as `frame`?
 
-        Out of a finalizer none comes, nor out of what the collector calls; a tracer takes locks, as
-        the library does; and out of the ends of a watchdog it would leave the timer on.
+        Out of a finalizer none comes; a tracer takes locks, as the library does; and out of the
+        ends of a watchdog it would leave the timer on.
         """
         patient = self._passed() < self._due + GRACE_S
-        ends = ENDS | {getattr(callback, "__code__", None) for callback in gc.callbacks}
         while frame is not None and frame is not self._body:
             locking = patient and _package(frame.f_globals.get("__name__")) in LOCKING
             finalizer = frame.f_code.co_name == "__del__"
-            if locking or finalizer or frame.f_code in ends or _of_watcher(frame):
+            if locking or finalizer or frame.f_code in ENDS or _of_watcher(frame):
                 return False
             frame = frame.f_back
         return True

@@ -23,18 +23,40 @@ import time
 from collections import deque
 from errno import ENOSYS
 
+from ..validate import whole
 from .errors import failure
 
-__all__ = ["HERE", "THERE", "Wire"]
+__all__ = ["HERE", "THERE", "Wire", "loopback", "own_network"]
 
 HERE, THERE = "10.0.0.1", "10.0.0.2"
 NAME = b"wire"
 NEW_USER, NEW_NETWORK = 0x1000_0000, 0x4000_0000  # of unshare(2)
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x4004_54CA, 0x1, 0x1000
 SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK, SIOCSIFMTU = 0x8914, 0x8916, 0x891C, 0x8922
-UP = 0x1 | 0x40  # IFF_UP, IFF_RUNNING: netdevice(7)
-MTU = 68, 65_535  # RFC 791
+UP, RUNNING = 0x1, 0x40  # IFF_UP, IFF_RUNNING: netdevice(7)
+MTU = 68, 65_535, "bytes"  # RFC 791
 UDP_HEADER, TCP, UDP = 8, 6, 17
+
+
+def own_network() -> None:
+    """From here on this process is in a network of its own: unshare(2).  OSError if refused."""
+    if not sys.platform.startswith("linux"):
+        raise failure(ENOSYS)
+    if ctypes.CDLL(None, use_errno=True).unshare(NEW_USER | NEW_NETWORK):
+        raise failure(ctypes.get_errno())
+
+
+def loopback(up: bool) -> None:
+    """Switch 127.0.0.1 on, or off: there what is sent is gone, and nobody is told."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        _switch(any_socket, b"lo", up)
+
+
+def _switch(any_socket: socket.socket, interface: bytes, up: bool) -> None:
+    import fcntl
+
+    flags = struct.pack("16sH14x", interface, RUNNING | UP * up)
+    fcntl.ioctl(any_socket, SIOCSIFFLAGS, flags)
 
 
 class Wire:
@@ -46,15 +68,11 @@ class Wire:
     """
 
     def __init__(self, delay_s: float = 0.0, mtu: int = 1_500) -> None:
-        if not MTU[0] <= mtu <= MTU[1]:
-            raise ValueError(f"Wire: mtu must be from {MTU[0]} to {MTU[1]:,} bytes, got {mtu!r}")
-        if not sys.platform.startswith("linux"):
-            raise failure(ENOSYS)
+        whole("Wire: mtu", mtu, *MTU)
         self.delay_s, self.lose = delay_s, 0
         self.carried: list[int] = []
         self._on_the_way: deque[tuple[float, bytes]] = deque()
-        if ctypes.CDLL(None, use_errno=True).unshare(NEW_USER | NEW_NETWORK):
-            raise failure(ctypes.get_errno())
+        own_network()
         self._end = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
         try:
             self._set_up(mtu)
@@ -72,7 +90,7 @@ class Wire:
                 address = struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton(text))
                 fcntl.ioctl(any_socket, request, struct.pack("16s16s", NAME, address))
             fcntl.ioctl(any_socket, SIOCSIFMTU, struct.pack("16si12x", NAME, mtu))
-            fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", NAME, UP))
+            _switch(any_socket, NAME, up=True)
 
     def _carry(self) -> None:
         while True:

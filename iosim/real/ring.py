@@ -163,7 +163,7 @@ class Ring:
         self._buffers[self._serial] = buffer
         self._kinds[self._serial] = opcode
         address = _address(buffer) if buffer else 0
-        self._write(opcode, fd, address, len(buffer), flags, self._serial)
+        self._write(opcode, fd, address, len(buffer), self._serial, flags)
         self._waiting.append(self._serial)
         return self._serial
 
@@ -219,7 +219,7 @@ class Ring:
         self, opcode: int, fd: int, address: int, size: int, number: int, flags: int = 0,
         sqe_flags: int = 0,
     ) -> None:  # fmt: skip
-        self._write(opcode, fd, address, size, flags, number, sqe_flags)
+        self._write(opcode, fd, address, size, number, flags, sqe_flags)
         try:
             _enter_kernel(ENTER, self.fd, 1, 0, 0, 0, 0)
         except OSError:  # it was not handed in (EEXIST), and is not to be by a later call
@@ -228,7 +228,7 @@ class Ring:
             raise
 
     def _write(
-        self, opcode: int, fd: int, address: int, size: int, flags: int, number: int,
+        self, opcode: int, fd: int, address: int, size: int, number: int, flags: int = 0,
         sqe_flags: int = 0,
     ) -> None:  # fmt: skip
         """One entry of the submission ring."""

@@ -145,7 +145,7 @@ def take_connection(kernel: Kernel, task: Task, request: accept) -> Side:
     while not listener.incoming:
         if nonblocking:
             yield from nothing_there(kernel)
-        yield in_line(task, listener)
+        yield in_line(listener)
         if listener.over:
             raise refusal(EINVAL, request.fd)
     stream = listener.incoming.popleft()

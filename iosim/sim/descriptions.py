@@ -165,26 +165,22 @@ def forget(task: Task, places: Iterable[Description]) -> None:
             place.waiters = tuple(other for other in place.waiters if other is not task)
 
 
-def in_line(task: Task, thing: Description, until: int | None = None) -> Sleep:
-    """To sleep as one of whom a single one is woken (prepare_to_wait_exclusive)."""
-    task.line, thing.in_line = thing, (*thing.in_line, task)
-    return asleep(until)
+def in_line(thing: Description, until: int | None = None) -> Sleep:
+    """To sleep as one of whom a single one is woken."""
+    return Sleep(until, thing)
 
 
 def wake_line(kernel: Kernel, thing: Description, what: int, everybody: bool = False) -> None:
-    """The first whom it wakes, or all; who is awake already is passed over (__wake_up_common).
+    """The first whom it wakes, or all (__wake_up_common): whoever stands there sleeps.
 
-    An interest list stays there (EPOLLEXCLUSIVE).
+    An interest list stays there (EPOLLEXCLUSIVE), and may have nobody to wake.
     """
     for one in thing.in_line:
         if isinstance(one, Task):
-            woken = one.sleeping
-            if woken:
-                one.leave_line()
-                kernel.wake(one)
-        else:
-            woken = one.tell(kernel, what)
-        if woken and not everybody:
+            kernel.wake(one)
+        elif not one.tell(kernel, what):
+            continue
+        if not everybody:
             return
 
 

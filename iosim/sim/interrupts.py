@@ -21,7 +21,6 @@ __all__ = ["insert", "interrupt", "nudge", "over", "send", "task_work"]
 
 def interrupt(kernel: Kernel, task: Task, left: int, then: Then | None = None) -> None:
     """Signals and task work before `task` goes on with `then`, or `left` ns of its own code."""
-    task.leave_line()
     resume = then or task.then
     after: Any = resume if not left else lambda task: kernel.work(task, USER, left, resume)
     if task.work:
@@ -100,7 +99,6 @@ def task_work(kernel: Kernel, task: Task, after: Then | None) -> None:
 
     Their generators are driven as those of calls are; none of them sleeps.
     """
-    task.leave_line()
     assert task.work
     operation: Operation = task.work.pop(0)
     call, task.call = task.call, None

@@ -236,7 +236,6 @@ class Kernel(Scheduler):
 
     def _awake(self, task: Task) -> None:
         """A call that has slept looks again; after a signal that came meanwhile."""
-        task.leave_line()
         if task.pending and task.deliverable():
             interrupts.interrupt(self, task, 0, self.when_awake)
         else:
@@ -249,6 +248,7 @@ class Kernel(Scheduler):
         elif task.pending and task.deliverable():
             interrupts.interrupt(self, task, 0, self.when_awake)
         else:
+            task.enter_line(sleep.line)
             self.sleep(task, sleep.deadline)
 
     def return_from_call(self, task: Task, value: object, error: Exception | None = None) -> None:

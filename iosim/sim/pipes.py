@@ -144,7 +144,7 @@ def _read_pipe(kernel: Kernel, task: Task, request: read, end: ReadEnd) -> Side:
             return b""
         if end.flags & O_NONBLOCK:
             yield from nothing_there(kernel)
-        yield in_line(task, end)
+        yield in_line(end)
     was_full = pages.full
     data = pages.take(request.size)
     yield kernel.copy(len(data))
@@ -172,7 +172,7 @@ def _write_pipe(kernel: Kernel, task: Task, request: write, end: WriteEnd) -> Si
             if pages.readers is not None:
                 changed(kernel, pages.readers, EPOLLIN)
         elif not end.flags & O_NONBLOCK:
-            yield in_line(task, end)
+            yield in_line(end)
         elif done:
             break
         else:

@@ -185,7 +185,7 @@ class Watch:
     def list_ready(self, kernel: Kernel) -> bool:
         """Onto the ready list; does that wake somebody?"""
         self.interest.ready.setdefault(self.fd, self)
-        wakes = any(isinstance(one, Task) and one.sleeping for one in self.interest.in_line)
+        wakes = bool(self.interest.in_line)
         changed(kernel, self.interest, EPOLLIN)
         return wakes
 
@@ -343,4 +343,4 @@ def _events_of(
             until = kernel.deadline(timeout)
         if kernel.passed(until):
             return []
-        yield in_line(task, interest, until)
+        yield in_line(interest, until)

@@ -231,6 +231,7 @@ class Scheduler:
         """It looks again, once it has a core; nothing if it does not sleep."""
         if task.sleeping:
             task.sleeping = False
+            task.leave_line()
             task.token += 1
             self.plan(self._wakeup, self._when_ready, task)
 

@@ -158,7 +158,7 @@ def arrived(
         if socket.stream:
             yield sleep_on(task, [socket], until)
         else:
-            yield in_line(task, socket, until)
+            yield in_line(socket, until)
     got = take(kernel, socket, request.size, bool(request.flags & MSG_PEEK))
     if got.error:
         raise failure(got.error)

@@ -32,12 +32,15 @@ Handler = Callable[[int], Program]
 
 
 class Sleep:
-    """What the kernel's side of a call yields to give up the core, until `deadline` (ns)."""
+    """What the kernel's side of a call yields to give up the core, until `deadline` (ns).
 
-    __slots__ = ("deadline",)
+    `line`: of whom it is to sleep in the line, where an event is for one.
+    """
 
-    def __init__(self, deadline: int | None = None) -> None:
-        self.deadline = deadline
+    __slots__ = ("deadline", "line")
+
+    def __init__(self, deadline: int | None = None, line: Description | None = None) -> None:
+        self.deadline, self.line = deadline, line
 
 
 FOREVER = Sleep()
@@ -109,6 +112,11 @@ class Task:
         self.pending: list[int] | None = None  # signals
         self.work: list[Operation] | None = None  # operations of io_uring, as task work
         self.notice: set[int] | str = ""  # what last told it of data
+
+    def enter_line(self, line: Description | None) -> None:
+        """It is about to sleep there (prepare_to_wait_exclusive)."""
+        if line is not None:
+            self.line, line.in_line = line, (*line.in_line, self)
 
     def leave_line(self) -> None:
         """It sleeps no more, whatever has woken it (finish_wait)."""

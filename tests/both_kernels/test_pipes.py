@@ -8,8 +8,9 @@ from errno import EAGAIN, EBADF, EINVAL, EPIPE
 from typing import Any
 
 import pytest
+from two_kernels import KERNELS, linux
 
-from iosim import Timeline, measure, simulate, traffic
+from iosim import Timeline, measure, traffic
 from iosim.calls import (
     EPOLL_CTL_ADD,
     EPOLLERR,
@@ -53,8 +54,6 @@ from iosim.calls import (
 
 FULL = 65_536  # bytes of a pipe: pipe(7)
 STORY = traffic.one(after_ms=1, size=100)
-linux = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
-KERNELS = [simulate, pytest.param(measure, marks=linux)]
 
 
 def errno_of(program: Program) -> Any:

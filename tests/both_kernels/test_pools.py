@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from two_kernels import linux
 
 from iosim import Costs, Timeline, draw, futures, jobs, measure, models, pools, simulate, traffic
 from iosim.calls import Program, compute, getpid, ms, recvfrom, sleep
@@ -37,7 +38,6 @@ from iosim.real.worker_tasks import nap, total
 from iosim.trace import FOUR_CORNERS, GIL, READY, SLEEPING, USER, Broken, Corner, Interval
 from iosim.workloads.job_gate import Gate, asleep, held, once_asleep
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
 each_pool = pytest.mark.parametrize("pool", list(FLAVOURS))
 METHODS = multiprocessing.get_all_start_methods()
 

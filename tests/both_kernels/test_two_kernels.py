@@ -7,7 +7,6 @@ drawn, and more of them.
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from errno import EBADF, errorcode
@@ -34,6 +33,7 @@ from two_kernels import (
     acts_of_clients,
     acts_of_traffic,
     compared,
+    linux,
     over_clients,
     over_traffic,
     pasted,
@@ -77,7 +77,7 @@ from iosim.sim.tcp import Stream
 from iosim.workloads.clients import RECEIVE, SEND, Clients
 from iosim.workloads.traffic import Traffic
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the real kernel here is Linux's")
+pytestmark = linux
 
 
 PRESENT = {name: there for name, there, _ in features()}

@@ -120,7 +120,7 @@ def test_the_playhead_walks_through_the_program_and_the_kernel(shown: lab.Notebo
     for _ in range(checks.STEPS):
         lines.append(page.evaluate(LINES_NOW))
         page.keyboard.press("ArrowRight")
-    asleep = [["data = yield recvfrom(fd, SIZE)"], ["yield in_line(task, socket, until)"]]
+    asleep = [["data = yield recvfrom(fd, SIZE)"], ["yield in_line(socket, until)"]]
     assert asleep in lines, lines
     shown.ask(f"explorer.set(model={STATES['ModelExplorer'].split()[0].partition('=')[2]!r})")
 

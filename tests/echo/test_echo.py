@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest import mock
 
@@ -28,6 +28,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from waiting import bytes_waiting
 
 from iosim.echo import faults, notes, survivor
 from iosim.echo.child import Server, serving, until
@@ -696,16 +697,12 @@ def test_who_never_reads_waits_for_a_server_that_had_no_core(
 # --- how a connection ends: nobody is kept for ever, nobody starves -------------------------------
 
 GONE = """
-import ctypes, fcntl, select, socket, struct, sys, time
-if ctypes.CDLL(None).unshare(0x10000000 | 0x40000000):  # a user and a network namespace
-    sys.exit("no namespace")
+import select, socket, sys, time
 from iosim.echo.survivor import EchoServer
-
-def lo(flags):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        fcntl.ioctl(s, 0x8914, struct.pack("16sh14x", b"lo", flags))
-
-lo(0x49)  # up
+from iosim.machine.wire import loopback, own_network
+try: own_network()
+except OSError: sys.exit("no namespace")
+loopback(up=True)
 server = EchoServer(idle=3600.0)
 clients = [socket.create_connection(server.listener.getsockname()) for _ in range(3)]
 while len(server.due) < 3: server.turn()
@@ -715,7 +712,7 @@ for _ in range(200):  # it takes nothing: in the end it is owed bytes
     except BlockingIOError: pass
     server.turn()
 owed = sum(bool(server.selector.get_key(sock).data) for sock in server.due)
-lo(0x48)  # down
+loopback(up=False)
 poll = select.poll()
 for sock in server.due: poll.register(sock, select.POLLRDHUP)
 told = len(poll.poll(0))  # of an end, or a reset
@@ -742,18 +739,9 @@ def test_an_end_that_comes_with_the_last_bytes_leaks_nothing() -> None:
     with turned() as server, socket.create_connection(server.listener.getsockname()) as client:
         client.sendall(b"last words")
         client.shutdown(socket.SHUT_WR)
-        assert until(lambda: server.turn() or (not server.due and bytes_of(client) == 10))
+        assert until(lambda: server.turn() or (not server.due and bytes_waiting(client) == 10))
         assert client.recv(100) == b"last words"
         assert client.recv(100) == b""
-
-
-def bytes_of(client: socket.socket) -> int:
-    """How many lie in its queue."""
-    client.setblocking(False)
-    try:
-        return len(client.recv(100, socket.MSG_PEEK))
-    except BlockingIOError:
-        return 0
 
 
 @linux
@@ -766,10 +754,8 @@ def test_a_flood_gets_one_receive_a_turn() -> None:
             assert until(lambda: server.turn() or len(server.due) == 2)
             for turn in range(20):
                 for way in (lambda: flood.send(bytes(1 << 20)), lambda: flood.recv(1 << 20)):
-                    try:
+                    with suppress(BlockingIOError):
                         way()
-                    except BlockingIOError:
-                        pass
                 if turn == 10:
                     other.sendall(b"?")
                     heard = [

@@ -13,7 +13,8 @@ from iosim.machine.wire import Wire
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 
 BEGIN = """
-import fcntl, json, socket, sys, termios, time
+import json, socket, sys, time
+from iosim.echo.survivor import unacked
 from iosim.machine.wire import HERE, THERE, Wire
 try:
     wire = Wire(delay_s=0.02)
@@ -42,9 +43,7 @@ def told_by(rest: str) -> dict:
 def test_each_direction_takes_its_time_and_a_lost_packet_is_sent_again() -> None:
     took = told_by("""
 exchange("sent", 100)
-def unacknowledged():
-    return int.from_bytes(fcntl.ioctl(client, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-while unacknowledged():
+while unacked(client):
     time.sleep(0.001)
 wire.carried.clear()
 wire.lose = 1

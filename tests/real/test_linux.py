@@ -1158,9 +1158,7 @@ def test_a_limit_that_is_reached_in_the_collector_is_not_lost() -> None:
     """What its callbacks raise is printed, and goes no further; Hypothesis has one."""
 
     def slow(phase: str, _: object) -> None:
-        end = time.perf_counter() + 0.1
-        while time.perf_counter() < end:
-            pass
+        compute_for(0.1)
 
     def body() -> None:
         gc.collect()
@@ -1180,13 +1178,8 @@ def test_a_limit_that_is_reached_when_a_reference_dies_is_not_lost(
     """Also where that outlasts the patience with the library: seen where a collection was slow."""
     monkeypatch.setattr(watching, "GRACE_S", 0.0)
 
-    def busy() -> None:
-        end = time.perf_counter() + 0.3
-        while time.perf_counter() < end:
-            pass
-
     def body() -> None:
-        weakref.finalize(Thing(), busy)
+        weakref.finalize(Thing(), compute_for, 0.3)
         time.sleep(5)
 
     with pytest.raises(TimeoutError, match="the body was not"), watchdog(0.05, "the body"):
@@ -1198,9 +1191,7 @@ def test_a_limit_that_is_lost_in_anybody_s_callback_comes_again() -> None:
     hook, lost = sys.unraisablehook, []
 
     def callback(_: object) -> None:
-        end = time.perf_counter() + 0.3
-        while time.perf_counter() < end:
-            pass
+        compute_for(0.3)
         lost.append("was not interrupted")
 
     def body() -> None:
@@ -1216,6 +1207,13 @@ def test_a_limit_that_is_lost_in_anybody_s_callback_comes_again() -> None:
     assert time.perf_counter() - start < 5
     assert lost == []
     assert sys.unraisablehook == hook
+
+
+def compute_for(seconds: float) -> None:
+    """In Python, so that an alarm's handler runs meanwhile."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
 
 
 class Thing:
